@@ -1,0 +1,1 @@
+"""Pure tile geometry: tiles, tiling schemes, coverage. No I/O, no clock."""
