@@ -1,0 +1,21 @@
+"""What every walker of a tile's bytes gives: its end and its pixel size, or why it isn't whole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Unwhole(Exception):
+    """These bytes are no whole tile. ``reason`` is the stable word of a Verdict; it never leaves this package."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Found(NamedTuple):
+    """A tile that was walked to its own end: pixel size, and how many bytes belong to it."""
+
+    width: int
+    height: int
+    end: int

@@ -1,0 +1,115 @@
+"""Mapbox vector tiles (MVT 2.1): protobuf layers, plain or in gzip, as a source sends them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from harvester.payload.ends import Unwhole
+
+GZIP = b"\x1f\x8b"
+
+MAX_DECODED = 64 << 20
+"""Bytes that one vector tile may inflate to: four times the largest tile that a bundle holds; more is a bomb."""
+
+_STEP = 1 << 20
+_LAYER = 3
+_LAYER_NAME = 1
+_LENGTHS = 2
+"""Wire type of strings and messages."""
+_EXTENSIONS = 16
+"""Field numbers of a Tile from here on are free for extensions (vector_tile.proto)."""
+
+
+def inflate(body: bytes) -> tuple[bytes, int]:
+    """The decoded bytes of a gzip stream, all its members, and how many bytes of ``body`` belong to it."""
+    parts: list[bytes] = []
+    room = MAX_DECODED
+    at = 0
+    while True:
+        member = zlib.decompressobj(31)
+        data = body[at:] if at else body
+        try:
+            while not member.eof:
+                part = member.decompress(data, min(room, _STEP) + 1)
+                room -= len(part)
+                if room < 0:
+                    raise Unwhole("too_large")
+                parts.append(part)
+                data = member.unconsumed_tail
+                if not part and not data and not member.eof:
+                    raise Unwhole("truncated")
+        except zlib.error:
+            raise Unwhole("corrupt") from None
+        at = len(body) - len(member.unused_data)
+        if body[at : at + 2] != GZIP:
+            return b"".join(parts), at
+
+
+def walk_pbf(body: bytes) -> int:
+    """Check a vector tile, in gzip or plain, and give the bytes that belong to it."""
+    if body[:2] == GZIP:
+        tile, end = inflate(body)
+        if not is_mvt(tile):
+            raise Unwhole("not_an_image")
+        return end
+    if not is_mvt(body):
+        raise Unwhole("truncated" if _starts_as_mvt(body) else "not_an_image")
+    return len(body)
+
+
+def is_mvt(tile: bytes) -> bool:
+    """True when named layers (and extensions) fill the bytes exactly; nothing at all is a tile too."""
+    try:
+        for number, wire, start, end in _fields(tile, 0, len(tile)):
+            if number == _LAYER and wire == _LENGTHS:
+                if not any(
+                    field == _LAYER_NAME and kind == _LENGTHS for field, kind, _, _ in _fields(tile, start, end)
+                ):
+                    return False
+            elif number < _EXTENSIONS:
+                return False
+    except _Malformed:
+        return False
+    return True
+
+
+def _starts_as_mvt(body: bytes) -> bool:
+    return body[0] == _LAYER << 3 | _LENGTHS
+
+
+class _Malformed(Exception):
+    """These bytes are no protobuf message."""
+
+
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise _Malformed
+
+
+def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, wire type, first byte and end of each protobuf field; they must fill the bytes exactly."""
+    while at < end:
+        key, start = _varint(data, at, end)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            _, at = _varint(data, start, end)
+        elif wire == 1:
+            at = start + 8
+        elif wire == _LENGTHS:
+            length, start = _varint(data, start, end)
+            at = start + length
+        elif wire == 5:
+            at = start + 4
+        else:
+            raise _Malformed
+        if at > end or number < 1:
+            raise _Malformed
+        yield number, wire, start, at
