@@ -1,0 +1,330 @@
+"""What a compact cache says of itself, and the two XML files in which a cache folder says it: conf.xml and conf.cdi.
+
+Source: Esri, "Compact Cache V2" and files that ArcGIS 9.3 to 10.7 and Pro wrote. Elements are found by name, wherever
+they stand and in whatever namespace, since their order differs between versions.
+
+conf.xml:
+    CacheInfo
+      TileCacheInfo     SpatialReference (WKT, domain, WKID, LatestWKID), TileOrigin (X, Y), TileCols, TileRows, DPI,
+                        PreciseDPI, LODInfos / LODInfo (LevelID, Scale, Resolution), from the coarsest to the finest
+      TileImageInfo     CacheTileFormat, CompressionQuality, Antialiasing, BandCount, LERCError
+      CacheStorageInfo  StorageFormat, PacketSize (128)
+conf.cdi:
+    EnvelopeN           XMin, YMin, XMax, YMax of the data, SpatialReference
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from xml.sax.saxutils import escape
+
+from harvester.crs import Crs
+from harvester.edges import TileFormat
+from harvester.errors import CacheError, HarvesterError
+from harvester.tiling.scheme import Box, Lod, TilingScheme
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+COMPACT_V2 = "esriMapCacheStorageModeCompactV2"
+COMPACT_V1 = "esriMapCacheStorageModeCompact"
+EXPLODED = "esriMapCacheStorageModeExploded"
+PACKET_SIZE = 128
+
+MAX_LODS = 256
+"""Real schemes have at most a few dozen; a document with more is no tiling scheme."""
+
+MAX_TILE_PIXELS = 8192
+"""The widest tile that GDAL's driver takes; ArcGIS makes 128 to 4096."""
+
+MAX_LEVEL = 999
+"""Level folders are numbered in two digits, three at most."""
+
+_TYPENS = "http://www.esri.com/schemas/ArcGIS/10.3"
+_ROOT = (
+    '<?xml version="1.0" encoding="utf-8" ?><{tag} xsi:type=\'typens:{tag}\' '
+    "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xmlns:xs='http://www.w3.org/2001/XMLSchema' "
+    f"xmlns:typens='{_TYPENS}'>{{body}}</{{tag}}>"
+)
+
+_WORDS = {
+    TileFormat.PNG: "PNG",
+    TileFormat.JPEG: "JPEG",
+    TileFormat.MIXED: "MIXED",
+    TileFormat.LERC: "LERC",
+    TileFormat.WEBP: "WEBP",
+    TileFormat.PBF: "PBF",
+    TileFormat.UNKNOWN: "MIXED",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a compact cache says of itself. ``extent`` is that of the data, in the scheme's CRS."""
+
+    scheme: TilingScheme
+    format_name: str
+    """CacheTileFormat: ``PNG8``, ``JPEG``, ``MIXED`` ..."""
+    compression_quality: float = 0.0
+    storage_format: str = COMPACT_V2
+    packet_size: int = PACKET_SIZE
+    extent: Box | None = None
+    name: str = ""
+    description: str = ""
+    attribution: str = ""
+
+    @property
+    def tile_format(self) -> TileFormat:
+        """What the tiles are."""
+        return tile_format_of(self.format_name)
+
+
+def tile_format_of(word: str) -> TileFormat:
+    """What Esri's word for a tile format means: PNG8, PNG24, PNG32 and PNG are PNG."""
+    word = word.strip().upper()
+    if word.startswith("PNG"):
+        return TileFormat.PNG
+    if word in ("JPEG", "JPG", "JPGPNG"):
+        return TileFormat.MIXED if word == "JPGPNG" else TileFormat.JPEG
+    found = {"MIXED": TileFormat.MIXED, "WEBP": TileFormat.WEBP, "PBF": TileFormat.PBF}
+    return TileFormat.LERC if word.startswith("LERC") else found.get(word, TileFormat.UNKNOWN)
+
+
+def format_word(tile_format: TileFormat, stated: str) -> str:
+    """CacheTileFormat for tiles of a kind: the source's own word where it is one for that kind."""
+    word = stated.strip().upper()
+    if tile_format in (TileFormat.PNG, TileFormat.LERC) and word.isalnum() and tile_format_of(word) is tile_format:
+        return word
+    return _WORDS[tile_format]
+
+
+class Domain(NamedTuple):
+    """The integer grid on which ArcGIS keeps coordinates of a CRS: its corner, units per map unit, and tolerance."""
+
+    x: float
+    y: float
+    units: float
+    tolerance: float
+
+
+def domain(scheme: TilingScheme) -> Domain:
+    """ArcGIS's own domain of web mercator and of degrees; else one around the tile origin, like its default origins."""
+    if scheme.crs.is_web_mercator:
+        return Domain(-20037700, -30241100, 148923141.92838538, 0.001)
+    if scheme.crs.is_geographic:
+        return Domain(-400, -400, 11258999068426.238, 8.983152841195215e-09)
+    x, y = -math.ceil(abs(scheme.origin_x)), -math.ceil(abs(scheme.origin_y))
+    return Domain(x, y, 10000, 0.001 / scheme.crs.metres_per_unit)
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def render_conf(about: Description) -> bytes:
+    """conf.xml; LODs as ``about.scheme`` lists them, coordinates with 17 significant digits."""
+    scheme = about.scheme
+    lods = "".join(
+        "<LODInfo xsi:type='typens:LODInfo'>"
+        f"<LevelID>{lod.level}</LevelID><Scale>{_number(lod.scale)}</Scale>"
+        f"<Resolution>{_number(lod.resolution)}</Resolution></LODInfo>"
+        for lod in scheme.lods
+    )
+    body = (
+        f"<TileCacheInfo xsi:type='typens:TileCacheInfo'>{_spatial_reference(scheme)}"
+        f"<TileOrigin xsi:type='typens:PointN'><X>{_number(scheme.origin_x)}</X><Y>{_number(scheme.origin_y)}</Y>"
+        f"</TileOrigin><TileCols>{scheme.tile_width}</TileCols><TileRows>{scheme.tile_height}</TileRows>"
+        f"<DPI>{round(scheme.dpi)}</DPI><PreciseDPI>{_number(scheme.dpi)}</PreciseDPI>"
+        f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{lods}</LODInfos></TileCacheInfo>"
+        "<TileImageInfo xsi:type='typens:TileImageInfo'>"
+        f"<CacheTileFormat>{escape(about.format_name)}</CacheTileFormat>"
+        f"<CompressionQuality>{_number(about.compression_quality)}</CompressionQuality>"
+        "<Antialiasing>false</Antialiasing><BandCount>1</BandCount><LERCError>0</LERCError></TileImageInfo>"
+        "<CacheStorageInfo xsi:type='typens:CacheStorageInfo'>"
+        f"<StorageFormat>{about.storage_format}</StorageFormat><PacketSize>{about.packet_size}</PacketSize>"
+        "</CacheStorageInfo>"
+    )
+    return _ROOT.format(tag="CacheInfo", body=body).encode()
+
+
+def render_cdi(about: Description) -> bytes:
+    """conf.cdi: the extent of the data, which must be known."""
+    if about.extent is None:
+        raise ValueError("conf.cdi needs an extent")
+    xmin, ymin, xmax, ymax = map(_number, about.extent)
+    body = f"<XMin>{xmin}</XMin><YMin>{ymin}</YMin><XMax>{xmax}</XMax><YMax>{ymax}</YMax>"
+    return _ROOT.format(tag="EnvelopeN", body=body + _spatial_reference(about.scheme)).encode()
+
+
+def _spatial_reference(scheme: TilingScheme) -> str:
+    geographic = scheme.crs.is_geographic
+    kind = "GeographicCoordinateSystem" if geographic else "ProjectedCoordinateSystem"
+    grid = domain(scheme)
+    stated = scheme.crs.spatial_reference()
+    numbers = (("WKID", stated.get("wkid")), ("LatestWKID", stated.get("latestWkid")))
+    wkt = escape(scheme.crs.esri_wkt(), {'"': "&quot;"})
+    return (
+        f"<SpatialReference xsi:type='typens:{kind}'><WKT>{wkt}</WKT>"
+        f"<XOrigin>{_number(grid.x)}</XOrigin><YOrigin>{_number(grid.y)}</YOrigin><XYScale>{_number(grid.units)}</XYScale>"
+        "<ZOrigin>-100000</ZOrigin><ZScale>10000</ZScale><MOrigin>-100000</MOrigin><MScale>10000</MScale>"
+        f"<XYTolerance>{_number(grid.tolerance)}</XYTolerance><ZTolerance>0.001</ZTolerance>"
+        "<MTolerance>0.001</MTolerance><HighPrecision>true</HighPrecision>"
+        + ("<LeftLongitude>-180</LeftLongitude>" if geographic else "")
+        + "".join(f"<{tag}>{number}</{tag}>" for tag, number in numbers if number is not None)
+        + "</SpatialReference>"
+    )
+
+
+def _number(value: float) -> str:
+    """17 significant digits, as ArcGIS writes them: enough for every double; no exponent for large numbers."""
+    text = format(value, ".17g")
+    return text if "e" not in text or abs(value) < 1 else format(value, ".0f")
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def parse_conf(data: bytes, where: str) -> Description:
+    """Read conf.xml, whatever storage format it states. ``where`` names the file in messages. Raises CacheError."""
+    root = _parse(data, where)
+    if _local(root) != "CacheInfo":
+        raise _unreadable(where, f"its root element is {_local(root)!r}, not 'CacheInfo'")
+    cache = _need(root, "TileCacheInfo", where)
+    origin = _need(cache, "TileOrigin", where)
+    lods = [
+        Lod(
+            level=_whole(lod, "LevelID", where),
+            resolution=_decimal(lod, "Resolution", where),
+            scale=_decimal(lod, "Scale", where, default=0.0),
+        )
+        for lod in _find_all(_need(cache, "LODInfos", where), "LODInfo")
+    ]
+    dpi = _decimal(cache, "PreciseDPI", where, default=0.0) or _decimal(cache, "DPI", where, default=96.0)
+    scheme = make_scheme(
+        crs=_crs(_need(cache, "SpatialReference", where), where),
+        origin=(_decimal(origin, "X", where), _decimal(origin, "Y", where)),
+        tile=(_whole(cache, "TileCols", where), _whole(cache, "TileRows", where)),
+        lods=lods,
+        dpi=dpi,
+        where=where,
+    )
+    image, storage = _find(root, "TileImageInfo"), _find(root, "CacheStorageInfo")
+    return Description(
+        scheme=scheme,
+        format_name=_text(image, "CacheTileFormat") if image is not None else "",
+        compression_quality=0.0 if image is None else _decimal(image, "CompressionQuality", where, default=0.0),
+        # Caches of 9.x have no such element: they are exploded.
+        storage_format=EXPLODED if storage is None else _text(storage, "StorageFormat"),
+        packet_size=0 if storage is None else _whole(storage, "PacketSize", where, default=0),
+    )
+
+
+def parse_cdi(data: bytes, where: str) -> Box:
+    """Read conf.cdi: the extent of the data. Raises CacheError."""
+    root = _parse(data, where)
+    if _local(root) != "EnvelopeN":
+        raise _unreadable(where, f"its root element is {_local(root)!r}, not 'EnvelopeN'")
+    box = Box(*(_decimal(root, name, where) for name in ("XMin", "YMin", "XMax", "YMax")))
+    if box.xmin > box.xmax or box.ymin > box.ymax:
+        raise _unreadable(where, "its extent is inside out")
+    return box
+
+
+def make_scheme(
+    *, crs: Crs, origin: tuple[float, float], tile: tuple[int, int], lods: list[Lod], dpi: float, where: str
+) -> TilingScheme:
+    """A tiling scheme from a document's numbers, LODs sorted from the coarsest; CacheError where they make none."""
+    if not all(1 <= pixels <= MAX_TILE_PIXELS for pixels in tile):
+        raise _unreadable(where, f"a tile of {tile[0]} x {tile[1]} pixels")
+    if not 1 <= len(lods) <= MAX_LODS:
+        raise _unreadable(where, f"{len(lods)} LODs")
+    if any(lod.resolution <= 0 or not 0 <= lod.level <= MAX_LEVEL for lod in lods):
+        raise _unreadable(where, "an LOD whose level or resolution is out of range")
+    if len({lod.level for lod in lods}) < len(lods):
+        raise _unreadable(where, "two LODs of the same level")
+    ordered = tuple(sorted(lods, key=lambda lod: -lod.resolution))
+    return TilingScheme(
+        crs=crs,
+        origin_x=origin[0],
+        origin_y=origin[1],
+        tile_width=tile[0],
+        tile_height=tile[1],
+        lods=ordered,
+        dpi=dpi if dpi > 0 else 96.0,
+    )
+
+
+def _parse(data: bytes, where: str) -> Element:
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        root: Element = fromstring(data, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as cause:
+        raise _unreadable(where, f"it is not plain XML ({cause})") from cause
+    return root
+
+
+def _local(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _find_all(element: Element, name: str) -> Iterator[Element]:
+    return (child for child in element if _local(child) == name)
+
+
+def _find(element: Element, name: str) -> Element | None:
+    return next(_find_all(element, name), None)
+
+
+def _need(element: Element, name: str, where: str) -> Element:
+    found = _find(element, name)
+    if found is None:
+        raise _unreadable(where, f"{_local(element)} has no {name}")
+    return found
+
+
+def _text(element: Element, name: str) -> str:
+    found = _find(element, name)
+    return "" if found is None else (found.text or "").strip()
+
+
+def _decimal(element: Element, name: str, where: str, default: float | None = None) -> float:
+    text = _text(element, name)
+    if not text and default is not None:
+        return default
+    try:
+        value = float(text)
+    except ValueError as cause:
+        raise _unreadable(where, f"{name} is {text[:40]!r}, not a number") from cause
+    if not math.isfinite(value):
+        raise _unreadable(where, f"{name} is {text[:40]!r}")
+    return value
+
+
+def _whole(element: Element, name: str, where: str, default: int | None = None) -> int:
+    value = _decimal(element, name, where, None if default is None else float(default))
+    if value != int(value):
+        raise _unreadable(where, f"{name} is {value}, not a whole number")
+    return int(value)
+
+
+def _crs(element: Element, where: str) -> Crs:
+    stated: dict[str, object] = {}
+    for key, tag in (("wkid", "WKID"), ("latestWkid", "LatestWKID")):
+        if number := _whole(element, tag, where, default=0):
+            stated[key] = number
+    if wkt := _text(element, "WKT"):
+        stated["wkt"] = wkt
+    try:
+        return Crs.from_service(stated, f"{where}: SpatialReference")
+    except HarvesterError as cause:
+        raise CacheError(cause.message, hint=cause.hint) from cause
+
+
+def _unreadable(where: str, what: str) -> CacheError:
+    return CacheError(f"cannot read {where}: {what}", hint="restore the file from the cache's origin", code="damaged")
