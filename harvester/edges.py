@@ -256,6 +256,9 @@ Done = Callable[[Request, Answer], None]
 class Transport(Protocol):
     """How to ask. Pulls requests and pushes answers; keeps no queue of its own.
 
+    A Wait holds for every idle lane at once: after one, ``next_request`` is not called again before ``done`` of another
+    request, ``wake`` or the end of its seconds; then it is called until it gives a Wait again or no lane is idle.
+
     Promises: for each Request taken from ``next`` exactly one ``done``; at most ``connections`` requests in flight;
     every request ends within its deadline (``Fault.TIMEOUT``); bodies over MAX_TILE_BYTES, decoded, end as ``TOO_LARGE``;
     redirects are never followed; no header of one host is sent to another; no exception crosses ``drain`` but

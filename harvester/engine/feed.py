@@ -1,0 +1,171 @@
+"""Plan blocks and ledger states turned into the tiles still to ask, block by block, tilemap windows a little ahead of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from harvester.edges import Ledger, Mask, State, WindowAnswer
+from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile
+
+AHEAD_BLOCKS = 8
+"""Blocks held ready beyond the one being asked: enough that a tilemap answer is back before its tiles are due, and at
+most 8 x 16,384 small integers in memory."""
+
+CHUNK_BLOCKS = 8
+"""Blocks read from the ledger at once."""
+
+PROBE_MINIMUM = 8
+"""Pending tiles below which a tilemap window costs more than it can save."""
+
+WINDOWS_IN_FLIGHT = 4
+"""Tilemap windows asked at once; each is up to 16,384 numbers of JSON for the server to make."""
+
+
+class _Work:
+    """One block with tiles still to ask. ``pending`` are row-major positions in it, ascending."""
+
+    __slots__ = ("key", "pending")
+
+    def __init__(self, key: BlockKey, pending: np.ndarray) -> None:
+        self.key = key
+        self.pending = pending
+
+
+class Feed:
+    """Gives the tiles to ask in plan order. ``take`` is called from the hot path and never waits; ``fill`` runs beside it.
+
+    A block that is worth a tilemap window gives its window first and its tiles only after ``window_answered`` or
+    ``window_failed``; blocks behind it are given meanwhile, so no lane idles for it.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[tuple[BlockKey, Mask]],
+        ledger: Ledger,
+        *,
+        probe: bool,
+        on_ready: Callable[[], None],
+        on_absent: Callable[[BlockKey, list[int]], None],
+    ) -> None:
+        self._blocks = iter(blocks)
+        self._ledger = ledger
+        self._probe = probe
+        self._on_ready = on_ready
+        self._on_absent = on_absent
+        self._read_all = False
+        self._room = asyncio.Event()
+        self._room.set()
+        self._ready: deque[_Work] = deque()
+        self._to_probe: deque[_Work] = deque()
+        self._probing: dict[BlockKey, _Work] = {}
+        self._tiles: Iterator[Tile] | None = None
+        self._next: Tile | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Feed(ready={len(self._ready)}, to_probe={len(self._to_probe)}, probing={len(self._probing)}, "
+            f"read_all={self._read_all})"
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        """True when every tile was given and no window is open."""
+        return (
+            self._read_all and self._next is None and not self._ready and not self._to_probe and not self._probing
+        )
+
+    @property
+    def window_due(self) -> BlockKey | None:
+        """The block whose tilemap window should be asked now, if any."""
+        if self._to_probe and len(self._probing) < WINDOWS_IN_FLIGHT:
+            return self._to_probe[0].key
+        return None
+
+    def open_window(self) -> BlockKey:
+        """Take the window that is due; answer it with ``window_answered`` or ``window_failed``."""
+        work = self._to_probe.popleft()
+        self._probing[work.key] = work
+        return work.key
+
+    @property
+    def has_tile(self) -> bool:
+        """True when ``take`` gives a tile."""
+        if self._next is None:
+            self._advance()
+        return self._next is not None
+
+    def take(self) -> Tile:
+        """The next tile; call only while ``has_tile``."""
+        tile = self._next
+        assert tile is not None
+        self._next = next(self._tiles, None) if self._tiles is not None else None
+        return tile
+
+    def _advance(self) -> None:
+        while self._next is None and self._ready:
+            work = self._ready.popleft()
+            self._room.set()
+            key = work.key
+            self._tiles = iter(_tiles_of(key, work.pending))
+            self._next = next(self._tiles, None)
+
+    def window_answered(self, key: BlockKey, answer: WindowAnswer) -> None:
+        """Tiles that the tilemap says are not there are absent; the others, and those it left out, are asked."""
+        work = self._probing.pop(key)
+        present = np.ones((BLOCK, BLOCK), dtype=bool)
+        top, left = answer.top - key.row, answer.left - key.col
+        rows, cols = answer.present.shape
+        row0, col0 = max(top, 0), max(left, 0)
+        row1, col1 = min(top + rows, BLOCK), min(left + cols, BLOCK)
+        if row1 > row0 and col1 > col0:
+            present[row0:row1, col0:col1] = answer.present[row0 - top : row1 - top, col0 - left : col1 - left]
+        keep = present.ravel()[work.pending]
+        absent = work.pending[~keep]
+        work.pending = work.pending[keep]
+        if absent.size:
+            self._on_absent(key, absent.tolist())
+        self._open(work)
+
+    def window_failed(self, key: BlockKey) -> None:
+        """The tilemap can't be trusted for this block: its tiles are asked."""
+        self._open(self._probing.pop(key))
+
+    def _open(self, work: _Work) -> None:
+        if work.pending.size:
+            self._ready.append(work)
+        self._room.set()
+        self._on_ready()
+
+    async def fill(self) -> None:
+        """Keep a few blocks ready until the plan is read; ends by itself."""
+        while True:
+            while len(self._ready) + len(self._to_probe) + len(self._probing) >= AHEAD_BLOCKS:
+                self._room.clear()
+                await self._room.wait()
+            chunk = list(islice(self._blocks, CHUNK_BLOCKS))
+            if not chunk:
+                self._read_all = True
+                self._on_ready()
+                return
+            states = await self._ledger.states([key for key, _ in chunk])
+            for (key, mask), state in zip(chunk, states, strict=True):
+                pending = np.flatnonzero(mask.ravel() & (state.ravel() == State.PENDING))
+                if pending.size:
+                    work = _Work(key, pending)
+                    (self._to_probe if self._probe and pending.size >= PROBE_MINIMUM else self._ready).append(work)
+            self._on_ready()
+            await asyncio.sleep(0)
+
+
+def _tiles_of(key: BlockKey, pending: np.ndarray) -> Iterator[Tile]:
+    level, row, col = key
+    if pending.size == BLOCK_TILES:
+        return (Tile(level, row + i, col + j) for i in range(BLOCK) for j in range(BLOCK))
+    rows = (pending // BLOCK + row).tolist()
+    cols = (pending % BLOCK + col).tolist()
+    return (Tile(level, r, c) for r, c in zip(rows, cols, strict=True))

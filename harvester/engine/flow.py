@@ -1,0 +1,272 @@
+"""The hot path: which request goes out next, and what each answer does to its tile. No task, future or timer per tile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
+from harvester.engine.feed import Feed
+from harvester.engine.stop import StopReason
+from harvester.engine.tally import Tally
+from harvester.engine.writer import Writer
+from harvester.job import Limits
+from harvester.pacing import Pacer
+from harvester.tiling.tile import Tile, block_of
+
+WINDOW_TRIES = 3
+"""Tries for one tilemap window before its tiles are asked instead."""
+
+SUSPECT_TRIES = 20
+"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal)."""
+
+SUSPECT_SHARE = 0.9
+"""Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
+
+LONGEST_PAUSE_SECONDS = 600.0
+"""A server that asks for a longer pause is asked again in a later run, not by a run that hangs."""
+
+SUSPECTS = {
+    "not_an_image": "every tile comes as a page instead of a picture (a login page, a proxy, a portal?)",
+    "error_page": "every tile comes as a page instead of a picture (a login page, a proxy, a portal?)",
+    "redirect": "every tile is redirected (a login page, a moved service?)",
+    "http_403": "every tile is refused (403)",
+    "forbidden": "every tile is refused (403)",
+}
+"""Reasons that, when nearly all first tries have them, mean that the source cannot be used."""
+
+
+class Flow:
+    """Decides, and acts only on what it was given: feed, writer, pacer, tally. ``wake``, ``stop`` and ``renew`` never block."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        feed: Feed,
+        writer: Writer,
+        pacer: Pacer,
+        tally: Tally,
+        limits: Limits,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        stop: Callable[[StopReason], None],
+        renew: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._feed = feed
+        self._writer = writer
+        self._pacer = pacer
+        self._tally = tally
+        self._retries = limits.retries
+        self._max_tiles = limits.max_tiles
+        self._max_bytes = limits.max_bytes
+        self._max_duration = limits.max_duration_seconds
+        self._clock = clock
+        self._wake = wake
+        self._stop = stop
+        self._renew = renew
+        self._at_once: deque[Request] = deque()
+        self._denials: dict[Tile, int] = {}
+        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
+        self._renewing = False
+        self._waiting = False
+        self._whole = 0
+        self.stopping = False
+        self.in_flight = 0
+        self.any_ended = False
+        self.last_answer = clock()
+        self.last_trouble = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"Flow(in_flight={self.in_flight}, at_once={len(self._at_once)}, retries={len(self._pacer.retries)}, "
+            f"renewing={self._renewing}, stopping={self.stopping})"
+        )
+
+    # ------------------------------------------------------------------------------------------ what to ask
+
+    def next_request(self) -> Request | Wait | None:
+        """The next request: one to repeat at once, a due retry, a tilemap window, the next tile; else a Wait, or None at the end."""
+        if self.stopping:
+            return None
+        if not self._writer.has_room or self._renewing:
+            return self._hold(None)
+        now = self._clock()
+        retries, feed = self._pacer.retries, self._feed
+        due = None if self._at_once else retries.due(now)
+        fresh = not self._at_once and due is None
+        if fresh and feed.window_due is None and not feed.has_tile:
+            if feed.exhausted and not self.in_flight and not len(retries):
+                return None
+            return self._hold(retries.ready_in(now))
+        if self._max_tiles is not None and self._whole + self.in_flight >= self._max_tiles:
+            return self._hold(None)
+        seconds = self._pacer.may_start(now, self.in_flight, first_try=fresh)
+        if seconds > 0.0:
+            return self._hold(seconds if seconds < LONGEST_PAUSE_SECONDS else None)
+        self.in_flight += 1
+        self._tally.requests += 1
+        if self._at_once:
+            return self._repeat(self._at_once.popleft())
+        if due is not None:
+            return self._repeat(retries.pop())
+        if feed.window_due is not None:
+            window = self._source.window(feed.open_window())
+            assert window is not None
+            return window
+        self._tally.tile_requests += 1
+        return self._source.request(feed.take(), 0)
+
+    def _repeat(self, request: Request) -> Request:
+        """The same thing asked anew, with the credential of now."""
+        self._tally.retries += 1
+        if request.window:
+            window = self._source.window(block_of(request.tile))
+            assert window is not None
+            return window._replace(attempt=request.attempt)
+        self._tally.tile_requests += 1
+        return self._source.request(request.tile, request.attempt)
+
+    def _hold(self, seconds: float | None) -> Wait:
+        self._waiting = True
+        return Wait(seconds)
+
+    # ------------------------------------------------------------------------------------------ what came
+
+    def done(self, request: Request, answer: Answer) -> None:
+        """Judge an answer into the batch, the retries or a final state."""
+        now = self._clock()
+        self.in_flight -= 1
+        self.last_answer = now
+        self._tally.bytes += len(answer.body)
+        if request.window:
+            self._window_done(now, request, answer)
+        else:
+            verdict = self._source.judge(request, answer)
+            outcome = verdict.outcome
+            first = request.attempt == 0
+            self._pacer.ended(now, outcome, answer.seconds, first_try=first, asked=verdict.retry_after)
+            if first:
+                self._suspects.append(verdict.reason)
+            if outcome is Outcome.WHOLE:
+                self._whole += 1
+                self._ended(now)
+                self._writer.store(Stored(request.tile, verdict.body, verdict.kind))
+                if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
+                    self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
+            else:
+                self._not_whole(now, request, answer, verdict)
+        if self._max_bytes is not None and self._tally.bytes >= self._max_bytes and not self._finished():
+            self._stop(StopReason.budget("--max-bytes", str(self._max_bytes)))
+        if self._waiting:
+            self._waiting = False
+            self._wake()
+
+    def _finished(self) -> bool:
+        return self._feed.exhausted and not self.in_flight and not len(self._pacer.retries) and not self._at_once
+
+    def _ended(self, now: float) -> None:
+        self._tally.last_ended = now
+        self.any_ended = True
+
+    def _not_whole(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
+        outcome, tile = verdict.outcome, request.tile
+        if outcome is Outcome.ABSENT:
+            if answer.status == 404:
+                self._tally.answered_404 += 1
+            self._ended(now)
+            self._writer.mark(tile, State.ABSENT)
+            return
+        if outcome is Outcome.UNCHANGED:
+            self._ended(now)
+            self._writer.mark(tile, State.UNCHANGED)
+            return
+        self.last_trouble = verdict.reason
+        if outcome is Outcome.THROTTLED:
+            self._throttled(now, request, verdict)
+        elif outcome is Outcome.DENIED:
+            self._denied(request, verdict)
+        elif outcome is Outcome.RETRY and request.attempt < self._retries:
+            self._pacer.retries.push(now, request._replace(attempt=request.attempt + 1), request.attempt)
+        else:
+            self._ended(now)
+            self._writer.mark(tile, State.FAILED, verdict.reason)
+        self._look_at_suspects(verdict.reason)
+
+    def _throttled(self, now: float, request: Request, verdict: Verdict) -> None:
+        self._tally.throttled += 1
+        asked = verdict.retry_after or 0.0
+        left = (
+            LONGEST_PAUSE_SECONDS
+            if self._max_duration is None
+            else min(LONGEST_PAUSE_SECONDS, self._max_duration - (now - self._tally.started))
+        )
+        if asked > left:
+            self._stop(StopReason.come_back(asked))
+        # Being throttled is the host's state, not the tile's fault: its tries are not used up.
+        self._pacer.retries.push(now, request, request.attempt, throttled=True)
+
+    def _denied(self, request: Request, verdict: Verdict) -> None:
+        if request.credential == self._source.credential:
+            times = self._denials[request.tile] = self._denials.get(request.tile, 0) + 1
+            if times > 1:
+                self._stop(
+                    StopReason(
+                        code="auth",
+                        message=f"the source refused tile {request.tile} again ({verdict.reason}) "
+                        + ("with a new token" if self._source.can_renew else "on a second try"),
+                        hint="Check the credentials (--token-env, --username with --password-env) and that they may read "
+                        "this service; then run the same command again.",
+                        exit_code=3,
+                    )
+                )
+            elif self._source.can_renew and not self._renewing:
+                self._renewing = True
+                self._renew()
+        self._at_once.append(request)
+
+    def renewed(self) -> None:
+        """A new credential is there: go on."""
+        self._renewing = False
+        self._wake()
+
+    def _look_at_suspects(self, reason: str) -> None:
+        suspects = self._suspects
+        if reason in SUSPECTS and len(suspects) == SUSPECT_TRIES:
+            share = sum(seen in SUSPECTS for seen in suspects) / SUSPECT_TRIES
+            if share >= SUSPECT_SHARE:
+                self._stop(
+                    StopReason(
+                        code="unusable",
+                        message=f"{SUSPECTS[reason]}: {share:.0%} of the last {SUSPECT_TRIES} tiles",
+                        hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be missing. "
+                        "The run's state is saved.",
+                        exit_code=3,
+                    )
+                )
+
+    def _window_done(self, now: float, request: Request, answer: Answer) -> None:
+        key = block_of(request.tile)
+        read = self._source.read_window(request, answer)
+        if read is not None:
+            self._pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0, asked=None)
+            self._ended(now)
+            self._feed.window_answered(key, read)
+            return
+        verdict = self._source.judge(request, answer)
+        outcome = verdict.outcome
+        if outcome is Outcome.DENIED:
+            self._pacer.ended(now, outcome, answer.seconds, first_try=False, asked=None)
+            self._denied(request, verdict)
+            return
+        self._tally.throttled += outcome is Outcome.THROTTLED
+        transient = answer.fault is not None or outcome is Outcome.THROTTLED or answer.status >= 500
+        self._pacer.ended(
+            now, outcome if transient else Outcome.WHOLE, answer.seconds, first_try=False, asked=verdict.retry_after
+        )
+        if transient and request.attempt + 1 < WINDOW_TRIES:
+            again = request._replace(attempt=request.attempt + 1)
+            self._pacer.retries.push(now, again, request.attempt, throttled=outcome is Outcome.THROTTLED)
+        else:
+            self._feed.window_failed(key)

@@ -1,0 +1,312 @@
+"""One run from start to orderly end: ledger and cache agree, lanes pull, the writer writes, the clock ticks, and a stop loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from harvester.edges import (
+    BlockChange,
+    CacheWriter,
+    Ledger,
+    LedgerFailure,
+    Mask,
+    Source,
+    Stamps,
+    State,
+    States,
+    Transport,
+)
+from harvester.engine.feed import Feed
+from harvester.engine.flow import Flow
+from harvester.engine.stop import StopReason
+from harvester.engine.tally import FAILURES_KEPT, Tally
+from harvester.engine.writer import Batch, Writer
+from harvester.errors import CacheError, HarvesterError
+from harvester.events import Event, Progress, Started, TileFailed
+from harvester.job import Limits
+from harvester.pacing import Pacer
+from harvester.tiling.tile import BlockKey
+
+GRACE_SECONDS = 10.0
+"""How long a stop waits for answers that are under way."""
+
+TICK_SECONDS = 0.25
+"""How often the clock is looked at: batches close within a second of their age, budgets end within a quarter of one."""
+
+AGREE_BLOCKS = 256
+"""Blocks compared between plan, ledger and cache at once: bounded memory, few ledger reads."""
+
+STALL_FACTOR = 2.0
+"""No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made anew."""
+
+
+class Holding(Protocol):
+    """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work folder."""
+
+    def present(self, key: BlockKey) -> Mask: ...
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outturn:
+    """How a run ended. ``stop`` is None when every planned tile reached an end."""
+
+    tally: Tally
+    stop: StopReason | None
+    failures: tuple[LedgerFailure, ...]
+
+
+async def agree(
+    blocks: Iterable[tuple[BlockKey, Mask]], ledger: Ledger, holding: Holding, *, retry_failed: bool = True
+) -> Tally:
+    """Enlist the plan in the ledger, let the cache's own index decide where the two disagree, and count.
+
+    Failed tiles of earlier runs become pending again. Returns what stands, with ``kept`` set.
+    """
+    tally = Tally()
+    whole_checked = False
+    chunk: list[tuple[BlockKey, Mask]] = []
+
+    async def settle() -> None:
+        nonlocal whole_checked
+        keys = [key for key, _ in chunk]
+        await ledger.enlist(chunk)
+        then, now = await ledger.stamps(keys), holding.stamps(keys)
+        if then.get(None, "") != now.get(None, ""):
+            doubtful = list(chunk)
+            whole_checked = True
+        else:
+            doubtful = [(key, mask) for key, mask in chunk if then.get(key, "") != now.get(key, "")]
+        if doubtful:
+            # The whole-cache stamp is recorded only after the last block, so a crash in between checks all again.
+            await ledger.reconcile(
+                [(key, holding.present(key)) for key, _ in doubtful],
+                {key: now.get(key, "") for key, _ in doubtful},
+            )
+        changes: list[BlockChange] = []
+        for (key, mask), states in zip(chunk, await ledger.states(keys), strict=True):
+            _count(tally, key, mask, states, changes if retry_failed else None)
+        if changes:
+            await ledger.record(changes, {})
+        chunk.clear()
+
+    for block in blocks:
+        chunk.append(block)
+        if len(chunk) == AGREE_BLOCKS:
+            await settle()
+    if chunk:
+        await settle()
+    if whole_checked:
+        await ledger.record([], {None: holding.stamps([]).get(None, "")})
+    tally.kept = sum(row[State.STORED] for row in tally.levels.values())
+    return tally
+
+
+def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: list[BlockChange] | None) -> None:
+    tiles = np.bincount(states[mask], minlength=len(State))
+    if tiles[State.FAILED] and changes is not None:
+        indexes = np.flatnonzero(mask.ravel() & (states.ravel() == State.FAILED)).tolist()
+        changes.append(BlockChange(key, State.PENDING, indexes))
+        tiles[State.PENDING] += tiles[State.FAILED]
+        tiles[State.FAILED] = 0
+    # A tile that a refresh found unchanged is, for a run, one that was stored before it.
+    tiles[State.STORED] += tiles[State.UNCHANGED]
+    tiles[State.UNCHANGED] = 0
+    for state in (State.STORED, State.ABSENT, State.FAILED, State.PENDING):
+        tally.add(key.level, state, int(tiles[state]))
+
+
+class Engine:
+    """Fetches what is pending of a plan. Knows contracts only; made for one run."""
+
+    def __init__(
+        self,
+        *,
+        blocks: Callable[[], Iterable[tuple[BlockKey, Mask]]],
+        source: Source,
+        transport: Transport,
+        cache: CacheWriter,
+        ledger: Ledger,
+        tally: Tally,
+        pacer: Pacer,
+        limits: Limits,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        probe: bool = True,
+        emit: Callable[[Event], None] = lambda event: None,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._source = source
+        self._transport = transport
+        self._ledger = ledger
+        self._limits = limits
+        self._clock = clock
+        self._sleep = sleep
+        self._emit = emit
+        self._grace = grace_seconds
+        self._tally = tally
+        self._pacer = pacer
+        self._stop: StopReason | None = None
+        self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._renew = asyncio.Event()
+        self._last_progress = 0.0
+        self._writer = Writer(cache, ledger, clock=clock, on_recorded=self._recorded, on_room=transport.wake)
+        self._feed = Feed(
+            blocks(),
+            ledger,
+            probe=probe,
+            on_ready=transport.wake,
+            on_absent=lambda key, indexes: self._writer.mark_block(key, State.ABSENT, indexes),
+        )
+        self._flow = Flow(
+            source=source,
+            feed=self._feed,
+            writer=self._writer,
+            pacer=pacer,
+            tally=tally,
+            limits=limits,
+            clock=clock,
+            wake=transport.wake,
+            stop=self.stop,
+            renew=self._renew.set,
+        )
+
+    def __repr__(self) -> str:
+        return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._pacer!r}, stop={self._stop})"
+
+    def stop(self, reason: StopReason) -> None:
+        """End in order: take no more work, let answers under way arrive, write, record. A second call ends at once."""
+        if self._stop is None:
+            self._stop = reason
+            self._flow.stopping = True
+            self._stopping.set()
+            self._transport.wake()
+        elif reason.by_person:
+            self._stop = reason
+            self._at_once.set()
+
+    async def run(self, source_name: str, output_name: str) -> Outturn:
+        """Fetch until every planned tile has an end or a reason to stop comes; whatever happened is recorded on return."""
+        tally = self._tally
+        tally.started = tally.last_ended = self._clock()
+        self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
+        if tally.counts().pending:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._fill()),
+                    group.create_task(self._tick()),
+                    group.create_task(self._renewals()),
+                ]
+                writing = group.create_task(self._write())
+                await self._drain()
+                self._writer.finish()
+                await writing
+                for helper in helpers:
+                    helper.cancel()
+        self._progress(self._clock())
+        failures = await self._ledger.failures(FAILURES_KEPT)
+        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures))
+
+    async def _drain(self) -> None:
+        drain = asyncio.create_task(self._transport.drain(self._flow.next_request, self._flow.done))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({drain, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not drain.done():
+                at_once = asyncio.create_task(self._at_once.wait())
+                await asyncio.wait({drain, at_once}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+                at_once.cancel()
+        finally:
+            stopping.cancel()
+            if not drain.done():
+                drain.cancel()
+            await asyncio.wait({drain})
+        if not drain.cancelled():
+            drain.result()
+
+    async def _fill(self) -> None:
+        try:
+            await self._feed.fill()
+        except HarvesterError as error:
+            self.stop(StopReason.of(error))
+
+    async def _write(self) -> None:
+        try:
+            await self._writer.run()
+        except CacheError as error:
+            self._writer.has_room = False
+            self.stop(StopReason.of(error))
+
+    async def _renewals(self) -> None:
+        while True:
+            await self._renew.wait()
+            try:
+                await self._source.renew()
+            except HarvesterError as error:
+                self.stop(StopReason.of(error))
+                return
+            self._renew.clear()
+            self._flow.renewed()
+
+    def _recorded(self, batch: Batch) -> None:
+        now = self._clock()
+        for (key, state), indexes in batch.changes.items():
+            self._tally.moved(key.level, state, len(indexes))
+        self._tally.ended += batch.ended
+        for key, reasons in batch.reasons.items():
+            for index, reason in reasons.items():
+                self._emit(TileFailed(tile=key.tile(index), reason=reason))
+        if now - self._last_progress >= 1.0:
+            self._progress(now)
+
+    def _progress(self, now: float) -> None:
+        tally = self._tally
+        self._last_progress = now
+        rate, eta = tally.sample(now)
+        self._emit(
+            Progress(
+                counts=tally.counts(),
+                requests=tally.requests,
+                retries=tally.retries,
+                throttled=tally.throttled,
+                bytes=tally.bytes,
+                seconds=now - tally.started,
+                tiles_per_second=rate,
+                eta_seconds=eta,
+                concurrency=self._pacer.limit,
+                paused_seconds=self._pacer.paused_seconds(now),
+            )
+        )
+
+    async def _tick(self) -> None:
+        """Close old batches, end what has run too long, renew what runs out, shake off a stalled pool."""
+        limits, tally = self._limits, self._tally
+        stall = limits.timeout_seconds * STALL_FACTOR
+        while True:
+            await self._sleep(TICK_SECONDS)
+            now = self._clock()
+            self._writer.close_old(now)
+            if now - self._last_progress >= 1.0:
+                self._progress(now)
+            if limits.max_duration_seconds is not None and now - tally.started >= limits.max_duration_seconds:
+                self.stop(StopReason.budget("--max-duration", f"{limits.max_duration_seconds:g} s"))
+            quiet = now - tally.last_ended
+            if quiet >= limits.give_up_after_seconds and not self._stopping.is_set():
+                self.stop(
+                    StopReason.gave_up(
+                        quiet, ever=self._flow.any_ended, breaker_open=self._pacer.breaker_open, last=self._flow.last_trouble
+                    )
+                )
+            if self._flow.in_flight and now - self._flow.last_answer > stall:
+                self._flow.last_answer = now
+                self._transport.rebuild()
+            renews_in = self._source.renews_in
+            if renews_in is not None and renews_in <= 0 and not self._renew.is_set():
+                self._renew.set()

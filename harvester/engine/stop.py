@@ -1,0 +1,62 @@
+"""Why a run ended before its last tile, in words for a person and an exit code for a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from harvester.errors import HarvesterError
+
+AGAIN = "Run the same command again: it goes on with what is missing."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReason:
+    """``code`` is a stable word, ``message`` what happened, ``hint`` what to do."""
+
+    code: str
+    message: str
+    hint: str
+    exit_code: int
+    by_person: bool = False
+
+    @classmethod
+    def of(cls, error: HarvesterError) -> Self:
+        """An error that stops the run."""
+        return cls(code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code)
+
+    @classmethod
+    def budget(cls, option: str, value: str) -> Self:
+        """A budget that the person gave is used up."""
+        return cls(code="budget", message=f"the budget {option} {value} is used up", hint=AGAIN, exit_code=1)
+
+    @classmethod
+    def gave_up(cls, quiet_seconds: float, *, ever: bool, breaker_open: bool, last: str) -> Self:
+        """No tile ended for ``--give-up-after``."""
+        because = f"; the last answer was {last}" if last else ""
+        if ever and not breaker_open:
+            return cls(
+                code="gave_up", message=f"no tile ended for {quiet_seconds:.0f} s{because}", hint=AGAIN, exit_code=1
+            )
+        what = "the source kept failing" if ever else "no tile ever ended"
+        return cls(
+            code="source_failing",
+            message=f"{what} for {quiet_seconds:.0f} s{because}",
+            hint="Look whether the service answers in a browser; then run the same command again, its state is saved.",
+            exit_code=3,
+        )
+
+    @classmethod
+    def come_back(cls, seconds: float) -> Self:
+        """The server asked for a pause longer than the run may wait."""
+        return cls(
+            code="retry_after",
+            message=f"the server asked to come back in {seconds / 60:.0f} minutes",
+            hint=f"Run the same command again after {seconds / 60:.0f} minutes: it goes on with what is missing.",
+            exit_code=1,
+        )
+
+    @classmethod
+    def signal(cls, name: str, exit_code: int) -> Self:
+        """A person or the system asked to stop."""
+        return cls(code="stopped", message=f"stopped by {name}", hint=AGAIN, exit_code=exit_code, by_person=True)

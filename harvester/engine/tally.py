@@ -1,0 +1,78 @@
+"""What a run has counted: tiles by LOD and state, requests, bytes, and how fast tiles end just now."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harvester.edges import State
+from harvester.events import Counts
+
+RATE_WINDOW_SECONDS = 30.0
+"""Span over which the speed, and so the ETA, is averaged."""
+
+ETA_MINIMUM_SECONDS = 3.0
+"""Nothing honest can be said of the time left before this much of the run was seen."""
+
+FAILURES_KEPT = 1000
+"""Failed tiles that a report lists; the ledger has all of them."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one run. Tiles are counted when recorded, so every report agrees with the ledger."""
+
+    levels: dict[int, list[int]] = field(default_factory=dict)
+    """Tiles by State value, per level."""
+    requests: int = 0
+    tile_requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes: int = 0
+    fetched: int = 0
+    """Tiles stored by this run."""
+    kept: int = 0
+    """Tiles stored before it."""
+    answered_404: int = 0
+    started: float = 0.0
+    last_ended: float = 0.0
+    """When a tile last reached an end, or when the run started."""
+    ended: int = 0
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, level: int, state: State, tiles: int) -> None:
+        """Tiles found in a state when the run started."""
+        self.levels.setdefault(level, [0] * len(State))[state] += tiles
+
+    def moved(self, level: int, state: State, tiles: int) -> None:
+        """Pending tiles that were recorded in an end state."""
+        counts = self.levels[level]
+        counts[State.PENDING] -= tiles
+        counts[state] += tiles
+        if state is State.STORED:
+            self.fetched += tiles
+
+    def counts(self, levels: Iterable[int] | None = None) -> Counts:
+        """Tiles by state, of these levels or all."""
+        rows = [self.levels[level] for level in (self.levels if levels is None else levels)]
+        stored, absent, failed, unchanged, pending = (
+            sum(row[state] for row in rows)
+            for state in (State.STORED, State.ABSENT, State.FAILED, State.UNCHANGED, State.PENDING)
+        )
+        return Counts(stored + absent + failed + unchanged + pending, stored, unchanged, absent, failed, pending)
+
+    def sample(self, now: float) -> tuple[float, float | None]:
+        """Tiles ended a second over the last half minute, and the seconds left at that speed (None: can't say yet)."""
+        samples = self._samples
+        samples.append((now, self.ended))
+        while len(samples) > 2 and now - samples[0][0] > RATE_WINDOW_SECONDS:
+            samples.popleft()
+        seen, tiles = now - samples[0][0], self.ended - samples[0][1]
+        rate = tiles / seen if seen > 0 else 0.0
+        pending = sum(row[State.PENDING] for row in self.levels.values())
+        if not pending:
+            return rate, 0.0
+        if now - self.started < ETA_MINIMUM_SECONDS or rate <= 0:
+            return rate, None
+        return rate, pending / rate

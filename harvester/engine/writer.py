@@ -1,0 +1,160 @@
+"""The one writer: batches of whole tiles to the cache, then to the ledger, then to whoever counts. That order is the safety."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harvester.edges import BlockChange, CacheWriter, Ledger, Stamps, State, Stored
+from harvester.tiling.tile import BlockKey, Tile, block_of
+
+BATCH_TILES = 2048
+"""Tiles in one commit: two syncs are then under a microsecond a tile on a fast disk, and a crash costs little."""
+
+BATCH_BYTES = 32 << 20
+"""Bytes in one commit: with one batch filling, one queued and one being written, memory stays under 100 MB."""
+
+BATCH_SECONDS = 1.0
+"""Age at which a batch is written however small: the most that a crash of a slow run can cost."""
+
+QUEUED_BATCHES = 1
+"""Closed batches that may wait for the writer before the lanes do."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Tiles that ended, on their way to the disk. ``changes`` maps (block, state) to row-major positions."""
+
+    opened: float = 0.0
+    size: int = 0
+    stored: list[Stored] = field(default_factory=list)
+    changes: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
+    reasons: dict[BlockKey, dict[int, str]] = field(default_factory=dict)
+    ended: int = 0
+
+    def block_changes(self) -> list[BlockChange]:
+        """The changes as the ledger takes them."""
+        return [
+            BlockChange(key, state, indexes, self.reasons.get(key, {}) if state is State.FAILED else {})
+            for (key, state), indexes in self.changes.items()
+        ]
+
+
+class Writer:
+    """Collects what ended (``store``, ``mark``), writes it in batches, and tells ``on_recorded`` after each ledger commit.
+
+    ``has_room`` is the back-pressure: while it is False, ``next_request`` hands out nothing.
+    """
+
+    def __init__(
+        self,
+        cache: CacheWriter,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float],
+        on_recorded: Callable[[Batch], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self._clock = clock
+        self._on_recorded = on_recorded
+        self._on_room = on_room
+        self._batch = Batch()
+        self._queue: deque[Batch] = deque()
+        self._work = asyncio.Event()
+        self._writing = False
+        self._closing = False
+        self._key = BlockKey(-1, -1, -1)
+        self._indexes: list[int] = []
+        self.has_room = True
+
+    def __repr__(self) -> str:
+        return f"Writer(filling={self._batch.ended}, queued={len(self._queue)}, writing={self._writing})"
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits to be written."""
+        return not self._queue and not self._writing and not self._batch.ended
+
+    def store(self, stored: Stored) -> None:
+        """A whole tile came."""
+        batch = self._batch
+        if not batch.ended:
+            batch.opened = self._clock()
+        tile = stored.tile
+        key = self._key
+        if tile.level != key.level or tile.row & ~127 != key.row or tile.col & ~127 != key.col:
+            key = self._key = block_of(tile)
+            self._indexes = batch.changes.setdefault((key, State.STORED), [])
+        self._indexes.append((tile.row - key.row) * 128 + tile.col - key.col)
+        batch.stored.append(stored)
+        batch.size += len(stored.body)
+        batch.ended += 1
+        if batch.ended >= BATCH_TILES or batch.size >= BATCH_BYTES:
+            self._close_batch()
+
+    def mark(self, tile: Tile, state: State, reason: str = "") -> None:
+        """A tile ended without bytes: absent, failed, unchanged."""
+        key = block_of(tile)
+        index = key.index(tile)
+        self.mark_block(key, state, [index])
+        if state is State.FAILED:
+            self._batch.reasons.setdefault(key, {})[index] = reason
+        if self._batch.ended >= BATCH_TILES:
+            self._close_batch()
+
+    def mark_block(self, key: BlockKey, state: State, indexes: list[int]) -> None:
+        """Tiles of one block ended without bytes. Never closes the batch, so a reason can still be added to it."""
+        batch = self._batch
+        if not batch.ended:
+            batch.opened = self._clock()
+        batch.changes.setdefault((key, state), []).extend(indexes)
+        batch.ended += len(indexes)
+
+    def close_old(self, now: float) -> None:
+        """Close the batch if it has waited long enough; called by the run's ticker."""
+        if self._batch.ended and now - self._batch.opened >= BATCH_SECONDS and not self._queue:
+            self._close_batch()
+
+    def _close_batch(self) -> None:
+        self._queue.append(self._batch)
+        self._batch = Batch()
+        self._key = BlockKey(-1, -1, -1)
+        self.has_room = len(self._queue) <= QUEUED_BATCHES
+        self._work.set()
+
+    async def run(self) -> None:
+        """Write batches until ``finish``; raises CacheError at the first one that can't be written."""
+        while True:
+            while self._queue:
+                self._writing = True
+                await self._write(self._queue[0])
+                self._queue.popleft()
+                self._writing = False
+                if not self.has_room:
+                    self.has_room = len(self._queue) <= QUEUED_BATCHES
+                    self._on_room()
+            if self._closing:
+                return
+            self._work.clear()
+            await self._work.wait()
+
+    async def _write(self, batch: Batch) -> None:
+        stamps: Stamps = _NO_STAMPS
+        if batch.stored:
+            stamps = await self._cache.store(batch.stored)
+        await self._ledger.record(batch.block_changes(), stamps)
+        self._on_recorded(batch)
+
+    def finish(self) -> None:
+        """No more tiles come: write what is there, then let ``run`` end."""
+        if self._batch.ended:
+            self._close_batch()
+        self._closing = True
+        self._work.set()
+
+
+_NO_STAMPS: Mapping[BlockKey | None, str] = {}
