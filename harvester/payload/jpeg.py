@@ -67,7 +67,7 @@ def walk_jpeg(body: bytes) -> Found:
         elif code == _SOS:
             if not frame or length < 3:
                 raise Unwhole("corrupt")
-            # The common tile is one scan up to the body's end, and entropy-coded data can't hold an EOI: no need to walk it.
+            # The common tile is one scan up to the body's end; entropy-coded data can't hold an EOI, so none is sought.
             if (
                 frame in _ONE_SCAN_FRAMES
                 and not scans

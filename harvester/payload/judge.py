@@ -68,7 +68,7 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
 
 
 def drifted(stated: TileFormat, kind: str) -> bool:
-    """True when a whole tile's ``kind`` isn't what the source states; the caller decides whether its cache may hold it."""
+    """True when a tile's ``kind`` isn't what the source states; the caller decides whether its cache may hold it."""
     return kind not in _KINDS[stated]
 
 
