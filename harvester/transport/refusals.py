@@ -1,0 +1,104 @@
+"""Why a document did not come, as errors in words that a person can act on."""
+
+from __future__ import annotations
+
+import json
+
+from harvester.edges import Answer, Fault
+from harvester.errors import AuthError, SourceError
+from harvester.redact import redact_text, redact_url
+
+
+class DeniedError(AuthError):
+    """401, 403, 498 or 499 for a document. ``status`` is that number."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class DocumentError(SourceError):
+    """A document that can't be had. ``status`` is HTTP's, or the one that the body states, or 0 for a fault."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+FAULT_WORDS = {
+    Fault.DNS: (
+        "the name of its host can't be found",
+        "check the spelling and the network; behind a proxy use --proxy",
+    ),
+    Fault.CONNECT: ("no connection", "check address, network and VPN; behind a proxy use --proxy"),
+    Fault.TLS: (
+        "its certificate can't be verified",
+        "if your organisation has its own certificate authority, name its file with --ca-bundle",
+    ),
+    Fault.TIMEOUT: ("no whole answer in time", "try again later, or allow more with --timeout"),
+    Fault.RESET: ("the connection was closed before an answer", "try again later"),
+    Fault.TRUNCATED: ("the answer broke off", "try again later"),
+    Fault.PROTOCOL: ("the answer is no valid HTTP", "check that the address and the port are those of a web server"),
+    Fault.TOO_LARGE: ("the document is too large", "check that the address is that of a service, not of a download"),
+}
+
+STATUS_WORDS = {
+    400: ("refuses the request (400)", "check the address; open it in a browser"),
+    404: ("is not there (404)", "check the address; open it in a browser to see the services that there are"),
+    407: ("can't be reached: the proxy wants a login (407)", "use --proxy http://USER:PASSWORD@HOST:PORT"),
+    429: ("is busy (429)", "try again later"),
+}
+
+LOGIN_HINT = "name the environment variable that holds a token with --token-env, or use --username and --password-env"
+
+DENIED_WORDS = {
+    401: ("wants a login (401)", LOGIN_HINT),
+    403: (
+        "refuses access (403)",
+        "these credentials may not see it, or it wants a Referer: --header 'Referer: …'; " + LOGIN_HINT,
+    ),
+    498: ("refuses the token: invalid or expired (498)", "get a new token, or use --username and --password-env"),
+    499: ("wants a token (499)", LOGIN_HINT),
+}
+
+
+def failure(answer: Answer, url: str) -> SourceError:
+    """The error for a document that did not come, in words, without a secret."""
+    where = redact_url(url)
+    if answer.fault is not None:
+        words, hint = FAULT_WORDS[answer.fault]
+        detail = f" ({redact_text(answer.detail)})" if answer.detail else ""
+        return DocumentError(f"{where}: {words}{detail}", hint=hint)
+    if answer.status in DENIED_WORDS:
+        words, hint = DENIED_WORDS[answer.status]
+        return DeniedError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
+    if answer.status in STATUS_WORDS:
+        words, hint = STATUS_WORDS[answer.status]
+    elif answer.status >= 500:
+        words, hint = f"is out of order ({answer.status})", "try again later; is the service started?"
+    else:
+        words, hint = f"answered with status {answer.status}", "open it in a browser to see what it is"
+    asked = answer.headers.get("retry-after", "")
+    if asked.isdigit() and answer.status in (429, 503):
+        hint = f"the server asks to come back in {asked[:9]} seconds"
+    return DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
+
+
+def stated(body: bytes) -> str:
+    """What a small JSON error body says of itself, as ``: message``; else nothing."""
+    if body.lstrip()[:1] != b"{" or len(body) > 1 << 16:
+        return ""
+    try:
+        error = json.loads(decode(body)).get("error")
+        message = error.get("message") if isinstance(error, dict) else None
+    except (ValueError, RecursionError, AttributeError):
+        return ""
+    return f": {redact_text(message.strip())[:200]}" if isinstance(message, str) and message.strip() else ""
+
+
+def decode(body: bytes) -> str:
+    """Text of a document: UTF-8 with or without a byte order mark, else Latin-1, which every byte sequence is."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")

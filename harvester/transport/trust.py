@@ -1,0 +1,67 @@
+"""Which certificates are trusted: the system's, and a bundle that the environment or a person names; never all."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from harvester.errors import UsageError
+
+BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Environment variables that name a bundle, in the order in which they are asked."""
+
+
+def tls_context(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """A verifying context: system trust, plus ``ca_bundle`` or else the first bundle that the environment names.
+
+    Where the system has no trust store (some Python builds), certifi's is used if it is installed.
+    Raises UsageError when a bundle is missing or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    named = _named(ca_bundle, environ)
+    if named is not None:
+        path, where = named
+        _load(context, path, where)
+    if not context.cert_store_stats()["x509_ca"] and not _system_folder():
+        _load_certifi(context)
+    return context
+
+
+def _named(ca_bundle: Path | None, environ: Mapping[str, str]) -> tuple[Path, str] | None:
+    if ca_bundle is not None:
+        return ca_bundle, "--ca-bundle"
+    for name in BUNDLE_VARIABLES:
+        if environ.get(name):
+            return Path(environ[name]), name
+    return None
+
+
+def _load(context: ssl.SSLContext, path: Path, where: str) -> None:
+    hint = "name a file of PEM certificates (-----BEGIN CERTIFICATE-----), or a folder of hashed ones"
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=str(path))
+        else:
+            context.load_verify_locations(cafile=str(path))
+    except FileNotFoundError as error:
+        raise UsageError(f"{where}: {path} is not there", hint=hint) from error
+    except OSError as error:  # ssl.SSLError is one
+        raise UsageError(
+            f"{where}: {path} cannot be read as certificates ({error.strerror or error})", hint=hint
+        ) from error
+
+
+def _system_folder() -> bool:
+    """True where OpenSSL looks certificates up one by one in a folder, which the store's count does not show."""
+    folder = ssl.get_default_verify_paths().capath
+    return folder is not None and any(Path(folder).iterdir())
+
+
+def _load_certifi(context: ssl.SSLContext) -> None:
+    try:
+        import certifi
+    except ImportError:
+        return
+    context.load_verify_locations(cafile=certifi.where())

@@ -1,0 +1,240 @@
+"""aiohttp, its one home in the client: one exchange with a server, and what its exceptions mean."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from harvester.edges import Answer, Fault
+from harvester.job import DEFAULT_TIMEOUT_SECONDS
+from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
+from harvester.transport.proxies import Proxies
+from harvester.transport.trust import tls_context
+from harvester.version import __version__
+
+if TYPE_CHECKING:
+    from harvester.job import Job
+
+Headers = Sequence[tuple[str, str]]
+
+NO_BODY = frozenset({204, 304})
+
+MAX_HEADER_BYTES = 64 << 10
+"""Per header line, and for the whole head: Windows login headers alone may take 16 KB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to reach servers: trust, proxies, patience and manners; the same for documents and tiles."""
+
+    ca_bundle: Path | None = None
+    proxy: str | None = field(default=None, repr=False)
+    allow_hosts: tuple[str, ...] = ()
+    contact: str | None = None
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    @classmethod
+    def of(cls, job: Job) -> Access:
+        """What a job says of access."""
+        return cls(
+            ca_bundle=job.ca_bundle,
+            proxy=job.proxy,
+            allow_hosts=job.allow_hosts,
+            contact=job.contact,
+            timeout_seconds=job.limits.timeout_seconds,
+        )
+
+    @property
+    def user_agent(self) -> str:
+        """``harvester/<version>``, and the contact where one is given."""
+        contact = "".join(
+            char for char in self.contact or "" if char.isascii() and char.isprintable() and char not in "()"
+        )
+        return f"harvester/{__version__} (+{contact.strip()})" if contact.strip() else f"harvester/{__version__}"
+
+
+class Wire:
+    """One aiohttp client: connections that are made when first needed, and one exchange at a time on each.
+
+    Raises UsageError when the trust bundle or the proxy is wrong.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._proxies = Proxies.resolve(access.proxy, access.environ)
+        self._tls: ssl.SSLContext = tls_context(access.ca_bundle, access.environ)
+        self._user_agent = access.user_agent
+        self._client: aiohttp.ClientSession | None = None
+        self._closing: list[Awaitable[None]] = []
+        self._proxy_of: dict[tuple[str, str, int], str | None] = {}
+
+    async def exchange(
+        self,
+        method: str,
+        address: str,
+        headers: Sequence[tuple[str, str]],
+        cap: int,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request to a percent-encoded URL and its whole answer. Raises FAILURES. Follows nothing, keeps no cookie.
+
+        A packed body is unpacked (``cap`` holds for both) unless ``headers`` ask for gzip: then it is kept as received.
+        """
+        began = time.monotonic()
+        url = URL(address, encoded=True)
+        client = self._client or self._open()
+        sent = dict(headers)
+        named = {name.lower(): value for name, value in headers}
+        if "accept-encoding" not in named:
+            sent["Accept-Encoding"] = "identity"
+        async with client.request(
+            method, url, headers=sent, data=form, allow_redirects=False, proxy=self._proxy(url)
+        ) as response:
+            head = _head(response)
+            body = await _body(response, cap)
+            coding = head.get("content-encoding", "")
+            if coding and body and "gzip" not in named.get("accept-encoding", ""):
+                body = unpack(body, coding, cap)
+                del head["content-encoding"]
+            delimited = (
+                "content-length" in head
+                or "chunked" in head.get("transfer-encoding", "").lower()
+                or response.status in NO_BODY
+            )
+            return Answer(response.status, head, body, time.monotonic() - began, delimited)
+
+    def drop(self) -> None:
+        """Close every connection; what is in flight ends with an exception."""
+        client, self._client = self._client, None
+        if client is not None and client.connector is not None:
+            self._closing.append(client.connector.close(abort_ssl=True))
+            client.detach()
+
+    async def close(self) -> None:
+        """Close every connection and wait until they are."""
+        self.drop()
+        closing, self._closing = self._closing, []
+        for waiter in closing:
+            await waiter
+
+    def _open(self) -> aiohttp.ClientSession:
+        # limit=0: the callers' number is the limit. Timeouts are the callers': one timer a request, theirs.
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, ttl_dns_cache=300)
+        self._client = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            auto_decompress=False,
+            trust_env=False,
+            headers={"User-Agent": self._user_agent, "Accept": "*/*"},
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+        # Else aiohttp asks again by itself where a kept connection was closed: a request that no rate limit saw.
+        self._client._retry_connection = False
+        return self._client
+
+    def _proxy(self, url: URL) -> str | None:
+        place = (url.scheme, url.raw_host or "", url.port or 0)
+        try:
+            return self._proxy_of[place]
+        except KeyError:
+            proxy = self._proxy_of[place] = self._proxies.proxy_for(*place)
+            return proxy
+
+
+def _head(response: aiohttp.ClientResponse) -> dict[str, str]:
+    head: dict[str, str] = {}
+    for name, value in response.headers.items():
+        name = name.lower()
+        head[name] = f"{head[name]}, {value}" if name in head else value
+    return head
+
+
+async def _body(response: aiohttp.ClientResponse, cap: int) -> bytes:
+    """The body as sent, at most ``cap`` bytes. Raises BodyTooLargeError; the connection is then closed."""
+    length = response.content_length
+    if length is not None and length > cap:
+        response.close()
+        raise BodyTooLargeError(f"{length} bytes stated, more than {cap}")
+    if length is not None:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > cap:
+            response.close()
+            raise BodyTooLargeError(f"more than {cap} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+FAILURES = (aiohttp.ClientError, OSError, ValueError)
+"""All that ``Wire.exchange`` raises (TimeoutError is an OSError); ``fault_of`` says what each means."""
+
+
+def fault_of(error: BaseException) -> tuple[Fault, str]:
+    """What an exception of aiohttp, ssl or the socket means; the text holds no URL."""
+    match error:
+        case TimeoutError():
+            return Fault.TIMEOUT, ""
+        case BodyTooLargeError():
+            return Fault.TOO_LARGE, str(error)
+        case PackedBodyError():
+            return Fault.PROTOCOL, str(error)
+        case aiohttp.ClientConnectorDNSError():
+            return Fault.DNS, error.host
+        case aiohttp.ClientConnectorCertificateError():
+            return Fault.TLS, _tls_words(error.certificate_error)
+        case aiohttp.ClientConnectorSSLError():
+            return Fault.TLS, _tls_words(error.os_error)
+        case aiohttp.ClientHttpProxyError():
+            return Fault.CONNECT, f"the proxy answered {error.status}"
+        case aiohttp.ClientProxyConnectionError():
+            return Fault.CONNECT, f"the proxy: {error.os_error.strerror or 'no connection'}"
+        case aiohttp.ClientConnectorError():
+            return Fault.CONNECT, _os_words(error.os_error)
+        case aiohttp.ClientPayloadError():
+            return _payload_fault(error)
+        case aiohttp.ClientResponseError():
+            return Fault.PROTOCOL, error.message.splitlines()[0][:100] if error.message else ""
+        case ssl.SSLError():
+            return Fault.TLS, _tls_words(error)
+        case aiohttp.ClientConnectionError() | OSError():
+            return Fault.RESET, ""
+    return Fault.PROTOCOL, type(error).__name__
+
+
+def _payload_fault(error: aiohttp.ClientPayloadError) -> tuple[Fault, str]:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < 8:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(cause, ConnectionError) and not isinstance(cause, aiohttp.ClientError) for cause in causes):
+        return Fault.RESET, "in the middle of the body"
+    if any(isinstance(cause, aiohttp.http_exceptions.TransferEncodingError) for cause in causes) and "chunk" in str(
+        error
+    ):
+        return Fault.PROTOCOL, "broken chunks"
+    return Fault.TRUNCATED, ""
+
+
+def _tls_words(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return getattr(error, "reason", None) or "no TLS"
+
+
+def _os_words(error: OSError) -> str:
+    """``strerror`` of a failed connect: asyncio wraps several addresses' errors into one text."""
+    return error.strerror or "no connection"
