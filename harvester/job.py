@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
+
+from harvester.errors import UsageError
+from harvester.job_text import (
+    check_bbox,
+    check_bytes,
+    check_header,
+    check_level_range,
+    check_scale,
+    check_seconds,
+    check_shard,
+)
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_RETRIES = 5
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_GIVE_UP_SECONDS = 900.0
+
+MAX_CONCURRENCY = 1024
+"""More requests in flight than any one host should bear, and what selectors and proxies take without complaint."""
+
+MAX_RETRIES = 1000
+"""With back-off, a thousand tries of one tile last for days."""
+
+MAX_RATE = 1_000_000.0
+
+MODES = ("merge", "overwrite")
+FORMATS = ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk", "compact", "compactv2", "exploded", "xyz")
+
+WINDOWS = os.name == "nt"
+
+MAX_ZOOM = 1000
+MAX_BUFFER_METRES = 5_000_000.0
+"""An eighth of the way round the world: beyond it "grow the AOI" is a unit mistaken."""
+
+SECRET_HINT = 'Put the secret into an environment variable and give the variable\'s name: token_env = "ARCGIS_TOKEN".'
+
+SCALE_TOLERANCE = 1e-3
+"""Scales are matched within 0.1 %, so a range is backwards only beyond that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +57,20 @@ class AoiFile:
     path: Path
     layer: str | None = None
     where: str | None = None
+
+    @classmethod
+    def from_text(cls, text: str, base: Path | None = None) -> AoiFile:
+        """Read ``FILE[:LAYER]``; the text after the last colon is a layer only if the part before it exists as a file.
+
+        Relative paths are relative to ``base`` (None: the current folder).
+        """
+        whole = Path(text) if base is None else base / text
+        head, colon, layer = text.rpartition(":")
+        if colon and head and not whole.exists():
+            file = Path(head) if base is None else base / head
+            if file.exists():
+                return cls(path=file, layer=layer or None)
+        return cls(path=whole)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +93,62 @@ class Policy:
     """W, S, E, N in WGS 84 degrees; W > E crosses the antimeridian."""
     buffer_metres: float | None = None
 
+    def __post_init__(self) -> None:
+        kinds = {
+            "lods": self.lods is not None,
+            "scales": self.scales is not None,
+            "min_scale, max_scale": self.min_scale is not None or self.max_scale is not None,
+            "min_zoom, max_zoom": self.min_zoom is not None or self.max_zoom is not None,
+        }
+        chosen = [name for name, is_set in kinds.items() if is_set]
+        if len(chosen) > 1:
+            raise UsageError(
+                f"{' and '.join(chosen)} select LODs in two ways", hint="Keep one; further policies take further rules."
+            )
+        areas = {"aoi": bool(self.aoi), "geometry": self.geometry is not None, "bbox": self.bbox is not None}
+        placed = [name for name, is_set in areas.items() if is_set]
+        if len(placed) > 1:
+            raise UsageError(f"{' and '.join(placed)} both say where", hint="Keep one; further policies take others.")
+        self._check_lods()
+        self._check_scales()
+        if self.bbox is not None:
+            check_bbox(self.bbox)
+        if self.buffer_metres is not None:
+            if not math.isfinite(self.buffer_metres) or abs(self.buffer_metres) > MAX_BUFFER_METRES:
+                raise UsageError(f"buffer: {self.buffer_metres!r} metres is out of range")
+            if self.buffer_metres != 0 and not placed:
+                raise UsageError("buffer: there is no AOI to grow", hint="Add aoi or bbox, or leave the buffer out.")
+
+    def _check_lods(self) -> None:
+        if self.lods is not None:
+            if not self.lods:
+                raise UsageError("lods: an empty list selects nothing", hint="Leave it out for all LODs.")
+            for first, last in self.lods:
+                check_level_range(first, last)
+        for name, zoom in (("min_zoom", self.min_zoom), ("max_zoom", self.max_zoom)):
+            if zoom is not None and not 0 <= zoom <= MAX_ZOOM:
+                raise UsageError(f"{name}: {zoom} is out of range 0-{MAX_ZOOM}")
+        if self.min_zoom is not None and self.max_zoom is not None and self.min_zoom > self.max_zoom:
+            raise UsageError(
+                f"min_zoom {self.min_zoom} is above max_zoom {self.max_zoom}",
+                hint=f"Did you mean min_zoom {self.max_zoom}, max_zoom {self.min_zoom}?",
+            )
+
+    def _check_scales(self) -> None:
+        if self.scales is not None and not self.scales:
+            raise UsageError("scales: an empty list selects nothing", hint="Leave it out for all LODs.")
+        for scale in (*(self.scales or ()), self.min_scale, self.max_scale):
+            if scale is not None:
+                check_scale(scale)
+        if self.min_scale is None or self.max_scale is None:
+            return
+        if self.min_scale < self.max_scale * (1 - SCALE_TOLERANCE):
+            raise UsageError(
+                f"min_scale {self.min_scale!r} is below max_scale {self.max_scale!r}: "
+                "min_scale is the larger denominator, zoomed out",
+                hint=f"Did you mean min_scale {self.max_scale!r}, max_scale {self.min_scale!r}?",
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -56,6 +164,29 @@ class Limits:
     max_bytes: int | None = None
     give_up_after_seconds: float = DEFAULT_GIVE_UP_SECONDS
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            raise UsageError(f"concurrency: {self.concurrency} is out of range 1-{MAX_CONCURRENCY}")
+        if self.rate is not None and not (math.isfinite(self.rate) and 0 < self.rate <= MAX_RATE):
+            raise UsageError(
+                f"rate: {self.rate!r} is not a number of requests a second above 0", hint="Leave it out for no limit."
+            )
+        if not 0 <= self.retries <= MAX_RETRIES:
+            raise UsageError(f"retries: {self.retries} is out of range 0-{MAX_RETRIES}")
+        if self.max_tiles is not None and self.max_tiles < 1:
+            raise UsageError(f"max_tiles: {self.max_tiles} is not a number of tiles above 0")
+        for name, seconds in (
+            ("timeout", self.timeout_seconds),
+            ("max_duration", self.max_duration_seconds),
+            ("give_up_after", self.give_up_after_seconds),
+        ):
+            if seconds is not None:
+                with _named(name):
+                    check_seconds(seconds)
+        if self.max_bytes is not None:
+            with _named("max_bytes"):
+                check_bytes(self.max_bytes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
@@ -64,6 +195,17 @@ class Auth:
     token_env: str | None = None
     username: str | None = None
     password_env: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, variable in (("token_env", self.token_env), ("password_env", self.password_env)):
+            # The text may be the secret itself, typed by mistake: it is not shown.
+            if variable is not None and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", variable) is None:
+                raise UsageError(f"{name}: not the name of an environment variable", hint=SECRET_HINT)
+        if self.token_env is not None and (self.username is not None or self.password_env is not None):
+            raise UsageError("token_env and username are two ways to log in", hint="Keep one.")
+        if (self.username is None) != (self.password_env is None):
+            missing = "username" if self.username is None else "password_env"
+            raise UsageError(f"{missing} is missing: a login needs username and password_env")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +238,79 @@ class Job:
     placeholders: tuple[str, ...] = ()
     """xxh3-128 hex digests of bodies that mean "no data"."""
 
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise UsageError("source: nothing is named", hint="Give the URL of a tile service.")
+        if self.format is not None and self.format not in FORMATS:
+            raise UsageError(f"format: {self.format!r} is none of {', '.join(FORMATS)}")
+        if self.mode not in MODES:
+            raise UsageError(f"mode: {self.mode!r} is none of {', '.join(MODES)}")
+        if not self.policies:
+            raise UsageError("policy: an empty list plans nothing", hint="Leave it out for everything.")
+        if self.shard is not None:
+            check_shard(self.shard)
+        for name, value in self.headers.items():
+            check_header(name, value)
+        if self.proxy is not None and re.match(r"(?i)https?://[^\s/]", self.proxy) is None:
+            raise UsageError("proxy: not an http:// or https:// URL", hint='Write "http://proxy.example.org:8080".')
+        for digest in self.placeholders:
+            if re.fullmatch(r"[0-9a-fA-F]{32}", digest) is None:
+                raise UsageError(f"placeholders: {digest!r:.80} is not an xxh3-128 digest of 32 hexadecimal digits")
+
     @classmethod
     def from_file(cls, path: str | Path) -> Job:
-        """Read a TOML job file; relative paths are relative to it. Raises UsageError with file, key and the nearest known key."""
-        raise NotImplementedError
+        """Read a TOML job file; relative paths are relative to it.
+
+        Raises UsageError with file, key and the nearest known key.
+        """
+        from harvester.jobfile import read_job
+
+        return read_job(Path(path))
+
+    def with_options(self, **overrides: Any) -> Job:
+        """This job with the fields of Job, Limits and Auth that are given by name; None means: not given.
+
+        ``headers`` are added by name, ``allow_hosts`` and ``placeholders`` are added to what is there; ``output`` may
+        be a text, whose ending separator says that it is a folder. A token replaces a login and the other way round.
+        Raises UsageError for a bad value, TypeError for a name that is no option (the selection is none).
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        mine = {item.name for item in fields(Job)} - {"policies", "limits", "auth"}
+        limits = {item.name for item in fields(Limits)}
+        login = {item.name for item in fields(Auth)}
+        unknown = given.keys() - mine - limits - login
+        if unknown:
+            raise TypeError(f"not an option: {', '.join(sorted(unknown))}")
+        changes: dict[str, Any] = {name: value for name, value in given.items() if name in mine}
+        if "output" in changes:
+            changes["output"], folder = output_path(changes["output"])
+            changes.setdefault("format", self.format or folder)
+        if "report" in changes:
+            changes["report"] = Path(changes["report"])
+        if "headers" in changes:
+            named = {name.lower(): (name, value) for name, value in (*self.headers.items(), *given["headers"].items())}
+            changes["headers"] = dict(named.values())
+        for name in ("allow_hosts", "placeholders"):
+            if name in changes:
+                changes[name] = tuple(dict.fromkeys((*getattr(self, name), *changes[name])))
+        if given.keys() & limits:
+            changes["limits"] = replace(self.limits, **{name: given[name] for name in given.keys() & limits})
+        if given.keys() & login:
+            old = self.auth if ("token_env" in given) == (self.auth.token_env is not None) else Auth()
+            changes["auth"] = replace(old, **{name: given[name] for name in given.keys() & login})
+        return replace(self, **changes)
+
+
+def output_path(text: str | Path) -> tuple[Path, str | None]:
+    """An output as typed: its path, and ``compactv2`` when a separator at its end says that it is a folder."""
+    is_folder = isinstance(text, str) and text.endswith(("/", "\\") if WINDOWS else "/")
+    return Path(text), "compactv2" if is_folder else None
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Put the key before the message of a UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{key}: {error.message}", hint=error.hint) from error
