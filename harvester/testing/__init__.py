@@ -1,0 +1,46 @@
+"""Parts that tests are made of: a fault server, an ArcGIS service on it, parts in memory, crash points. Imported on demand."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harvester.testing import schemes as schemes
+    from harvester.testing.images import address_of as address_of
+    from harvester.testing.images import tile_jpeg as tile_jpeg
+    from harvester.testing.images import tile_png as tile_png
+    from harvester.testing.lab import FaultServer as FaultServer
+    from harvester.testing.log import Asked as Asked
+    from harvester.testing.log import RequestLog as RequestLog
+    from harvester.testing.script import Capacity as Capacity
+    from harvester.testing.script import Rule as Rule
+    from harvester.testing.script import Script as Script
+    from harvester.testing.service import ArcGisSite as ArcGisSite
+    from harvester.testing.service import FaultyService as FaultyService
+    from harvester.testing.tickets import TicketOffice as TicketOffice
+
+_HOMES = {
+    "address_of": "images",
+    "tile_jpeg": "images",
+    "tile_png": "images",
+    "FaultServer": "lab",
+    "Asked": "log",
+    "RequestLog": "log",
+    "Capacity": "script",
+    "Rule": "script",
+    "Script": "script",
+    "ArcGisSite": "service",
+    "FaultyService": "service",
+    "TicketOffice": "tickets",
+}
+
+__all__ = [*sorted(_HOMES), "schemes"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "schemes":
+        return import_module("harvester.testing.schemes")
+    if name in _HOMES:
+        return getattr(import_module(f"harvester.testing.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
