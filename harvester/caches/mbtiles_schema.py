@@ -1,0 +1,151 @@
+"""How an MBTiles file is laid out inside: our two schemas, and which of the world's others a file has."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from enum import Enum
+
+APPLICATION_ID = 0x4D504258
+"""``MPBX`` in the header's application_id (MBTiles 1.3, Database)."""
+
+METADATA = (
+    "CREATE TABLE metadata (name TEXT NOT NULL, value TEXT)",
+    "CREATE UNIQUE INDEX metadata_name ON metadata (name)",
+)
+
+# tiles     zoom_level    web-mercator zoom, 0..30
+#           tile_column   from the left
+#           tile_row      from the bottom (TMS): 2^zoom - 1 - row
+#           tile_data     the tile's bytes
+FLAT = (
+    "CREATE TABLE tiles (zoom_level INTEGER NOT NULL, tile_column INTEGER NOT NULL, tile_row INTEGER NOT NULL,"
+    " tile_data BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX tile_index ON tiles (zoom_level, tile_column, tile_row)",
+)
+
+# map       where a picture lies; images: each different picture once, under the xxh3-128 of its bytes in hex
+DEDUP = (
+    "CREATE TABLE map (zoom_level INTEGER NOT NULL, tile_column INTEGER NOT NULL, tile_row INTEGER NOT NULL,"
+    " tile_id TEXT NOT NULL)",
+    "CREATE UNIQUE INDEX map_index ON map (zoom_level, tile_column, tile_row)",
+    "CREATE TABLE images (tile_id TEXT NOT NULL, tile_data BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX images_id ON images (tile_id)",
+    "CREATE VIEW tiles AS SELECT map.zoom_level AS zoom_level, map.tile_column AS tile_column,"
+    " map.tile_row AS tile_row, images.tile_data AS tile_data FROM map JOIN images ON images.tile_id = map.tile_id",
+)
+
+ADDRESS = ("zoom_level", "tile_column", "tile_row")
+
+
+class Kind(Enum):
+    """What holds the tiles."""
+
+    FLAT = "flat"
+    """A table ``tiles`` with the bytes in it."""
+    SHARED = "shared"
+    """A view ``tiles`` over a table of addresses and one of pictures."""
+    VIEW = "view"
+    """A view that we can read and would not dare to write through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The tables of one file. ``index`` is what has a row for each tile; ``pictures`` has the bytes (SHARED only)."""
+
+    kind: Kind
+    index: str = "tiles"
+    pictures: str = ""
+    id_column: str = ""
+    id_is_number: bool = False
+    missing_indexes: tuple[str, ...] = ()
+    """SQL that must run before tiles can be replaced by their address."""
+    writable: str = ""
+    """Why it can't be written; empty when it can."""
+
+
+FLAT_SCHEMA = Schema(kind=Kind.FLAT)
+DEDUP_SCHEMA = Schema(kind=Kind.SHARED, index="map", pictures="images", id_column="tile_id")
+
+_SHARED_TABLES = (("map", "images", "tile_id"), ("tiles_shallow", "tiles_data", "tile_data_id"))
+"""Addresses, pictures, and the column that joins them, as the tools in use name them."""
+
+
+def detect(connection: sqlite3.Connection) -> Schema | None:
+    """The schema of an open file; None when it has no ``tiles`` with the columns of MBTiles."""
+    found = dict(connection.execute("SELECT type, sql FROM sqlite_master WHERE name = 'tiles'").fetchall())
+    if not {*ADDRESS, "tile_data"} <= set(_columns(connection, "tiles")):
+        return None
+    if "table" in found:
+        return _flat(connection)
+    if "view" not in found:
+        return None
+    for index, pictures, joint in _SHARED_TABLES:
+        if _joins(found["view"], index, pictures, joint):
+            return _shared(connection, index, pictures, joint)
+    return Schema(kind=Kind.VIEW, writable="its tiles are a view of a kind that is not known here")
+
+
+def _flat(connection: sqlite3.Connection) -> Schema:
+    extra = [
+        name
+        for name, (required, default, _) in _columns(connection, "tiles").items()
+        if required and default is None and name not in (*ADDRESS, "tile_data")
+    ]
+    missing = () if _is_unique(connection, "tiles", ADDRESS) else (FLAT[1],)
+    writable = f"its tiles need a column {extra[0]} that is not known here" if extra else ""
+    return Schema(kind=Kind.FLAT, missing_indexes=missing, writable=writable)
+
+
+def _shared(connection: sqlite3.Connection, index: str, pictures: str, joint: str) -> Schema:
+    addresses, bodies = _columns(connection, index), _columns(connection, pictures)
+    writable = ""
+    if not {*ADDRESS, joint} <= set(addresses) or not {joint, "tile_data"} <= set(bodies):
+        return Schema(kind=Kind.VIEW, writable=f"its tables {index} and {pictures} lack columns")
+    for columns, known in ((addresses, {*ADDRESS, joint}), (bodies, {joint, "tile_data"})):
+        for name, (required, default, _) in columns.items():
+            if required and default is None and name not in known:
+                writable = f"its tiles need a column {name} that is not known here"
+    missing = []
+    if not _is_unique(connection, index, ADDRESS):
+        missing.append(f"CREATE UNIQUE INDEX {index}_address ON {index} (zoom_level, tile_column, tile_row)")
+    if not _is_unique(connection, pictures, (joint,)):
+        missing.append(f"CREATE UNIQUE INDEX {pictures}_{joint} ON {pictures} ({joint})")
+    return Schema(
+        kind=Kind.SHARED,
+        index=index,
+        pictures=pictures,
+        id_column=joint,
+        id_is_number="INT" in bodies[joint][2].upper(),
+        missing_indexes=tuple(missing),
+        writable=writable,
+    )
+
+
+def _joins(view: str, index: str, pictures: str, joint: str) -> bool:
+    """Is the view nothing but these two tables joined? Then what is written to them is what it shows."""
+    words = re.sub(r"[\"`\[\]()]", " ", view).lower()
+    sources = re.findall(r"\b(?:from|join|,)\s+(\w+)", re.sub(r"^.*?\bfrom\b", "from", words, count=1, flags=re.DOTALL))
+    return (
+        set(sources) == {index, pictures}
+        and joint in words
+        and not re.search(r"\b(where|union|limit|group|distinct|except|intersect)\b", words)
+    )
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> dict[str, tuple[bool, object, str]]:
+    """Name -> (must be given, default, type)."""
+    rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    return {row[1].lower(): (bool(row[3]), row[4], row[2]) for row in rows}
+
+
+def _is_unique(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> bool:
+    rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    if {row[1].lower() for row in rows if row[5]} == set(columns):
+        return True
+    for _, name, unique, _, partial in connection.execute(f"PRAGMA index_list({table})").fetchall():
+        found = {row[2].lower() for row in connection.execute(f'PRAGMA index_info("{name}")') if row[2]}
+        if unique and not partial and found == set(columns):
+            return True
+    return False
