@@ -1,0 +1,302 @@
+"""Bundles where they lie (a folder of files, or anything else that gives their bytes), and the reader over them.
+
+What a reader gives is checked on the way: an entry that leads nowhere, or to a record whose size word differs, is a
+tile that isn't there, and is listed by ``check``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+from harvester.caches import bundle_v2
+from harvester.caches.bundle_v2 import (
+    DATA_START,
+    ENTRY_SIZE,
+    FIRST_TILE,
+    HEADER_SIZE,
+    MAX_OFFSET,
+    OFFSET_BITS,
+    PREFIX_SIZE,
+)
+from harvester.durable import Disk
+from harvester.edges import CacheInfo, Damage
+from harvester.errors import CacheError
+from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.caches.bundle_v2 import Index
+    from harvester.edges import Mask
+
+MAX_OPEN_BUNDLES = 64
+"""Files that a reader keeps open: a screen of a viewer touches four blocks a level; systems allow 256 at the least."""
+
+
+class Span(Protocol):
+    """The bytes of one bundle."""
+
+    where: str
+    """What a person reads: the file, and the entry in it."""
+
+    def size(self) -> int:
+        """Bytes, now."""
+
+    def read(self, size: int, offset: int) -> bytes:
+        """``size`` bytes from ``offset``, fewer only where the bundle ends."""
+
+
+class Bundles(Protocol):
+    """The bundles of one cache."""
+
+    def levels(self) -> Sequence[int]:
+        """Levels that have a folder, ascending; it may be empty."""
+
+    def keys(self, level: int) -> Sequence[BlockKey]:
+        """Blocks of a level that have a bundle, by row, then column."""
+
+    def open(self, key: BlockKey) -> Span | None:
+        """A block's bundle, or None where there is none."""
+
+    def misplaced(self) -> Iterable[Damage]:
+        """Bundles that no reader looks for, and other faults of the whole."""
+
+    def close(self) -> None:
+        """Release the files. May be called twice."""
+
+
+# ---------------------------------------------------------------------------------------------- one bundle
+
+
+def read_index(span: Span) -> Index | None:
+    """The bundle's index, with entries that lead out of its records zeroed; None where header or index aren't whole."""
+    head = span.read(DATA_START, 0)
+    if len(head) < DATA_START or bundle_v2.parse_header(head) is None:
+        return None
+    index = bundle_v2.parse_index(head[HEADER_SIZE:])
+    index[~bundle_v2.within(index, span.size())] = 0
+    return index
+
+
+def sound_entries(span: Span, index: Index) -> Iterator[int]:
+    """Numbers of the entries, in order, whose record has their size word."""
+    held = np.flatnonzero(index)
+    for number, offset, size in zip(
+        held.tolist(), bundle_v2.offsets(index)[held].tolist(), bundle_v2.sizes(index)[held].tolist(), strict=True
+    ):
+        if span.read(PREFIX_SIZE, offset - PREFIX_SIZE) == bundle_v2.prefix(size):
+            yield number
+
+
+def read_record(span: Span, offset: int, size: int) -> bytes | None:
+    """A tile's bytes; None where its record is cut or has another size word."""
+    record = span.read(PREFIX_SIZE + size, offset - PREFIX_SIZE)
+    if len(record) != PREFIX_SIZE + size or record[:PREFIX_SIZE] != bundle_v2.prefix(size):
+        return None
+    return record[PREFIX_SIZE:]
+
+
+def mask_of(numbers: Iterable[int]) -> Mask:
+    """A block's mask from row-major positions."""
+    mask = np.zeros(BLOCK_TILES, dtype=np.bool_)
+    mask[np.fromiter(numbers, dtype=np.int64)] = True
+    return mask.reshape(BLOCK, BLOCK)
+
+
+# ---------------------------------------------------------------------------------------------- a folder of them
+
+
+class _FileSpan:
+    def __init__(self, files: FolderBundles, path: Path) -> None:
+        self.where = str(path)
+        self._files = files
+        self._path = path
+
+    def size(self) -> int:
+        return self._files.size(self._path)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._files.read(self._path, size, offset)
+
+
+class FolderBundles:
+    """Bundles as files in level folders; names are taken in either case, as tools on Windows wrote them.
+
+    At most MAX_OPEN_BUNDLES files are open; a span whose file was closed opens it again. Usable from several threads.
+    """
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Path, int] = OrderedDict()
+        self._odd: dict[BlockKey, Path] = {}
+        self._listed: set[int] = set()
+        self._closed = False
+
+    def read(self, path: Path, size: int, offset: int) -> bytes:
+        """Bytes of one bundle's file."""
+        # One at a time: where the system can't read at an offset, two threads would move the same file pointer.
+        with self._lock:
+            return self._disk.read(self._descriptor(path), size, offset)
+
+    def size(self, path: Path) -> int:
+        """Bytes of one bundle's file, now."""
+        with self._lock:
+            return self._disk.size(self._descriptor(path))
+
+    def _descriptor(self, path: Path) -> int:
+        descriptor = self._open.get(path)
+        if descriptor is not None:
+            self._open.move_to_end(path)
+            return descriptor
+        if self._closed:
+            raise ValueError("the cache is closed")
+        descriptor = self._open[path] = self._disk.open(path)
+        if len(self._open) > MAX_OPEN_BUNDLES:
+            self._disk.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def path(self, key: BlockKey) -> Path:
+        """Where a block's bundle is, or would be."""
+        return self._odd.get(key) or self._folder / bundle_v2.level_folder(key.level) / bundle_v2.bundle_name(key)
+
+    def _level_folders(self) -> Iterator[tuple[int, Path]]:
+        for name in _names(self._folder):
+            level = bundle_v2.parse_level_folder(name)
+            if level is not None and (self._folder / name).is_dir():
+                yield level, self._folder / name
+
+    def levels(self) -> Sequence[int]:
+        return sorted({level for level, _ in self._level_folders()})
+
+    def keys(self, level: int) -> Sequence[BlockKey]:
+        keys: set[BlockKey] = set()
+        usual = self._folder / bundle_v2.level_folder(level)
+        for found, folder in self._level_folders():
+            if found != level:
+                continue
+            for name in _names(folder):
+                key = bundle_v2.parse_bundle_name(level, name)
+                if key is None:
+                    continue
+                keys.add(key)
+                if folder != usual or name != bundle_v2.bundle_name(key):
+                    self._odd.setdefault(key, folder / name)
+        self._listed.add(level)
+        return sorted(keys)
+
+    def open(self, key: BlockKey) -> _FileSpan | None:
+        path = self.path(key)
+        if path not in self._open and not path.is_file():
+            if key.level not in self._listed:
+                self.keys(key.level)
+            path = self.path(key)
+            if not path.is_file():
+                return None
+        return _FileSpan(self, path)
+
+    def misplaced(self) -> Iterator[Damage]:
+        for level, folder in self._level_folders():
+            for name in _names(folder):
+                if name.lower().endswith(".bundle") and bundle_v2.parse_bundle_name(level, name) is None:
+                    yield Damage(str(folder / name), "the name is not that of a block's first row and column")
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            while self._open:
+                self._disk.close(self._open.popitem()[1])
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as cause:
+        message = f"cannot list {folder}: {cause.strerror or cause}"
+        raise CacheError(message, hint="check that the folder can be read", code="permission") from cause
+
+
+# ---------------------------------------------------------------------------------------------- the reader
+
+
+class BundleReader:
+    """A CacheReader over bundles. Only open files are kept between calls, so a growing cache is read as it is now."""
+
+    def __init__(self, info: CacheInfo, bundles: Bundles) -> None:
+        self.info = info
+        self.bundles = bundles
+
+    def read(self, level: int, row: int, col: int) -> bytes | None:
+        """The tile's bytes, or None when the cache holds none."""
+        if min(level, row, col) < 0:
+            return None
+        key = BlockKey(level, row & ~127, col & ~127)
+        span = self.bundles.open(key)
+        if span is None:
+            return None
+        number = (row - key.row) * BLOCK + (col - key.col)
+        entry = int.from_bytes(span.read(ENTRY_SIZE, bundle_v2.entry_position(number)), "little")
+        size, offset = entry >> OFFSET_BITS, entry & MAX_OFFSET
+        return read_record(span, offset, size) if size and offset >= FIRST_TILE else None
+
+    def levels(self) -> Sequence[int]:
+        """Levels that hold at least one tile, ascending by number."""
+        return [level for level in self.bundles.levels() if next(self.blocks(level), None) is not None]
+
+    def blocks(self, level: int) -> Iterator[BlockKey]:
+        """Blocks of a level that hold at least one tile, by row, then column."""
+        for key in self.bundles.keys(level):
+            if next(self._sound(key), None) is not None:
+                yield key
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there; shape (128, 128)."""
+        return mask_of(self._sound(key))
+
+    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of one block by row, then column."""
+        span = self.bundles.open(key)
+        index = read_index(span) if span is not None else None
+        if span is None or index is None:
+            return
+        offsets, sizes = bundle_v2.offsets(index), bundle_v2.sizes(index)
+        for number in np.flatnonzero(index).tolist():
+            body = read_record(span, int(offsets[number]), int(sizes[number]))
+            if body is not None:
+                yield key.tile(number), body
+
+    def check(self) -> Iterator[Damage]:
+        """Structural damage, the whole cache over, without decoding tiles."""
+        yield from self.bundles.misplaced()
+        for level in self.bundles.levels():
+            for key in self.bundles.keys(level):
+                span = self.bundles.open(key)
+                if span is None:
+                    continue
+                for problem in bundle_v2.problems(span.read(DATA_START, 0), span.size(), span.read):
+                    if not problem.warning:
+                        tile = None if problem.number is None else key.tile(problem.number)
+                        yield Damage(span.where, problem.what, tile)
+
+    def _sound(self, key: BlockKey) -> Iterator[int]:
+        span = self.bundles.open(key)
+        index = read_index(span) if span is not None else None
+        if span is not None and index is not None:
+            yield from sound_entries(span, index)
+
+    def close(self) -> None:
+        """Release the files. May be called twice."""
+        self.bundles.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,165 @@
+"""A compact cache V2 as a folder: where its documents and bundles lie, and its reader.
+
+    DIR/conf.xml, DIR/conf.cdi   names in either case
+    DIR/root.json                alone in an unpacked tile package, whose tileBundlesPath says where the bundles are
+    DIR/_alllayers/Lnn/RrrrrCcccc.bundle
+
+Servers put one folder (often ``Layers``) between; it is found where it is the only one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harvester.caches import conf, root_json
+from harvester.caches.bundles import BundleReader, FolderBundles
+from harvester.caches.conf import Description
+from harvester.durable import Disk
+from harvester.edges import CacheInfo
+from harvester.errors import CacheError, UnsupportedFormatError
+
+FORMAT = "compactv2"
+ALL_LAYERS = "_alllayers"
+CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
+
+LEFTOVERS = frozenset({f"{name}.part" for name in (CONF, CDI, ROOT)})
+"""What a kill between making the folder and its first document leaves."""
+
+MAX_DOCUMENT_BYTES = 1 << 24
+"""Real documents have kilobytes, with the legends of a hundred layers a megabyte."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the parts of a cache folder lie; the documents under the names that they have there."""
+
+    folder: Path
+    conf: Path | None
+    cdi: Path | None
+    root: Path | None
+
+
+def locate(path: Path) -> Layout | None:
+    """The parts of a cache folder at ``path``, or one folder down; None where there is none.
+
+    ``path`` may be one of the documents. Raises CacheError where several caches lie one folder down.
+    """
+    if path.is_file():
+        return _layout(path.parent) if path.name.lower() in (CONF, ROOT) else None
+    if not path.is_dir():
+        return None
+    if found := _layout(path):
+        return found
+    below = [layout for folder in _folders(path) if (layout := _layout(folder))]
+    if len(below) > 1:
+        names = ", ".join(layout.folder.name for layout in below)
+        raise CacheError(f"{path} holds several caches ({names})", hint="name one of them", code="ambiguous")
+    return below[0] if below else None
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(folder for folder in path.iterdir() if folder.is_dir())
+    except OSError as cause:
+        raise CacheError(f"cannot list {path}: {cause.strerror}", hint="check that it can be read") from cause
+
+
+def _layout(folder: Path) -> Layout | None:
+    try:
+        files = {entry.name.lower(): entry for entry in sorted(folder.iterdir(), reverse=True)}
+    except OSError as cause:
+        raise CacheError(f"cannot list {folder}: {cause.strerror}", hint="check that it can be read") from cause
+    if CONF not in files and ROOT not in files:
+        return None
+    return Layout(folder=folder, conf=files.get(CONF), cdi=files.get(CDI), root=files.get(ROOT))
+
+
+def is_empty(path: Path) -> bool:
+    """True for a folder with nothing in it but what a kill at the very start of a run leaves."""
+    entries = list(path.iterdir())
+    return all(
+        entry.name in LEFTOVERS or (entry.name == ALL_LAYERS and entry.is_dir() and not any(entry.iterdir()))
+        for entry in entries
+    )
+
+
+def describe(layout: Layout, disk: Disk) -> tuple[Description, Path]:
+    """What the cache says of itself, and the folder of its level folders.
+
+    conf.xml decides, root.json adds its texts. Raises CacheError where they can't be read, UnsupportedFormatError where
+    the cache is of another storage format.
+    """
+    about: Description | None = None
+    folders: tuple[str, ...] = (ALL_LAYERS,)
+    if layout.root is not None:
+        about, folders = root_json.parse_root(read_document(layout.root, disk), str(layout.root))
+    if layout.conf is not None:
+        stated = conf.parse_conf(read_document(layout.conf, disk), str(layout.conf))
+        extent = conf.parse_cdi(read_document(layout.cdi, disk), str(layout.cdi)) if layout.cdi is not None else None
+        if about is not None:
+            stated = replace(stated, name=about.name, description=about.description, attribution=about.attribution)
+            extent = extent or about.extent
+        about, folders = replace(stated, extent=extent), _conf_folders(layout.folder, folders)
+    if about is None:
+        raise CacheError(f"{layout.folder} has neither conf.xml nor root.json", hint="name the folder of a cache")
+    require_v2(about, str(layout.conf or layout.root))
+    return replace(about, name=about.name or layout.folder.name), layout.folder.joinpath(*folders)
+
+
+def _conf_folders(folder: Path, stated: tuple[str, ...]) -> tuple[str, ...]:
+    """conf.xml implies ``_alllayers``, in whatever case; where there is none, root.json's folder."""
+    names = [entry.name for entry in folder.iterdir() if entry.name.lower() == ALL_LAYERS and entry.is_dir()]
+    if names:
+        return (ALL_LAYERS if ALL_LAYERS in names else names[0],)
+    return stated if folder.joinpath(*stated).is_dir() else (ALL_LAYERS,)
+
+
+def require_v2(about: Description, where: str) -> None:
+    """Raise UnsupportedFormatError unless the cache is stored as compact V2 in packets of 128."""
+    if about.storage_format != conf.COMPACT_V2 or about.packet_size != conf.PACKET_SIZE:
+        stored = f"{about.storage_format or 'no storage format'}, packet size {about.packet_size}"
+        raise UnsupportedFormatError(
+            f"{where} is not a compact cache V2 ({stored})", hint=f"it must be {conf.COMPACT_V2} with packet size 128"
+        )
+
+
+def read_document(path: Path, disk: Disk) -> bytes:
+    """The bytes of conf.xml, conf.cdi or root.json. Raises CacheError."""
+    descriptor = disk.open(path)
+    try:
+        if disk.size(descriptor) > MAX_DOCUMENT_BYTES:
+            raise CacheError(f"{path} is larger than {MAX_DOCUMENT_BYTES:,} bytes", hint="it is no document of a cache")
+        return disk.read(descriptor, MAX_DOCUMENT_BYTES, 0)
+    finally:
+        disk.close(descriptor)
+
+
+def cache_info(about: Description, name: str) -> CacheInfo:
+    """A description as every reader gives it. ``name``: the format's."""
+    return CacheInfo(
+        format=name,
+        scheme=about.scheme,
+        tile_format=about.tile_format,
+        name=about.name,
+        attribution=about.attribution,
+        extent=about.extent,
+        details={
+            "storageFormat": about.storage_format,
+            "packetSize": str(about.packet_size),
+            "tileFormat": about.format_name,
+            "compressionQuality": format(about.compression_quality, "g"),
+            "description": about.description,
+        },
+    )
+
+
+def open_reader(path: str | Path) -> BundleReader:
+    """Open a compact cache V2 by its folder, the folder above it, or its conf.xml. Raises CacheError."""
+    path, disk = Path(path), Disk()
+    layout = locate(path)
+    if layout is None:
+        what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
+        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+    about, folder = describe(layout, disk)
+    return BundleReader(cache_info(about, FORMAT), FolderBundles(folder, disk))

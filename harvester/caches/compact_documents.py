@@ -1,0 +1,182 @@
+"""conf.xml, conf.cdi and root.json of a compact cache being written: what they say of source, job and old cache.
+
+They are there before the first bundle, so that a folder with bundles always is a cache, and are written again at the
+end with the levels that hold tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from harvester.caches import compact, conf, root_json
+from harvester.caches.compact import ALL_LAYERS, CDI, CONF, FORMAT, ROOT, Layout
+from harvester.caches.conf import Description
+from harvester.durable import Disk
+from harvester.edges import CacheInfo, Subject, TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.tiling.scheme import Box, TilingScheme
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+DEFAULT_JPEG_QUALITY = 75.0
+"""ArcGIS's own, where a source doesn't state one; readers don't need it."""
+
+_RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP, TileFormat.UNKNOWN})
+"""Kinds that may lie in one cache: each tile says by its first bytes what it is."""
+
+_KINDS = {
+    "png": TileFormat.PNG,
+    "jpg": TileFormat.JPEG,
+    "webp": TileFormat.WEBP,
+    "gif": TileFormat.MIXED,
+    "lerc": TileFormat.LERC,
+    "pbf": TileFormat.PBF,
+}
+
+
+class Documents:
+    """The documents of one cache folder and the facts in them."""
+
+    def __init__(
+        self, folder: Path, layout: Layout | None, old: Description | None, subject: Subject, disk: Disk
+    ) -> None:
+        self.bundles = folder / ALL_LAYERS
+        self._folder = folder
+        self._paths = {
+            CONF: (layout and layout.conf) or folder / CONF,
+            CDI: (layout and layout.cdi) or folder / CDI,
+            ROOT: (layout and layout.root) or folder / ROOT,
+        }
+        self._old = old
+        self._subject = subject
+        self._disk = disk
+        self._begun = old is not None
+        self._format = _joined(old.tile_format if old else None, subject.info.tile_format)
+
+    @classmethod
+    def open(cls, path: Path, subject: Subject, disk: Disk) -> Self:
+        """Look at what is there. Raises CacheError where it is neither empty nor a cache that the tiles fit."""
+        if not path.exists():
+            return cls(path, None, None, subject, disk)
+        layout = compact.locate(path)
+        if layout is None:
+            if path.is_dir() and compact.is_empty(path):
+                return cls(path, None, None, subject, disk)
+            raise CacheError(
+                f"{path} is neither empty nor a compact cache: it has neither conf.xml nor root.json",
+                hint="move it away, or choose another output",
+                code="not_a_cache",
+            )
+        old, bundles = compact.describe(layout, disk)
+        where = str(layout.conf or layout.root)
+        if bundles.name.lower() != ALL_LAYERS or bundles.parent != layout.folder:
+            raise UnsupportedFormatError(
+                f"{layout.folder} is an unpacked tile package (its bundles are in {bundles.name})",
+                hint="choose another output",
+            )
+        if difference := old.scheme.mismatch(subject.info.scheme):
+            raise CacheError(
+                f"{where} is of another tiling scheme: {difference}",
+                hint="choose another output, or replace it with --mode overwrite",
+                code="other_scheme",
+            )
+        if not _fits(old.tile_format, subject.info.tile_format):
+            raise CacheError(
+                f"{where} holds {old.format_name} tiles, the source has {subject.info.tile_format.value}",
+                hint="choose another output, or replace it with --mode overwrite",
+                code="other_format",
+            )
+        documents = cls(layout.folder, layout, old, subject, disk)
+        documents.bundles = bundles
+        return documents
+
+    def info(self) -> CacheInfo:
+        """The cache as it would be described now."""
+        return compact.cache_info(self._describe(self._subject, self._subject.levels), FORMAT)
+
+    def begin(self, keys: Iterable[BlockKey], kinds: Iterable[str]) -> None:
+        """Before a batch: the documents are there, and name a format that its tiles have."""
+        joined = self._format
+        for kind in kinds:
+            joined = _joined(joined, _KINDS.get(kind, TileFormat.UNKNOWN))
+        if not self._begun or joined is not self._format:
+            self._format = joined
+            self._write(self._subject, self._subject.levels, keys)
+            self._begun = True
+
+    def write(self, subject: Subject, levels: Sequence[int]) -> None:
+        """Write each document whose content differs; ``levels`` are those that hold tiles."""
+        self._subject = subject
+        self._write(subject, levels or subject.levels, ())
+
+    def _write(self, subject: Subject, levels: Sequence[int], keys: Iterable[BlockKey]) -> None:
+        about = self._describe(subject, levels)
+        if about.extent is None:
+            about = replace(about, extent=_extent_of(about.scheme, keys))
+        self._disk.make_dirs(self.bundles)
+        for name, data in (
+            (CDI, conf.render_cdi(about) if about.extent else None),
+            (ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=levels)),
+            (CONF, conf.render_conf(about)),
+        ):
+            path = self._paths[name]
+            if data is not None and not (path.is_file() and compact.read_document(path, self._disk) == data):
+                self._disk.write_whole(path, data)
+
+    def _describe(self, subject: Subject, levels: Sequence[int]) -> Description:
+        info, old = subject.info, self._old
+        tile_format = self._format
+        quality = info.compression_quality or (old.compression_quality if old else 0.0)
+        if not quality and tile_format in (TileFormat.JPEG, TileFormat.MIXED):
+            quality = DEFAULT_JPEG_QUALITY
+        extent = subject.extent or info.extent
+        if old is not None and old.extent is not None:
+            extent = _union(old.extent, extent)
+        return Description(
+            scheme=_listed(info.scheme, old.scheme if old else None, levels),
+            format_name=conf.format_word(tile_format, info.format_name or (old.format_name if old else "")),
+            compression_quality=quality,
+            extent=extent,
+            name=info.name or (old.name if old else ""),
+            description=info.description or (old.description if old else ""),
+            attribution=info.attribution or (old.attribution if old else ""),
+        )
+
+
+def _listed(scheme: TilingScheme, old: TilingScheme | None, levels: Sequence[int]) -> TilingScheme:
+    """The scheme with its LODs down to the finest of ``levels``; LODs that only the old cache knows stay."""
+    lods = [*scheme.lods, *(lod for lod in (old.lods if old else ()) if lod.level not in scheme.by_level)]
+    held = [lod.resolution for lod in lods if lod.level in levels]
+    finest = min(held, default=0.0)
+    kept = sorted((lod for lod in lods if lod.resolution >= finest), key=lambda lod: -lod.resolution)
+    return replace(scheme, lods=tuple(kept))
+
+
+def _fits(old: TileFormat, new: TileFormat) -> bool:
+    return old is new or (old in _RASTERS and new in _RASTERS) or TileFormat.UNKNOWN in (old, new)
+
+
+def _joined(old: TileFormat | None, new: TileFormat) -> TileFormat:
+    """The format of a cache that holds both."""
+    if old is None or old is new or old is TileFormat.UNKNOWN:
+        return new
+    return old if new is TileFormat.UNKNOWN else TileFormat.MIXED
+
+
+def _union(one: Box, other: Box | None) -> Box:
+    if other is None:
+        return one
+    low = min(one.xmin, other.xmin), min(one.ymin, other.ymin)
+    return Box(*low, max(one.xmax, other.xmax), max(one.ymax, other.ymax))
+
+
+def _extent_of(scheme: TilingScheme, keys: Iterable[BlockKey]) -> Box | None:
+    """The box of whole blocks, for a source that states no extent and a job without one."""
+    extent: Box | None = None
+    for key in keys:
+        if key.level in scheme.by_level:
+            first, last = scheme.box(Tile(*key)), scheme.box(Tile(key.level, key.row + BLOCK - 1, key.col + BLOCK - 1))
+            extent = _union(Box(first.xmin, last.ymin, last.xmax, first.ymax), extent)
+    return extent

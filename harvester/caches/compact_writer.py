@@ -1,0 +1,337 @@
+"""The writer of a compact cache V2 folder: bundles grow in place, documents are written whole.
+
+Order of a batch, over all blocks that it touches: **records, sync, index and header, sync, acknowledge**. So an entry
+on disk only ever points at a record that is wholly there; a kill leaves at worst bytes at the end that no entry names.
+A replaced tile is appended anew and its entry flipped; the old bytes stay as a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from harvester.caches import bundle_v2
+from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
+from harvester.caches.bundles import BundleReader, FolderBundles, mask_of, read_index, sound_entries
+from harvester.caches.compact_documents import Documents
+from harvester.durable import Disk
+from harvester.edges import Stamps, Stored, Subject
+from harvester.errors import CacheError
+from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
+
+if TYPE_CHECKING:
+    from harvester.caches.bundle_v2 import Index
+    from harvester.edges import Mask
+
+MAX_OPEN_BLOCKS = 64
+"""Bundles open for writing: the plan's order works on a few at a time; each holds a descriptor and 128 KB of index."""
+
+STAMP_STEP_NANOSECONDS = 1_000_000
+"""What a file's time is moved on where the system's clock did not tick between two commits."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Block:
+    """A bundle open for writing. ``index`` is what is durable: replaced, never changed, so other threads may look."""
+
+    key: BlockKey
+    path: Path
+    descriptor: int
+    index: Index
+    end: int
+    """Where the next record goes: behind everything, torn records of an earlier kill included."""
+    largest: int
+    stamp: str
+
+
+@dataclass(slots=True)
+class _Change:
+    """What one batch does to one block: entry number to packed entry, and where its records end."""
+
+    block: _Block
+    entries: dict[int, int]
+    end: int
+    largest: int
+
+
+async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> CompactWriter:
+    """Open a compact cache V2 folder for writing; nothing is made before the first batch or ``finish``.
+
+    Raises CacheError where ``path`` is neither empty nor a cache of the subject's tiling scheme.
+    """
+    disk = disk or Disk()
+    documents = await asyncio.to_thread(Documents.open, Path(path), subject, disk)
+    return CompactWriter(documents, disk)
+
+
+class CompactWriter:
+    """A CacheWriter. All file work of ``store``, ``remove`` and ``finish`` runs in one thread of its own, in order."""
+
+    def __init__(self, documents: Documents, disk: Disk) -> None:
+        self._documents = documents
+        self._disk = disk
+        self._bundles = FolderBundles(documents.bundles, Disk())
+        self._blocks: OrderedDict[BlockKey, _Block] = OrderedDict()
+        self._thread = ThreadPoolExecutor(1, "compact-writer")
+        self._failure: CacheError | None = None
+        self._closed = False
+
+    # ------------------------------------------------------------------------------------------ asking
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there."""
+        block = self._blocks.get(key)
+        if block is not None:
+            return mask_of(np.flatnonzero(block.index).tolist())
+        # Opened and closed for this one look: blocks come by the thousand at the start of a run.
+        path = self._bundles.path(key)
+        if not path.is_file():
+            return mask_of(())
+        with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
+            return reader.present(key)
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """Size and time of each block's bundle; blocks without one are left out."""
+        found: dict[BlockKey | None, str] = {}
+        for key in keys:
+            try:
+                found[key] = _stamp(self._bundles.path(key).stat())
+            except FileNotFoundError:
+                continue
+            except OSError as cause:
+                raise CacheError(f"cannot look at {self._bundles.path(key)}: {cause.strerror}", hint="") from cause
+        return found
+
+    # ------------------------------------------------------------------------------------------ changing
+
+    async def store(self, batch: Sequence[Stored]) -> Stamps:
+        """Write a batch durably; gives the stamps of its blocks. Tiles that are there already aren't written again."""
+        return await self._run(lambda: self._store(batch)) if batch else {}
+
+    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
+        """Take tiles out again, durably; their bytes stay as gaps."""
+        return await self._run(lambda: self._remove(tiles)) if tiles else {}
+
+    async def finish(self, subject: Subject) -> None:
+        """Write conf.xml, conf.cdi and root.json, each only where its content differs."""
+        await self._run(lambda: self._documents.write(subject, self._held_levels()))
+
+    async def close(self) -> None:
+        """Release the files, after what is being written. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._release)
+            self._thread.shutdown()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise ValueError("the writer is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """After a failure nothing is written any more: what the file system kept of a failed sync is unknown."""
+        if self._failure is not None:
+            raise CacheError(self._failure.message, hint=self._failure.hint, code=self._failure.code)
+        try:
+            return work()
+        except CacheError as failure:
+            self._failure = failure
+            self._release()
+            raise
+
+    # ------------------------------------------------------------------------------------------ in the thread
+
+    def _store(self, batch: Sequence[Stored]) -> Stamps:
+        blocks: dict[BlockKey, dict[int, bytes]] = {}
+        for tile, body, _ in batch:
+            key = block_of(tile)
+            blocks.setdefault(key, {})[(tile.row - key.row) * BLOCK + (tile.col - key.col)] = body
+        self._documents.begin(blocks.keys(), {kind for _, _, kind in batch})
+        stamps: dict[BlockKey | None, str] = {}
+        keys = sorted(blocks)
+        # A batch rarely spans more blocks than may be open; then it is several commits, all before the acknowledgement.
+        for first in range(0, len(keys), MAX_OPEN_BLOCKS):
+            group = keys[first : first + MAX_OPEN_BLOCKS]
+            changes = [self._append(self._open(key, create=True), blocks[key]) for key in group]
+            stamps |= self._commit(change for change in changes if change.entries)
+            stamps |= {key: self._blocks[key].stamp for key in group}
+        return stamps
+
+    def _append(self, block: _Block, tiles: dict[int, bytes]) -> _Change:
+        """Write the records of one block at its end; tiles that are there with the same bytes are left out."""
+        index, offset = block.index, block.end
+        entries: dict[int, int] = {}
+        buffers: list[bytes] = []
+        largest = block.largest
+        for number in sorted(tiles):
+            body = tiles[number]
+            size = len(body)
+            if not 0 < size <= MAX_SIZE:
+                raise CacheError(
+                    f"tile {block.key.tile(number)} has {size:,} bytes; a bundle holds 1 to {MAX_SIZE:,}",
+                    hint="leave its LOD out, or write MBTiles or GeoPackage",
+                )
+            if self._holds(block, int(index[number]), body):
+                continue
+            buffers += (bundle_v2.prefix(size), body)
+            entries[number] = size << bundle_v2.OFFSET_BITS | (offset + PREFIX_SIZE)
+            offset += PREFIX_SIZE + size
+            largest = max(largest, size)
+        if offset > MAX_OFFSET:
+            raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="rewrite the cache with --mode overwrite")
+        if buffers:
+            self._disk.pwritev(block.descriptor, buffers, block.end)
+        return _Change(block, entries, offset, largest)
+
+    def _holds(self, block: _Block, entry: int, body: bytes) -> bool:
+        if entry >> bundle_v2.OFFSET_BITS != len(body):
+            return False
+        return self._disk.read(block.descriptor, len(body), entry & MAX_OFFSET) == body
+
+    def _commit(self, changes: Iterable[_Change]) -> dict[BlockKey | None, str]:
+        """Make the records durable in every block, then publish them."""
+        changes = list(changes)
+        for change in changes:
+            self._disk.fsync(change.block.descriptor)
+        return self._publish(changes)
+
+    def _publish(self, changes: Sequence[_Change]) -> dict[BlockKey | None, str]:
+        """Write entries and headers, make them durable; only then is any of it counted as there."""
+        updated = []
+        for change in changes:
+            block = change.block
+            numbers = np.fromiter(change.entries, dtype=np.int64)
+            index = block.index.copy()
+            index[numbers] = np.fromiter(change.entries.values(), dtype=np.uint64)
+            # One write from the first to the last entry: those between are written with the bytes that they have.
+            low, high = int(numbers.min()), int(numbers.max()) + 1
+            self._disk.pwrite(block.descriptor, bundle_v2.pack_index(index, low, high), bundle_v2.entry_position(low))
+            header = Header(largest=change.largest, file_size=change.end)
+            self._disk.pwrite(block.descriptor, header.pack(), 0)
+            updated.append(index)
+        stamps: dict[BlockKey | None, str] = {}
+        for change in changes:
+            self._disk.fsync(change.block.descriptor)
+            change.block.stamp = _next_stamp(change.block)
+            stamps[change.block.key] = change.block.stamp
+        for change, index in zip(changes, updated, strict=True):
+            change.block.index, change.block.end, change.block.largest = index, change.end, change.largest
+        return stamps
+
+    def _remove(self, tiles: Sequence[Tile]) -> Stamps:
+        blocks: dict[BlockKey, list[int]] = {}
+        for tile in tiles:
+            key = block_of(tile)
+            blocks.setdefault(key, []).append(key.index(tile))
+        stamps: dict[BlockKey | None, str] = {}
+        for key in sorted(blocks):
+            if not self._bundles.path(key).is_file():
+                continue
+            block = self._open(key, create=False)
+            gone = {number: 0 for number in blocks[key] if block.index[number]}
+            if gone:
+                self._publish([_Change(block, gone, block.end, block.largest)])
+            stamps[key] = block.stamp
+        return stamps
+
+    def _held_levels(self) -> list[int]:
+        with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
+            return list(reader.levels())
+
+    # ------------------------------------------------------------------------------------------ open blocks
+
+    def _open(self, key: BlockKey, *, create: bool) -> _Block:
+        block = self._blocks.get(key)
+        if block is not None:
+            self._blocks.move_to_end(key)
+            return block
+        path = self._bundles.path(key)
+        if create and not path.is_file():
+            self._disk.make_dirs(path.parent)
+            # By rename, so that no kill leaves a bundle without its index.
+            self._disk.write_whole(path, Header().pack() + bytes(INDEX_SIZE))
+        while len(self._blocks) >= MAX_OPEN_BLOCKS:
+            _, oldest = self._blocks.popitem(last=False)
+            self._disk.close(oldest.descriptor)
+        descriptor = self._disk.open(path, write=True)
+        try:
+            block = self._validated(key, path, descriptor)
+        except BaseException:
+            self._disk.close(descriptor)
+            raise
+        self._blocks[key] = block
+        return block
+
+    def _validated(self, key: BlockKey, path: Path, descriptor: int) -> _Block:
+        """An existing bundle, every entry checked; bad ones are zeroed on disk: missing, so that they are fetched."""
+        span = _OpenFile(self._disk, descriptor, str(path))
+        index = read_index(span)
+        if index is None:
+            raise CacheError(
+                f"{path} is damaged: it has no header and index of a compact cache V2 bundle",
+                hint="move it away, or write the cache anew with --mode overwrite",
+                code="damaged",
+            )
+        header = bundle_v2.parse_header(span.read(HEADER_SIZE, 0)) or Header()
+        sound = mask_of(sound_entries(span, index)).reshape(-1)
+        block = _Block(
+            key=key,
+            path=path,
+            descriptor=descriptor,
+            index=np.where(sound, index, np.uint64(0)),
+            end=max(span.size(), DATA_START),
+            largest=max(header.largest if header.records else 0, int(bundle_v2.sizes(index).max())),
+            stamp=_stamp(os.fstat(descriptor)),
+        )
+        stated = bundle_v2.parse_index(span.read(INDEX_SIZE, HEADER_SIZE))
+        bad = np.flatnonzero((bundle_v2.sizes(stated) > 0) & ~sound)
+        if bad.size:
+            self._publish([_Change(block, dict.fromkeys(bad.tolist(), 0), block.end, block.largest)])
+        return block
+
+    def _release(self) -> None:
+        while self._blocks:
+            _, block = self._blocks.popitem()
+            self._disk.close(block.descriptor)
+        self._bundles.close()
+
+
+class _OpenFile:
+    """A bundle that is open for writing, as bytes to read."""
+
+    def __init__(self, disk: Disk, descriptor: int, where: str) -> None:
+        self.where = where
+        self._disk = disk
+        self._descriptor = descriptor
+
+    def size(self) -> int:
+        return self._disk.size(self._descriptor)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._disk.read(self._descriptor, size, offset)
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _next_stamp(block: _Block) -> str:
+    """The stamp after a commit. Where clock and size stood still, the time is moved on, so that no two are the same."""
+    status = os.fstat(block.descriptor)
+    if _stamp(status) != block.stamp:
+        return _stamp(status)
+    try:
+        os.utime(block.path, ns=(status.st_atime_ns, status.st_mtime_ns + STAMP_STEP_NANOSECONDS))
+        return _stamp(os.fstat(block.descriptor))
+    except OSError as cause:
+        raise CacheError(f"cannot set the time of {block.path}: {cause.strerror}", hint="check its owner") from cause
