@@ -1,0 +1,19 @@
+"""How fast to ask: rate, adaptive concurrency, retries, breaker, pauses: pure state machines, clock in, decision out."""
+
+from harvester.pacing.breaker import LONGEST_PAUSE_SECONDS, Breaker, HostPause
+from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.pacer import Pacer
+from harvester.pacing.rate import RateLimit
+from harvester.pacing.retry import RetryBudget, RetryHeap, backoff
+
+__all__ = [
+    "LONGEST_PAUSE_SECONDS",
+    "Breaker",
+    "Concurrency",
+    "HostPause",
+    "Pacer",
+    "RateLimit",
+    "RetryBudget",
+    "RetryHeap",
+    "backoff",
+]

@@ -1,0 +1,156 @@
+"""When a host gives nothing but failures, or asks for a pause: stop asking it for a while."""
+
+from __future__ import annotations
+
+import math
+
+STREAK = 20
+"""First tries in a row that failed before the host is left alone."""
+
+SHARE = 0.1
+SPAN_SECONDS = 30.0
+LEAST_RESULTS = 50
+"""Or less than a tenth of first tries good over half a minute, of at least 50."""
+
+FIRST_PROBE_SECONDS = 1.0
+LAST_PROBE_SECONDS = 30.0
+"""The first probe comes after a second, each further one after twice the time."""
+
+SLOTS = 15
+"""Parts of the half minute that are forgotten one by one."""
+
+LONGEST_PAUSE_SECONDS = 600.0
+"""A host that asks for more than ten minutes is not waited for: the run stops and says when to come back."""
+
+
+class Breaker:
+    """Closed: all may go. Open: one probe at a time, after 1, 2, 4 ... 30 seconds; one good answer closes it.
+
+    Only first tries are counted, so one bad tile's own retries can't open it. Throttled answers say that the host is
+    alive: they don't count as a streak, only in the share of the last half minute.
+    """
+
+    __slots__ = (
+        "_bad",
+        "_delay",
+        "_good",
+        "_probe_at",
+        "_probing",
+        "_slot_until",
+        "_slots",
+        "_start",
+        "_streak",
+        "open_since",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.open_since: float | None = None
+        """When it opened; None while closed."""
+        self._delay = FIRST_PROBE_SECONDS
+        self._probe_at = 0.0
+        self._probing = False
+        self._reset(now)
+
+    def _reset(self, now: float) -> None:
+        self._streak = 0
+        self._start = now
+        self._good = self._bad = 0
+        self._slots: list[tuple[int, int]] = []
+        self._slot_until = now + SPAN_SECONDS / SLOTS
+
+    def allow(self, now: float) -> bool:
+        """True when a request may start; while open, that request is the probe."""
+        if self.open_since is None:
+            return True
+        if self._probing or now < self._probe_at:
+            return False
+        self._probing = True
+        return True
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until ``allow`` can be true; infinite while a probe is under way."""
+        if self.open_since is None:
+            return 0.0
+        if self._probing:
+            return math.inf
+        return max(0.0, self._probe_at - now)
+
+    def on_result(self, now: float, *, ok: bool, first_try: bool, throttled: bool = False) -> None:
+        """An answer came. While open any good one closes, whoever asked."""
+        if ok:
+            if self.open_since is not None:
+                self.open_since = None
+                self._probing = False
+                self._delay = FIRST_PROBE_SECONDS
+                self._reset(now)
+            elif first_try:
+                self._streak = 0
+                self._good += 1
+                if now >= self._slot_until:
+                    self._forget(now)
+            return
+        if self.open_since is not None:
+            if self._probing:
+                self._probing = False
+                self._delay = min(self._delay * 2, LAST_PROBE_SECONDS)
+                self._probe_at = now + self._delay
+            return
+        if not first_try:
+            return
+        self._bad += 1
+        if not throttled:
+            self._streak += 1
+        if now >= self._slot_until:
+            self._forget(now)
+        if self._streak >= STREAK or self._nearly_all_bad(now):
+            self.open_since = now
+            self._probe_at = now + self._delay
+
+    def cancel_probe(self) -> None:
+        """The probe ended without an answer about the host (it was cancelled): the next one may go."""
+        self._probing = False
+
+    def _nearly_all_bad(self, now: float) -> bool:
+        if now - self._start < SPAN_SECONDS:
+            return False
+        first_good, first_bad = self._slots[0] if len(self._slots) >= SLOTS else (0, 0)
+        good, bad = self._good - first_good, self._bad - first_bad
+        return good + bad >= LEAST_RESULTS and good < SHARE * (good + bad)
+
+    def _forget(self, now: float) -> None:
+        """Close a slot: remember the counts at its end, and drop those of half a minute ago."""
+        width = SPAN_SECONDS / SLOTS
+        for _ in range(min(SLOTS, 1 + int((now - self._slot_until) / width))):
+            self._slots.append((self._good, self._bad))
+        del self._slots[:-SLOTS]
+        self._slot_until = now + width
+
+    def __repr__(self) -> str:
+        if self.open_since is None:
+            return f"Breaker(closed, {self._streak} failed in a row)"
+        return "Breaker(open, probe under way)" if self._probing else f"Breaker(open, probe each {self._delay:g} s)"
+
+
+class HostPause:
+    """Nothing is asked before ``until``: the latest end of the pauses that the host asked for (Retry-After)."""
+
+    __slots__ = ("too_long", "until")
+
+    def __init__(self) -> None:
+        self.until = -math.inf
+        self.too_long: float | None = None
+        """Seconds of a pause that was too long to wait for; the run stops and says when to come back."""
+
+    def pause(self, now: float, seconds: float) -> None:
+        """The host asked for ``seconds`` of rest. An earlier, longer request isn't shortened."""
+        if seconds > LONGEST_PAUSE_SECONDS:
+            self.too_long = max(seconds, self.too_long or 0.0)
+            seconds = LONGEST_PAUSE_SECONDS
+        self.until = max(self.until, now + seconds)
+
+    def ready_in(self, now: float) -> float:
+        """Seconds of the pause that are left."""
+        return max(0.0, self.until - now)
+
+    def __repr__(self) -> str:
+        return f"HostPause(until {self.until:.3f}{', too long' if self.too_long else ''})"

@@ -1,0 +1,319 @@
+"""How many requests a host bears at once: doubled until it throttles or queues, held just below, and probed rarely.
+
+A window is a run of answers at one level, measured after the answers of the level before have drained. By Little's law
+throughput = level / latency: where doubling the level doubles the latency, the host only queues.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+START = 4
+"""Requests in flight at first; doubled per clean window, so 512 is reached after seven."""
+
+RAMP_ANSWERS = 12
+"""Fewest answers of a window while ramping up: three rounds at the start."""
+
+HOLD_ANSWERS = 64
+"""Fewest answers of a window while holding a level: a mean over 64 varies by an eighth of one answer's spread."""
+
+WINDOW_SECONDS = 0.1
+"""Shortest window: below it a throughput is noise."""
+
+PROBE_SECONDS = 0.5
+"""Shortest window of a probe: hosts that count requests a second need a while to object."""
+
+QUEUEING = 1.5
+"""Latency over the calm one from which answers are taken to wait in line. Noise of a factor two stays below."""
+
+GAIN = 1.25
+"""Throughput that doubling must bring at least; without queueing it brings 2."""
+
+CLOSE = 0.9
+"""A clean level this near to one that failed is near enough."""
+
+HEADROOM = 1.25
+"""In-flight requests over throughput x calm latency that are kept where a host queues instead of throttling."""
+
+DIP = 0.8
+"""Share of the level that is tried to see whether latency is of our own making."""
+
+HELD = 0.93
+"""Share of the throughput that must survive a dip for the lower level to be kept."""
+
+FAULTY_SHARE = 0.1
+"""Share of failed answers above which a window doesn't count as clean."""
+
+FIRST_PROBE_SECONDS = 2.0
+LAST_PROBE_SECONDS = 64.0
+"""Interval between probes: doubled by each that fails. 2, 4, 8 ... cost a thousandth of the requests after a minute."""
+
+
+class Mode(StrEnum):
+    """What the level is doing."""
+
+    RAMP = "ramp"
+    SEEK = "seek"
+    HOLD = "hold"
+    PROBE = "probe"
+    DIP = "dip"
+
+
+class Concurrency:
+    """The level (``limit``) that a host is given; the caller keeps at most that many requests in flight.
+
+    The caller reports every answer once (``on_success``, ``on_throttle``, ``on_error``), and ``on_full`` when it wanted
+    to start one more than the limit: a level that was never used up says nothing, and isn't raised.
+    Failed answers never raise the level.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_bad",
+        "_calm",
+        "_down",
+        "_faults",
+        "_full",
+        "_good",
+        "_max",
+        "_need",
+        "_next_probe",
+        "_probe_every",
+        "_settling",
+        "_since",
+        "_step",
+        "_sum",
+        "_suspicious",
+        "_throughput",
+        "limit",
+        "mode",
+    )
+
+    def __init__(self, limit_max: int) -> None:
+        if limit_max < 1:
+            raise ValueError(f"at least one request must be allowed in flight, not {limit_max!r}")
+        self._max = limit_max
+        self.limit = min(START, limit_max)
+        self.mode = Mode.RAMP
+        self._good = 0  # highest level with a clean window; 0: none known
+        self._bad = math.inf  # lowest level that was throttled
+        self._calm = math.inf  # latency without queueing, seconds
+        self._throughput = 0.0  # of the last clean window, answers a second
+        self._suspicious = 0  # windows in a row that queued
+        self._step = 1
+        self._probe_every = FIRST_PROBE_SECONDS
+        self._next_probe = -math.inf
+        self._since = math.nan  # start of this window; not known before the first answer
+        self._settling = True
+        self._down = False  # the last change was downwards: what is throttled while settling was started before it
+        self._full = False
+        self._answers = 0
+        self._faults = 0
+        self._sum = 0.0
+        self._need = 1
+
+    # ------------------------------------------------------------------------------------------ reports
+
+    def on_full(self) -> None:
+        """A request was held back because the limit was reached."""
+        self._full = True
+
+    def on_success(self, now: float, seconds: float) -> None:
+        """A whole answer came after ``seconds``."""
+        self._answers += 1
+        self._sum += seconds
+        if self._answers >= self._need:
+            self._turn(now)
+
+    def on_error(self, now: float) -> None:
+        """An answer failed for another reason than throttling (reset, timeout, 500): it can only slow the host down."""
+        self._answers += 1
+        self._faults += 1
+        if self._answers >= self._need:
+            self._turn(now)
+
+    def on_throttle(self, now: float) -> None:
+        """The host said that it is asked too much (429, 503 ...)."""
+        if self._settling and self._down:
+            self.on_error(now)
+        else:
+            self._throttled(now)
+
+    # ------------------------------------------------------------------------------------------ decisions
+
+    def _throttled(self, now: float) -> None:
+        failed = self.limit
+        self._bad = failed
+        if self._good >= failed:
+            self._good = 0
+        if self.mode is Mode.PROBE and self._good:
+            self._probe_failed(now)
+            self._move(self._good, Mode.HOLD, now)
+        elif self.mode is Mode.SEEK and self._good:
+            self._move(self._good, Mode.SEEK, now)
+        else:
+            if self.mode is not Mode.SEEK:
+                self._probe_every = FIRST_PROBE_SECONDS
+            self._move(failed // 2, Mode.SEEK, now)
+
+    def _turn(self, now: float) -> None:
+        """Enough answers for a decision."""
+        if self._settling:
+            self._begin(now)
+            return
+        elapsed = now - self._since
+        least = PROBE_SECONDS if self.mode is Mode.PROBE else WINDOW_SECONDS
+        if elapsed < least:
+            self._need += max(1, int(self._answers * (least - elapsed) / max(elapsed, 0.01)))
+            return
+        whole = self._answers - self._faults
+        if self._faults > FAULTY_SHARE * self._answers:
+            if self.mode in (Mode.PROBE, Mode.DIP):
+                self._probe_failed(now)
+                self._move(self._good or self.limit, Mode.HOLD, now)
+            elif whole < self._faults and self.mode is Mode.HOLD:
+                self._good = max(1, int(self.limit * DIP))
+                self._move(self._good, Mode.HOLD, now)
+            else:
+                self._begin(now)
+            return
+        latency, throughput = self._sum / whole, whole / elapsed
+        if self.mode is Mode.RAMP:
+            self._ramp(now, latency, throughput)
+        elif self.mode is Mode.SEEK:
+            self._seek(now, latency, throughput)
+        elif self.mode is Mode.HOLD:
+            self._hold(now, latency, throughput)
+        elif self.mode is Mode.PROBE:
+            self._probed(now, latency, throughput)
+        else:
+            self._dipped(now, latency, throughput)
+
+    def _ramp(self, now: float, latency: float, throughput: float) -> None:
+        if self._good and latency > QUEUEING * self._calm and throughput < GAIN * self._throughput:
+            self._suspicious += 1
+            if self._suspicious < 2:  # twice, since one slow window may be chance
+                self._begin(now)
+                return
+            self._suspicious = 0
+            knee = math.ceil(HEADROOM * throughput * self._calm)
+            self._good = min(max(self._good, knee), self.limit)
+            self._throughput = throughput
+            self._next_probe = now + self._probe_every
+            self._move(self._good, Mode.HOLD, now)
+            return
+        self._suspicious = 0
+        if self.limit < self._max and not self._full:
+            self._begin(now)
+            return
+        self._note(latency, throughput)
+        if self.limit >= self._max:
+            self._move(self.limit, Mode.HOLD, now)
+        else:
+            self._move(self.limit * 2, Mode.RAMP, now)
+
+    def _seek(self, now: float, latency: float, throughput: float) -> None:
+        """Between a level that is clean and one that failed: first close to the failed one, then halving the gap."""
+        if not self._full:
+            self._begin(now)
+            return
+        first = not self._good
+        self._note(latency, throughput)
+        near = int(CLOSE * self._bad)
+        if self.limit >= min(near, self._max) or self._bad - self.limit <= 1:
+            self._next_probe = now + self._probe_every
+            self._move(self.limit, Mode.HOLD, now)
+        elif first:
+            self._move(near, Mode.SEEK, now)
+        else:
+            self._move(max(self.limit + 1, int(self.limit + self._bad) // 2), Mode.SEEK, now)
+
+    def _hold(self, now: float, latency: float, throughput: float) -> None:
+        if latency < self._calm:
+            self._calm = latency
+        self._good = self.limit
+        if now < self._next_probe or not self._full:
+            self._suspicious = 0
+            self._throughput = throughput
+            self._begin(now)
+        elif latency > QUEUEING * self._calm:
+            self._suspicious += 1
+            self._throughput = throughput
+            if self._suspicious < 2 or self.limit == 1:
+                self._begin(now)
+            else:
+                self._suspicious = 0
+                self._move(max(1, int(self.limit * DIP)), Mode.DIP, now)
+        elif self.limit < self._max:
+            self._throughput = throughput
+            self._move(self.limit + self._step, Mode.PROBE, now)
+        else:
+            self._suspicious = 0
+            self._throughput = throughput
+            self._begin(now)
+
+    def _probed(self, now: float, latency: float, throughput: float) -> None:
+        if latency > QUEUEING * self._calm:
+            self._probe_failed(now)
+            self._move(self._good, Mode.HOLD, now)
+            return
+        self._note(latency, throughput)
+        self._bad = math.inf
+        self._step *= 2
+        self._probe_every = FIRST_PROBE_SECONDS
+        if self.limit < self._max and self._full:
+            self._move(self.limit + self._step, Mode.PROBE, now)
+        else:
+            self._next_probe = now + self._probe_every
+            self._move(self.limit, Mode.HOLD, now)
+
+    def _dipped(self, now: float, latency: float, throughput: float) -> None:
+        if throughput >= HELD * self._throughput:
+            self._good = self.limit
+            self._next_probe = now
+            self._move(self.limit, Mode.HOLD, now)
+        else:
+            # The lower level only cost throughput: the host has become slower by itself, so this is its calm now.
+            self._calm = latency
+            self._probe_failed(now)
+            self._move(self._good, Mode.HOLD, now)
+
+    # ------------------------------------------------------------------------------------------ windows
+
+    def _note(self, latency: float, throughput: float) -> None:
+        self._good = self.limit
+        self._throughput = throughput
+        if latency < self._calm:
+            self._calm = latency
+
+    def _probe_failed(self, now: float) -> None:
+        self._step = 1
+        self._probe_every = min(self._probe_every * 2, LAST_PROBE_SECONDS)
+        self._next_probe = now + self._probe_every
+
+    def _move(self, level: int, mode: Mode, now: float) -> None:
+        """Go to a level; its window begins after as many answers as were in flight at the one before."""
+        before = self.limit
+        self.limit = min(max(level, 1), self._max)
+        self.mode = mode
+        self._down = self.limit < before
+        self._begin(now)
+        if self.limit != before:
+            self._settling = True
+            self._need = before
+
+    def _begin(self, now: float) -> None:
+        self._settling = False
+        self._since = now
+        self._answers = self._faults = 0
+        self._sum = 0.0
+        self._full = False
+        if self.mode in (Mode.RAMP, Mode.SEEK):
+            self._need = max(self.limit, RAMP_ANSWERS)
+        else:
+            self._need = max(2 * self.limit, HOLD_ANSWERS)
+
+    def __repr__(self) -> str:
+        bad = "" if self._bad == math.inf else f", throttled at {self._bad}"
+        return f"Concurrency({self.limit} of {self._max}, {self.mode}{bad})"

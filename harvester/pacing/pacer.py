@@ -1,0 +1,95 @@
+"""May the next request start? All that holds a host back, joined for the engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from harvester.edges import Outcome
+from harvester.pacing.breaker import Breaker, HostPause
+from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.rate import RateLimit
+from harvester.pacing.retry import RetryBudget, backoff
+
+_GOOD = frozenset({Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED})
+
+
+class Pacer:
+    """One host's (or one source's) pace: pause, breaker, concurrency, rate, in this order.
+
+    ``limit_max`` bounds the requests in flight; ``rate`` may be shared by several pacers (tile servers of one source);
+    ``draw`` gives random numbers in [0, 1). The clock is the caller's: ``now`` in monotonic seconds, never going back.
+    """
+
+    __slots__ = ("_draw", "_silenced", "breaker", "budget", "concurrency", "pause", "rate")
+
+    def __init__(
+        self,
+        *,
+        limit_max: int,
+        now: float,
+        draw: Callable[[], float],
+        rate: RateLimit | None = None,
+    ) -> None:
+        self.concurrency = Concurrency(limit_max)
+        self.rate = rate
+        self.breaker = Breaker(now)
+        self.pause = HostPause()
+        self.budget = RetryBudget()
+        self._draw = draw
+        self._silenced = 0  # throttled answers in a row with a single request in flight
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight now."""
+        return self.concurrency.limit
+
+    def may_start(self, now: float, in_flight: int) -> float:
+        """0.0: go now, it is counted as started. Above: seconds to wait, ``math.inf`` until an answer comes."""
+        if in_flight >= self.concurrency.limit:
+            self.concurrency.on_full()
+            return math.inf
+        if now < self.pause.until:
+            return self.pause.until - now
+        breaker = self.breaker
+        rate = self.rate
+        if breaker.open_since is not None:
+            wait = breaker.ready_in(now)
+            if wait:
+                return wait
+            if rate is not None and not rate.take(now):
+                return rate.ready_in(now)
+            breaker.allow(now)
+            return 0.0
+        if rate is None or rate.take(now):
+            return 0.0
+        return rate.ready_in(now)
+
+    def ended(
+        self, now: float, outcome: Outcome, seconds: float, *, first_try: bool, retry_after: float | None = None
+    ) -> None:
+        """A request that was started has ended with this meaning, ``seconds`` after its start."""
+        if outcome in _GOOD:
+            self._silenced = 0
+            self.budget.on_success()
+            self.concurrency.on_success(now, seconds)
+            self.breaker.on_result(now, ok=True, first_try=first_try)
+        elif outcome is Outcome.THROTTLED:
+            alone = self.concurrency.limit == 1
+            self.concurrency.on_throttle(now)
+            self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
+            if retry_after is not None:
+                self.pause.pause(now, retry_after)
+            elif alone:
+                # Less than one request in flight is a pause.
+                self._silenced += 1
+                self.pause.pause(now, backoff(self._silenced, self._draw(), throttled=True))
+        elif outcome is Outcome.DENIED:
+            # The host is well, the credential isn't: no word about the pace.
+            self.breaker.cancel_probe()
+        else:
+            self.concurrency.on_error(now)
+            self.breaker.on_result(now, ok=False, first_try=first_try)
+
+    def __repr__(self) -> str:
+        return f"Pacer({self.concurrency}, {self.rate}, {self.breaker}, {self.pause}, {self.budget})"
