@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from harvester.testing.lab import FaultServer as FaultServer
     from harvester.testing.log import Asked as Asked
     from harvester.testing.log import RequestLog as RequestLog
+    from harvester.testing.memory import MemoryCache as MemoryCache
+    from harvester.testing.memory import MemoryLedger as MemoryLedger
+    from harvester.testing.memory import MemoryReader as MemoryReader
+    from harvester.testing.memory import MemoryService as MemoryService
+    from harvester.testing.memory import MemorySource as MemorySource
+    from harvester.testing.memory import MemoryTransport as MemoryTransport
+    from harvester.testing.virtual import VirtualLoop as VirtualLoop
+    from harvester.testing.virtual import run_virtual as run_virtual
     from harvester.testing.script import Capacity as Capacity
     from harvester.testing.script import Rule as Rule
     from harvester.testing.script import Script as Script
@@ -27,6 +35,14 @@ _HOMES = {
     "FaultServer": "lab",
     "Asked": "log",
     "RequestLog": "log",
+    "MemoryCache": "memory",
+    "MemoryLedger": "memory",
+    "MemoryReader": "memory",
+    "MemoryService": "memory",
+    "MemorySource": "memory",
+    "MemoryTransport": "memory",
+    "VirtualLoop": "virtual",
+    "run_virtual": "virtual",
     "Capacity": "script",
     "Rule": "script",
     "Script": "script",
