@@ -1,0 +1,167 @@
+"""Which LODs a policy means: levels, zooms, scales and ranges of them against the LODs that a service has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+from harvester.edges import ServiceInfo
+from harvester.errors import UsageError
+from harvester.job import Policy
+from harvester.tiling.scheme import Lod
+
+SCALE_TOLERANCE = 1e-3
+"""Relative error of a scale that still names a LOD: Esri's and OGC's scales of the same tiles differ by 5.8 %, printed
+digits by far less."""
+
+
+def select_levels(info: ServiceInfo, policy: Policy) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The level numbers that a policy selects, coarsest first, and notices about ranges that were cut.
+
+    *All LODs* are ``min_lod..max_lod`` when the service states both, else every LOD of its scheme; a web map layer's
+    own scale range limits them only where the policy selects nothing. A range is intersected with them; a level or
+    scale named outright must be among them.
+    Raises UsageError (``code`` "selection") when it isn't, when nothing is left, or when a range is the wrong way
+    round.
+    """
+    lods = _all_lods(info)
+    if not lods:
+        raise UsageError(
+            "the service has no LODs between its minLOD and maxLOD", hint="its service document is inconsistent"
+        )
+    notices: list[str] = []
+    kept = lods
+    selected = False
+    if policy.lods is not None:
+        wanted = _by_ranges(lods, policy.lods, notices)
+        kept, selected = [lod for lod in kept if lod.level in wanted], True
+    if policy.min_zoom is not None or policy.max_zoom is not None:
+        wanted = _by_zooms(lods, policy.min_zoom, policy.max_zoom, notices)
+        kept, selected = [lod for lod in kept if lod.level in wanted], True
+    if policy.scales is not None:
+        wanted = {_by_scale(lods, scale).level for scale in policy.scales}
+        kept, selected = [lod for lod in kept if lod.level in wanted], True
+    if policy.min_scale is not None or policy.max_scale is not None:
+        wanted = _by_scale_range(lods, policy.min_scale, policy.max_scale, notices)
+        kept, selected = [lod for lod in kept if lod.level in wanted], True
+    if not selected:
+        kept = _in_layer_range(info, lods, notices)
+    if not kept:
+        _refuse("the selection leaves no LOD", lods)
+    return tuple(lod.level for lod in kept), tuple(notices)
+
+
+def _all_lods(info: ServiceInfo) -> list[Lod]:
+    if info.min_lod is None or info.max_lod is None:
+        return list(info.scheme.lods)
+    return [lod for lod in info.scheme.lods if info.min_lod <= lod.level <= info.max_lod]
+
+
+def _by_ranges(lods: list[Lod], ranges: Iterable[tuple[int, int]], notices: list[str]) -> set[int]:
+    levels = {lod.level for lod in lods}
+    wanted: set[int] = set()
+    for low, high in ranges:
+        if low > high:
+            raise UsageError(f"LODs {low}-{high} are the wrong way round", hint=f"write {high}-{low}", code="selection")
+        found = {level for level in levels if low <= level <= high}
+        if low == high and not found:
+            nearest = min(levels, key=lambda level: (abs(level - low), level))
+            _refuse(f"the service has no LOD {low}; the nearest is {nearest}", lods)
+        if len(found) < high - low + 1:
+            notices.append(f"LODs {low}-{high}: {_levels_in_words(found)}")
+        wanted |= found
+    if not wanted:
+        _refuse("the service has none of the LODs " + ", ".join(f"{a}-{b}" for a, b in ranges), lods)
+    return wanted
+
+
+def _by_zooms(lods: list[Lod], low: int | None, high: int | None, notices: list[str]) -> set[int]:
+    if low is not None and high is not None and low > high:
+        raise UsageError(
+            f"--min-zoom {low} is more than --max-zoom {high}",
+            hint=f"swap them: --min-zoom {high} --max-zoom {low}",
+            code="selection",
+        )
+    levels = [lod.level for lod in lods]
+    found = {level for level in levels if (low is None or level >= low) and (high is None or level <= high)}
+    words = " ".join(f"--{name}-zoom {value}" for name, value in (("min", low), ("max", high)) if value is not None)
+    if not found:
+        _refuse(f"the service has no LOD within {words}", lods)
+    if (low is not None and low < min(levels)) or (high is not None and high > max(levels)):
+        notices.append(f"{words}: {_levels_in_words(found)}")
+    return found
+
+
+def _by_scale(lods: list[Lod], scale: float) -> Lod:
+    nearest = min(lods, key=lambda lod: abs(lod.scale - scale))
+    if not abs(nearest.scale - scale) <= SCALE_TOLERANCE * nearest.scale:
+        _refuse(
+            f"the service has no LOD at scale {_number(scale)}; "
+            f"the nearest is LOD {nearest.level} at {_number(nearest.scale)}",
+            lods,
+        )
+    return nearest
+
+
+def _by_scale_range(lods: list[Lod], largest: float | None, smallest: float | None, notices: list[str]) -> set[int]:
+    if largest is not None and smallest is not None and largest < smallest:
+        raise UsageError(
+            f"--min-scale {_number(largest)} is a smaller denominator than --max-scale {_number(smallest)}: "
+            "the minimum scale is the one zoomed out",
+            hint=f"swap them: --min-scale {_number(smallest)} --max-scale {_number(largest)}",
+            code="selection",
+        )
+    found = {lod.level for lod in _within(lods, largest, smallest)}
+    words = " ".join(
+        f"--{name}-scale {_number(value)}" for name, value in (("min", largest), ("max", smallest)) if value is not None
+    )
+    if not found:
+        _refuse(f"the service has no LOD within {words}", lods)
+    scales = [lod.scale for lod in lods]
+    beyond = largest is not None and largest > max(scales) * (1 + SCALE_TOLERANCE)
+    beyond |= smallest is not None and smallest < min(scales) * (1 - SCALE_TOLERANCE)
+    if beyond:
+        notices.append(f"{words}: {_levels_in_words(found)}")
+    return found
+
+
+def _in_layer_range(info: ServiceInfo, lods: list[Lod], notices: list[str]) -> list[Lod]:
+    kept = _within(lods, info.min_scale or None, info.max_scale or None)
+    if not kept:
+        _refuse("the web map shows this layer at none of its LODs", lods)
+    if len(kept) < len(lods):
+        levels = _levels_in_words({lod.level for lod in kept})
+        notices.append(f"the web map's own scale range limits this layer: {levels} (select LODs or scales for others)")
+    return kept
+
+
+def _within(lods: list[Lod], largest: float | None, smallest: float | None) -> list[Lod]:
+    """LODs between two scale denominators, both inclusive within the tolerance."""
+    return [
+        lod
+        for lod in lods
+        if (largest is None or lod.scale <= largest * (1 + SCALE_TOLERANCE))
+        and (smallest is None or lod.scale >= smallest * (1 - SCALE_TOLERANCE))
+    ]
+
+
+def _levels_in_words(levels: set[int]) -> str:
+    if not levels:
+        return "the service has none of these"
+    ranges: list[list[int]] = []
+    for level in sorted(levels):
+        if ranges and level == ranges[-1][1] + 1:
+            ranges[-1][1] = level
+        else:
+            ranges.append([level, level])
+    return "taken are " + ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in ranges)
+
+
+def _refuse(message: str, lods: list[Lod]) -> NoReturn:
+    listed = ", ".join(f"{lod.level} (1:{_number(lod.scale)})" for lod in lods)
+    raise UsageError(message, hint=f"the LODs are {listed}", code="selection")
+
+
+def _number(value: float) -> str:
+    """A scale as a person would type it: up to six decimals, no exponent."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
