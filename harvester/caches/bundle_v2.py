@@ -60,8 +60,8 @@ MAX_SIZE = (1 << 24) - 1
 
 _HEADER = struct.Struct("<4I3Q6I")
 _PREFIX = struct.Struct("<I")
-_LEVEL = re.compile(r"[Ll](\d{2,9})")
-_NAME = re.compile(r"[Rr]([0-9a-fA-F]{4,12})[Cc]([0-9a-fA-F]{4,12})\.bundle", re.ASCII)
+_LEVEL = re.compile(r"[Ll]([0-9]{2,9})")
+_NAME = re.compile(r"[Rr]([0-9a-fA-F]{4,12})[Cc]([0-9a-fA-F]{4,12})\.bundle")
 
 
 class Header(NamedTuple):

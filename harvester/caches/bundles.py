@@ -162,8 +162,18 @@ class FolderBundles:
         return descriptor
 
     def path(self, key: BlockKey) -> Path:
-        """Where a block's bundle is, or would be."""
-        return self._odd.get(key) or self._folder / bundle_v2.level_folder(key.level) / bundle_v2.bundle_name(key)
+        """Where a block's bundle would be made."""
+        return self._folder / bundle_v2.level_folder(key.level) / bundle_v2.bundle_name(key)
+
+    def find(self, key: BlockKey) -> Path | None:
+        """Where a block's bundle is; None where there is none."""
+        path = self.path(key)
+        if path in self._open or path.is_file():
+            return path
+        if key.level not in self._listed:
+            self.keys(key.level)
+        odd = self._odd.get(key)
+        return odd if odd is not None and odd.is_file() else None
 
     def _level_folders(self) -> Iterator[tuple[int, Path]]:
         for name in _names(self._folder):
@@ -191,14 +201,8 @@ class FolderBundles:
         return sorted(keys)
 
     def open(self, key: BlockKey) -> _FileSpan | None:
-        path = self.path(key)
-        if path not in self._open and not path.is_file():
-            if key.level not in self._listed:
-                self.keys(key.level)
-            path = self.path(key)
-            if not path.is_file():
-                return None
-        return _FileSpan(self, path)
+        path = self.find(key)
+        return _FileSpan(self, path) if path is not None else None
 
     def misplaced(self) -> Iterator[Damage]:
         for level, folder in self._level_folders():

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Self
 
 from harvester.caches import compact, conf, root_json
+from harvester.caches.bundles import BundleReader
 from harvester.caches.compact import ALL_LAYERS, CDI, CONF, FORMAT, ROOT, Layout
 from harvester.caches.conf import Description
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.tiling.scheme import Box, TilingScheme
-from harvester.tiling.tile import BLOCK, BlockKey, Tile
+from harvester.tiling.tile import Tile
 
 DEFAULT_JPEG_QUALITY = 75.0
 """ArcGIS's own, where a source doesn't state one; readers don't need it."""
@@ -96,25 +97,26 @@ class Documents:
         """The cache as it would be described now."""
         return compact.cache_info(self._describe(self._subject, self._subject.levels), FORMAT)
 
-    def begin(self, keys: Iterable[BlockKey], kinds: Iterable[str]) -> None:
+    def begin(self, kinds: Iterable[str]) -> None:
         """Before a batch: the documents are there, and name a format that its tiles have."""
         joined = self._format
         for kind in kinds:
             joined = _joined(joined, _KINDS.get(kind, TileFormat.UNKNOWN))
         if not self._begun or joined is not self._format:
             self._format = joined
-            self._write(self._subject, self._subject.levels, keys)
+            self._write(self._describe(self._subject, self._subject.levels), self._subject.levels)
             self._begun = True
 
-    def write(self, subject: Subject, levels: Sequence[int]) -> None:
-        """Write each document whose content differs; ``levels`` are those that hold tiles."""
+    def write(self, subject: Subject, held: BundleReader) -> None:
+        """Write each document whose content differs, from what the cache holds now."""
         self._subject = subject
-        self._write(subject, levels or subject.levels, ())
-
-    def _write(self, subject: Subject, levels: Sequence[int], keys: Iterable[BlockKey]) -> None:
+        levels = held.levels() or subject.levels
         about = self._describe(subject, levels)
         if about.extent is None:
-            about = replace(about, extent=_extent_of(about.scheme, keys))
+            about = replace(about, extent=_extent_of(about.scheme, held))
+        self._write(about, levels)
+
+    def _write(self, about: Description, levels: Sequence[int]) -> None:
         self._disk.make_dirs(self.bundles)
         for name, data in (
             (CDI, conf.render_cdi(about) if about.extent else None),
@@ -172,11 +174,13 @@ def _union(one: Box, other: Box | None) -> Box:
     return Box(*low, max(one.xmax, other.xmax), max(one.ymax, other.ymax))
 
 
-def _extent_of(scheme: TilingScheme, keys: Iterable[BlockKey]) -> Box | None:
-    """The box of whole blocks, for a source that states no extent and a job without one."""
+def _extent_of(scheme: TilingScheme, held: BundleReader) -> Box | None:
+    """The box of the tiles at the finest level that holds any, for a source and a job that state no extent."""
     extent: Box | None = None
-    for key in keys:
-        if key.level in scheme.by_level:
-            first, last = scheme.box(Tile(*key)), scheme.box(Tile(key.level, key.row + BLOCK - 1, key.col + BLOCK - 1))
-            extent = _union(Box(first.xmin, last.ymin, last.xmax, first.ymax), extent)
+    level = next((lod.level for lod in reversed(scheme.lods) if next(held.blocks(lod.level), None)), None)
+    for key in held.blocks(level) if level is not None else ():
+        rows, cols = held.present(key).nonzero()
+        first = scheme.box(Tile(key.level, key.row + int(rows.min()), key.col + int(cols.min())))
+        last = scheme.box(Tile(key.level, key.row + int(rows.max()), key.col + int(cols.max())))
+        extent = _union(Box(first.xmin, last.ymin, last.xmax, first.ymax), extent)
     return extent

@@ -22,7 +22,7 @@ from harvester.caches import bundle_v2
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
 from harvester.caches.bundles import BundleReader, FolderBundles, mask_of, read_index, sound_entries
 from harvester.caches.compact_documents import Documents
-from harvester.durable import Disk
+from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
@@ -94,8 +94,7 @@ class CompactWriter:
         if block is not None:
             return mask_of(np.flatnonzero(block.index).tolist())
         # Opened and closed for this one look: blocks come by the thousand at the start of a run.
-        path = self._bundles.path(key)
-        if not path.is_file():
+        if self._bundles.find(key) is None:
             return mask_of(())
         with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
             return reader.present(key)
@@ -104,12 +103,12 @@ class CompactWriter:
         """Size and time of each block's bundle; blocks without one are left out."""
         found: dict[BlockKey | None, str] = {}
         for key in keys:
-            try:
-                found[key] = _stamp(self._bundles.path(key).stat())
-            except FileNotFoundError:
-                continue
-            except OSError as cause:
-                raise CacheError(f"cannot look at {self._bundles.path(key)}: {cause.strerror}", hint="") from cause
+            path = self._bundles.find(key)
+            if path is not None:
+                try:
+                    found[key] = _stamp(path.stat())
+                except OSError as cause:
+                    raise disk_error("look at", path, cause) from cause
         return found
 
     # ------------------------------------------------------------------------------------------ changing
@@ -124,7 +123,7 @@ class CompactWriter:
 
     async def finish(self, subject: Subject) -> None:
         """Write conf.xml, conf.cdi and root.json, each only where its content differs."""
-        await self._run(lambda: self._documents.write(subject, self._held_levels()))
+        await self._run(lambda: self._finish(subject))
 
     async def close(self) -> None:
         """Release the files, after what is being written. May be called twice."""
@@ -156,13 +155,13 @@ class CompactWriter:
         for tile, body, _ in batch:
             key = block_of(tile)
             blocks.setdefault(key, {})[(tile.row - key.row) * BLOCK + (tile.col - key.col)] = body
-        self._documents.begin(blocks.keys(), {kind for _, _, kind in batch})
+        self._documents.begin({kind for _, _, kind in batch})
         stamps: dict[BlockKey | None, str] = {}
         keys = sorted(blocks)
         # A batch rarely spans more blocks than may be open; then it is several commits, all before the acknowledgement.
         for first in range(0, len(keys), MAX_OPEN_BLOCKS):
             group = keys[first : first + MAX_OPEN_BLOCKS]
-            changes = [self._append(self._open(key, create=True), blocks[key]) for key in group]
+            changes = [self._append(self._open(key), blocks[key]) for key in group]
             stamps |= self._commit(change for change in changes if change.entries)
             stamps |= {key: self._blocks[key].stamp for key in group}
         return stamps
@@ -235,28 +234,29 @@ class CompactWriter:
             blocks.setdefault(key, []).append(key.index(tile))
         stamps: dict[BlockKey | None, str] = {}
         for key in sorted(blocks):
-            if not self._bundles.path(key).is_file():
+            if self._bundles.find(key) is None:
                 continue
-            block = self._open(key, create=False)
+            block = self._open(key)
             gone = {number: 0 for number in blocks[key] if block.index[number]}
             if gone:
                 self._publish([_Change(block, gone, block.end, block.largest)])
             stamps[key] = block.stamp
         return stamps
 
-    def _held_levels(self) -> list[int]:
+    def _finish(self, subject: Subject) -> None:
         with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
-            return list(reader.levels())
+            self._documents.write(subject, reader)
 
     # ------------------------------------------------------------------------------------------ open blocks
 
-    def _open(self, key: BlockKey, *, create: bool) -> _Block:
+    def _open(self, key: BlockKey) -> _Block:
         block = self._blocks.get(key)
         if block is not None:
             self._blocks.move_to_end(key)
             return block
-        path = self._bundles.path(key)
-        if create and not path.is_file():
+        path = self._bundles.find(key)
+        if path is None:
+            path = self._bundles.path(key)
             self._disk.make_dirs(path.parent)
             # By rename, so that no kill leaves a bundle without its index.
             self._disk.write_whole(path, Header().pack() + bytes(INDEX_SIZE))
@@ -334,4 +334,4 @@ def _next_stamp(block: _Block) -> str:
         os.utime(block.path, ns=(status.st_atime_ns, status.st_mtime_ns + STAMP_STEP_NANOSECONDS))
         return _stamp(os.fstat(block.descriptor))
     except OSError as cause:
-        raise CacheError(f"cannot set the time of {block.path}: {cause.strerror}", hint="check its owner") from cause
+        raise disk_error("set the time of", block.path, cause) from cause
