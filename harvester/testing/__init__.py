@@ -1,4 +1,4 @@
-"""Parts that tests are made of: a fault server, an ArcGIS service on it, parts in memory, crash points. Imported on demand."""
+"""Parts that tests are made of: a fault server, an ArcGIS service on it, parts in memory, crash points."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from harvester.testing.memory import MemoryService as MemoryService
     from harvester.testing.memory import MemorySource as MemorySource
     from harvester.testing.memory import MemoryTransport as MemoryTransport
-    from harvester.testing.virtual import VirtualLoop as VirtualLoop
-    from harvester.testing.virtual import run_virtual as run_virtual
+    from harvester.testing.proxy import Passage as Passage
+    from harvester.testing.proxy import ProxyServer as ProxyServer
     from harvester.testing.script import Capacity as Capacity
     from harvester.testing.script import Rule as Rule
     from harvester.testing.script import Script as Script
     from harvester.testing.service import ArcGisSite as ArcGisSite
     from harvester.testing.service import FaultyService as FaultyService
     from harvester.testing.tickets import TicketOffice as TicketOffice
+    from harvester.testing.virtual import VirtualLoop as VirtualLoop
+    from harvester.testing.virtual import run_virtual as run_virtual
 
 _HOMES = {
     "address_of": "images",
@@ -43,6 +45,8 @@ _HOMES = {
     "MemoryTransport": "memory",
     "VirtualLoop": "virtual",
     "run_virtual": "virtual",
+    "Passage": "proxy",
+    "ProxyServer": "proxy",
     "Capacity": "script",
     "Rule": "script",
     "Script": "script",

@@ -1,4 +1,4 @@
-"""The fault server on the command line: ``python -m harvester.testing.lab --script faults.toml --port 0`` prints its URL."""
+"""The fault server on the command line: ``python -m harvester.testing.lab --script faults.toml`` prints its URL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import tomllib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -65,7 +66,7 @@ def site_from_toml(text: str) -> ArcGisSite:
     except ValueError as error:
         raise UsageError(f"service: {error}", hint="see --help") from error
     if share:
-        site.absent = lambda tile: hash((tile.level, tile.row, tile.col)) % 10000 < share * 10000
+        site.absent = lambda tile: zlib.crc32(str(tile).encode()) < share * 2**32
     return site
 
 

@@ -1,8 +1,8 @@
-"""Small real PNG and JPEG tiles, made from their address alone: valid, unique per tile, and readable back to the address.
+"""Small real PNG and JPEG tiles, made from their address alone: valid, unique per tile, and readable back to it.
 
-A PNG is a fixed 2-bit picture whose four palette colours hold level, row and column, so only PLTE and its CRC differ from
-tile to tile. A JPEG is a baseline greyscale checkerboard in which every 8 x 8 block takes exactly one byte of entropy-coded
-data, so the address is patched in as bytes, with no bit shifting and no stuffing.
+A PNG is a fixed 2-bit picture whose four palette colours hold level, row and column, so only PLTE and its CRC differ
+from tile to tile. A JPEG is a baseline greyscale checkerboard in which every 8 x 8 block takes exactly one byte of
+entropy-coded data, so the address is patched in as bytes, with no bit shifting and no stuffing.
 Sources: PNG Third Edition (W3C), sections 5 and 11; ITU-T T.81 (JPEG), Annex B and F.
 """
 
@@ -17,7 +17,7 @@ from harvester.tiling.tile import Tile
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 PALETTE_COLOURS = 4
-"""Colours of the 2-bit picture: 12 bytes, which hold level (1 byte), row (4), column (4), variant (1) and two fixed ones."""
+"""Of the 2-bit picture: 12 bytes, which hold level (1 byte), row (4), column (4), variant (1) and two fixed ones."""
 
 _ADDRESS = struct.Struct(">BIIB")
 

@@ -1,8 +1,9 @@
 """The fault server: real sockets, scripted answers, and a log of everything that was asked.
 
-It speaks HTTP/1.1 over bare transports, since no HTTP library lets one break HTTP. One connection answers one request at a
-time. Used as ``with`` it runs in a thread and a loop of its own, so that blocking code can be tested; used as ``async with`` it
-runs in the caller's loop. ``python -m harvester.testing.lab --script faults.toml`` serves the same to a client in any language.
+It speaks HTTP/1.1 over bare transports, since no HTTP library lets one break HTTP. One connection answers one request
+at a time. Used as ``with`` it runs in a thread and a loop of its own, so that blocking code can be tested; used as
+``async with`` it runs in the caller's loop. ``python -m harvester.testing.lab --script faults.toml`` serves the same to
+a client in any language.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from harvester.testing.acts import ACTS, Scene
+from harvester.testing.acts import ACTS
 from harvester.testing.log import Asked, RequestLog
 from harvester.testing.reply import Reply, Site
+from harvester.testing.scene import Scene
 from harvester.testing.script import Rule, Script
 from harvester.testing.threaded import Threaded
 
@@ -31,7 +33,7 @@ MAX_BODY_BYTES = 1 << 20
 """A request body beyond this is no form."""
 
 _LINGER_0 = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-"""struct linger with a time of 0: closing discards what is unsent and sends RST (POSIX, socket.h; two u_short in Winsock)."""
+"""struct linger with a time of 0: closing discards what is unsent and sends RST (two int; two u_short in Winsock)."""
 
 
 class Director:
@@ -71,7 +73,7 @@ class Director:
 
 
 class FaultServer(Threaded):
-    """Serves a site under a script on 127.0.0.1. ``log`` holds every request; ``script`` may be replaced at any time."""
+    """Serves a site under a script on 127.0.0.1. ``log`` holds every request; ``script`` may be replaced any time."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a fault server was asked and what it answered: every request, in order, and the questions that tests put to it."""
+"""What a fault server was asked and what it answered: every request in order, and the questions tests put to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harvester.tiling.tile import Tile
 
 
 class Place(NamedTuple):
-    """What a request asks for: ``document``, ``tile``, ``tilemap``, ``token``, ``info`` or ``other``, and which tile."""
+    """What a request asks for: ``document``, ``tile``, ``tilemap``, ``token``, ``info``, ``other``; and which tile."""
 
     kind: str
     tile: Tile | None = None
@@ -47,7 +47,7 @@ class Asked:
     concurrency: int
     """Requests being answered at that moment, this one included."""
     answer: str = "being answered"
-    """What was done, in words: ``200 image/png 224`` or ``503``, or the name of the act; what went wrong after a ``;``."""
+    """What was done, in words: ``200 image/png 224``, or the act and its status; what went wrong after a ``;``."""
     status: int = 0
     """As sent; 0 while nothing was."""
     rule: int | None = None
@@ -119,7 +119,7 @@ class RequestLog:
     def add(
         self, *, at: float, connection: int, nth: int, method: str, target: str, raw: bytes, body: bytes, place: Place
     ) -> Asked:
-        """Note a request that has just been read; its serial numbers, its try and the concurrency are worked out here."""
+        """Note a request that has just been read; its serial numbers, try and concurrency are worked out here."""
         key: object = (place.kind, place.tile, place.window) if place.tile is not None else (method, target)
         self._tries[key] += 1
         self._kinds[place.kind] += 1
@@ -177,7 +177,7 @@ class RequestLog:
         return Counter(asked.tile for asked in self.of("tile") if asked.tile is not None)
 
     def max_in_window(self, seconds: float, kind: str | None = None) -> int:
-        """The most requests of a kind that began within any half-open window of that many seconds, wherever it starts."""
+        """The most requests of a kind that began within any half-open window of that length, wherever it starts."""
         window: deque[float] = deque()
         most = 0
         for at in sorted(asked.at for asked in self.of(kind)):
@@ -198,7 +198,7 @@ class RequestLog:
         return most
 
     def in_last(self, now: float, seconds: float) -> int:
-        """Tile and tilemap requests read within the last ``seconds``. For the server's own thread: it forgets older ones."""
+        """Tile and tilemap requests of the last ``seconds``. For the server's own thread: it forgets older ones."""
         while self._recent and self._recent[0] <= now - seconds:
             self._recent.popleft()
         return len(self._recent)

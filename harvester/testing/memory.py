@@ -1,7 +1,7 @@
-"""Source, Transport, Cache and Ledger in memory, with the promises of ``harvester.edges``: an engine's world without a wire or disk.
+"""Source, Transport, Cache and Ledger in memory, as ``harvester.edges`` wants them: no wire, no disk, no waiting.
 
-``MemoryTransport`` takes its time from the running loop, so under ``run_virtual`` an hour of back-off passes at once, and the same
-run gives the same order of events every time.
+``MemoryTransport`` takes its time from the running loop, so under ``run_virtual`` an hour of back-off passes at once,
+and the same run gives the same order of events every time.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def memory_info(
 class MemoryService:
     """What is behind the wire: an answer for every request. Call it with a Request.
 
-    ``scripted`` comes first: the Answer it gives is the answer, None lets the service answer. ``Answer.seconds`` is the time
-    that the transport lets pass. A credential below ``least_credential`` is refused with 498.
+    ``scripted`` comes first: the Answer it gives is the answer, None lets the service answer. ``Answer.seconds`` is the
+    time that the transport lets pass. A credential below ``least_credential`` is refused with 498.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class MemoryService:
 
 
 class MemorySource:
-    """Judges by status and the first byte: HTML is ``not_an_image``, nothing is ``empty``, any other 200 is a whole PNG."""
+    """Judges by status and first byte: HTML is ``not_an_image``, nothing is ``empty``, any other 200 is a whole PNG."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class MemorySource:
 
 
 class MemoryTransport:
-    """Lets each answer come after its own ``seconds`` of the loop's time. ``log`` holds (time, request) of every start."""
+    """Each answer comes after its own ``seconds`` of the loop's time. ``log`` holds (time, request) of every start."""
 
     def __init__(
         self, answer: Callable[[Request], Answer], *, connections: int = 32, timeout_seconds: float = 30.0

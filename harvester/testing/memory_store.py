@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 
 class MemoryCache:
-    """A cache opened for writing. A batch is in it whole or not at all; ``fails`` says which batches (from 1) it refuses.
+    """A cache opened for writing. A batch is in it whole or not at all; ``fails`` says which (from 1) it refuses.
 
-    ``bodies`` are its tiles, ``batches`` are the sizes of the batches stored; ``kinds`` the kind of each tile; ``finished`` the subject of ``finish``.
+    ``bodies`` are its tiles, ``kinds`` the kind of each, ``batches`` the sizes of the batches stored, ``finished`` the
+    subject of ``finish``.
     """
 
     def __init__(

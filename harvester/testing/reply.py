@@ -1,4 +1,4 @@
-"""What a scripted server says when nothing is wrong (Reply), who says it (Site), and the connection it goes out on (Wire)."""
+"""What a scripted server says when nothing is wrong (Reply), who says it (Site), and what carries it (Wire)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Site(Protocol):
     def picture(
         self, tile: Tile, *, width: int = 0, height: int = 0, other_format: bool = False, variant: int = 0
     ) -> Reply:
-        """A tile as it should not be: of another size (0: the right one), of another image format, of another content."""
+        """A tile as it should not be: of another size (0: the right one), another format, another content."""
 
 
 class Wire(Protocol):

@@ -1,4 +1,4 @@
-"""Tiling schemes and extents as real services state them, ready made: mercator, foreign origins, feet, degrees, odd ratios."""
+"""Tiling schemes and extents as real services state them: mercator, foreign origins, feet, degrees, odd ratios."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The script of a fault server: which requests it answers wrongly, and how; the same in Python and in TOML.
 
-A script is a seed, an optional capacity and rules. For each request the first rule that fits answers; where none fits, the
-service answers as it should. Whether a rule with a ``share`` fits is drawn from seed, rule, tile and try alone, never from the
-order of arrival, so two runs see the same faults::
+A script is a seed, an optional capacity and rules. For each request the first rule that fits answers; where none fits,
+the service answers as it should. Whether a rule with a ``share`` fits is drawn from seed, rule, tile and try alone, not
+from the order of arrival, so two runs see the same faults::
 
     seed = 7
 
@@ -139,7 +139,7 @@ class Rule:
             object.__setattr__(self, f"_{name}", ranges)
 
     def fits(self, asked: Asked, *, started: float, draw: float) -> bool:
-        """Whether this rule speaks of a request; ``started`` is the server's first request, ``draw`` is 0..1 for ``share``."""
+        """Whether this rule speaks of a request; ``started``: the server's first one; ``draw``: 0..1 for ``share``."""
         if self.kind not in ("any", asked.kind):
             return False
         tile = asked.tile
@@ -200,7 +200,7 @@ class Script:
 
     @classmethod
     def from_toml(cls, text: str) -> Script:
-        """Read a script. Raises UsageError with table, key and the nearest known key. A ``[service]`` table is left alone."""
+        """Read a script, but for its ``[service]`` table. Raises UsageError with table, key and nearest known key."""
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:

@@ -1,4 +1,4 @@
-"""An ArcGIS tiled service whose every tile is known in advance, over the fault server: document, tiles, tilemap, tokens.
+"""An ArcGIS tiled service whose every tile is known in advance: document, tiles, tilemap, tokens.
 
 ``with FaultyService(ArcGisSite(grid=schemes.RIO)) as service: service.url`` gives a URL that any ArcGIS client can use.
 What it says follows the ArcGIS REST API reference (Map Service, Map Tile, Tile Map, Image Service, Generate Token).
@@ -36,7 +36,7 @@ _KINDS = {"map": "MapServer", "image": "ImageServer"}
 
 @dataclass(kw_only=True, eq=False)
 class ArcGisSite:
-    """What the service is. Every field may be changed while it runs (a tile that changes, a tilemap that begins to lie)."""
+    """What the service is. Any field may be changed while it runs (a tile changes, a tilemap begins to lie)."""
 
     grid: Grid = WEB_MERCATOR
     kind: str = "map"
@@ -54,7 +54,7 @@ class ArcGisSite:
     absent: Callable[[Tile], bool] = lambda tile: False
     """Tiles that the service doesn't have."""
     blank: bool = False
-    """Absent tiles are answered by a placeholder with ``blank-tile: true``, unless the client says ``blankTile=false``."""
+    """Absent tiles get a placeholder with ``blank-tile: true``, unless the client says ``blankTile=false``."""
     tilemap: str = "off"
     tilemap_says: Callable[[Tile], bool] | None = None
     """What the tilemap claims about a tile; None: the truth."""
@@ -259,7 +259,7 @@ class ArcGisSite:
 
 
 class FaultyService(FaultServer):
-    """An ArcGIS service under a script. ``url`` is what a person types; ``site`` is what is served; ``log`` what was asked."""
+    """An ArcGIS service under a script. ``url`` is what a person types, ``site`` what is served."""
 
     site: ArcGisSite
 

@@ -1,4 +1,4 @@
-"""An event loop whose clock stands still while anything can be done and jumps when nothing can: hours pass in milliseconds."""
+"""An event loop whose clock stands still while anything can be done, and jumps when nothing can: hours pass at once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ IDLE_SECONDS = 5.0
 class _JumpingSelector(selectors.DefaultSelector):
     """Where the real one would wait for a timer, moves the loop's clock there instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float) -> None:
         super().__init__()
         self.now = 0.0
+        self._idle_seconds = idle_seconds
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            ready = super().select(IDLE_SECONDS)
+            ready = super().select(self._idle_seconds)
             if not ready:
                 raise RuntimeError(f"everything waits, and no timer is set (virtual time {self.now:g} s)")
             return ready
@@ -33,10 +34,10 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop in virtual time, from 0. Sockets and threads still run in real time: what waits for them must set no timer."""
+    """A loop in virtual time, from 0. Sockets and threads run in real time: what waits for them must set no timer."""
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._jumping = _JumpingSelector(idle_seconds)
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -44,7 +45,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, idle_seconds: float = IDLE_SECONDS) -> T:
     """``asyncio.run`` in virtual time: ``asyncio.sleep``, timeouts and timers end at once, in their right order."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(idle_seconds=idle_seconds)) as runner:
         return runner.run(main)

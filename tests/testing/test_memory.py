@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import numpy as np
 import pytest
@@ -69,14 +68,12 @@ def test_an_hour_of_latency_passes_at_once_and_in_order() -> None:
     transport = MemoryTransport(
         lambda request: http(200, b"x", seconds=seconds[request.tile]), connections=1000, timeout_seconds=4000
     )
-    began = time.perf_counter()
 
     async def run() -> float:
         await transport.drain(puller.next, puller.done)
         return asyncio.get_running_loop().time()
 
     assert run_virtual(run()) == pytest.approx(3600)
-    assert time.perf_counter() - began < 60
     assert [request.tile for request, _ in puller.answers] == TILES[::-1]
 
 
@@ -110,12 +107,11 @@ def test_a_wait_ends_after_its_seconds_or_when_woken() -> None:
     assert run_virtual(run(Wait(None), 9.0)) == pytest.approx(9)
 
 
-def test_a_loop_in_which_everything_waits_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvester.testing.virtual.IDLE_SECONDS", 0.01)
+def test_a_loop_in_which_everything_waits_says_so() -> None:
     puller = Puller(MemorySource(), TILES[:1])
     puller.waits.append(Wait(None))
     with pytest.raises(RuntimeError, match="everything waits"):
-        run_virtual(MemoryTransport(MemoryService()).drain(puller.next, puller.done))
+        run_virtual(MemoryTransport(MemoryService()).drain(puller.next, puller.done), idle_seconds=0.01)
 
 
 def test_a_stalled_answer_ends_at_the_deadline_and_by_rebuild_sooner() -> None:
