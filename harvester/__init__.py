@@ -1,5 +1,56 @@
-"""harvester takes tiled web maps offline: exact, complete, polite and fast."""
+"""harvester takes tiled web maps offline: exact, complete, polite and fast.
+
+import harvester
+
+job = harvester.Job.from_file("streets.toml")
+report = harvester.run(job)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from harvester.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from harvester.api import harvest, open_cache, open_source, plan, run
+    from harvester.errors import HarvesterError
+    from harvester.job import Auth, Job, Limits, Policy
+    from harvester.report import Report
+
+_HOMES = {
+    "harvest": "harvester.api",
+    "open_cache": "harvester.api",
+    "open_source": "harvester.api",
+    "plan": "harvester.api",
+    "run": "harvester.api",
+    "HarvesterError": "harvester.errors",
+    "Auth": "harvester.job",
+    "Job": "harvester.job",
+    "Limits": "harvester.job",
+    "Policy": "harvester.job",
+    "Report": "harvester.report",
+}
+"""Public names and where they live; each is imported when it is first used."""
+
+__all__ = [
+    "Auth",
+    "HarvesterError",
+    "Job",
+    "Limits",
+    "Policy",
+    "Report",
+    "__version__",
+    "harvest",
+    "open_cache",
+    "open_source",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'harvester' has no attribute {name!r}")

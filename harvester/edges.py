@@ -1,4 +1,5 @@
-"""The contracts between the rooms: what is asked (Request), what came (Answer), what it means (Verdict), and what Source,
+"""The contracts between the rooms: what is asked (Request), what came (Answer), what it means (Verdict), and what
+Source,
 Transport, Cache and Ledger promise. The engine knows these and no class behind them."""
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Host:
 class Request(NamedTuple):
     """One thing to ask: a GET of ``path`` at ``host``, for ``tile`` or for a tilemap window whose top left is ``tile``.
 
-    ``path`` starts with ``/``, is percent-encoded, holds the query, and may hold a token: never print it, print ``tile``.
+    ``path`` starts with ``/``, is percent-encoded, holds the query, and may hold a token: never print it, print
+    ``tile``.
     """
 
     host: Host
@@ -103,7 +105,8 @@ class Fault(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What came back. ``fault`` is set when no whole HTTP answer arrived; then ``status`` is 0 or what was read before."""
+    """What came back. ``fault`` is set when no whole HTTP answer arrived; then ``status`` is 0 or what was read
+    before."""
 
     status: int
     headers: Mapping[str, str]
@@ -153,7 +156,8 @@ class Verdict(NamedTuple):
 
 
 class WindowAnswer(NamedTuple):
-    """What a tilemap window says: ``present[i, j]`` for tile (top + i, left + j). Tiles outside it were not answered."""
+    """What a tilemap window says: ``present[i, j]`` for tile (top + i, left + j). Tiles outside it were not
+    answered."""
 
     level: int
     top: int
@@ -202,7 +206,8 @@ class ServiceInfo:
     export_tiles: bool = False
     max_export_tiles: int | None = None
     min_scale: float | None = None
-    """A web map layer's own visible range (0 and None: none); a service's own is not kept here, since it is no tile range."""
+    """A web map layer's own visible range (0 and None: none); a service's own is not kept here, since it is no tile
+    range."""
     max_scale: float | None = None
     notices: tuple[str, ...] = ()
 
@@ -260,7 +265,8 @@ class Transport(Protocol):
     request, ``wake`` or the end of its seconds; then it is called until it gives a Wait again or no lane is idle.
 
     Promises: for each Request taken from ``next`` exactly one ``done``; at most ``connections`` requests in flight;
-    every request ends within its deadline (``Fault.TIMEOUT``); bodies over MAX_TILE_BYTES, decoded, end as ``TOO_LARGE``;
+    every request ends within its deadline (``Fault.TIMEOUT``); bodies over MAX_TILE_BYTES, decoded, end as
+    ``TOO_LARGE``;
     redirects are never followed; no header of one host is sent to another; no exception crosses ``drain`` but
     cancellation, which closes every connection.
     """
@@ -269,7 +275,8 @@ class Transport(Protocol):
         """Ask until ``next_request`` gives None and all that is in flight has ended."""
 
     def wake(self) -> None:
-        """Something can be asked again: call ``next_request`` for every idle lane. Callable from the loop's thread only."""
+        """Something can be asked again: call ``next_request`` for every idle lane. Callable from the loop's thread
+        only."""
 
     def rebuild(self) -> None:
         """Drop every connection, idle or stalled; what is in flight ends with ``Fault.RESET``."""
@@ -311,7 +318,8 @@ class Damage(NamedTuple):
 class CacheReader(Protocol):
     """A cache opened for reading; speaks the cache's own scheme, row 0 on top, always.
 
-    Promises: ``read`` gives whole tiles or None; damage gives CacheError from ``open`` or is listed by ``check``, and never
+    Promises: ``read`` gives whole tiles or None; damage gives CacheError from ``open`` or is listed by ``check``, and
+    never
     gives wrong bytes; nothing on disk is changed, not even a time; usable in a ``with`` block.
     """
 
@@ -384,7 +392,8 @@ class CacheWriter(Protocol):
         """Take tiles out again (a refresh found them absent), durably."""
 
     async def finish(self, subject: Subject) -> None:
-        """Write what describes the cache (metadata, conf.xml, root.json), durably; writes nothing that is there already."""
+        """Write what describes the cache (metadata, conf.xml, root.json), durably; writes nothing that is there
+        already."""
 
     async def close(self) -> None:
         """Release the files; leaves no journal behind. May be called twice."""
@@ -394,7 +403,8 @@ class CacheWriter(Protocol):
 
 
 class BlockChange(NamedTuple):
-    """Tiles of one block that reached one state. ``indexes`` are row-major positions in the block (``BlockKey.index``)."""
+    """Tiles of one block that reached one state. ``indexes`` are row-major positions in the block
+    (``BlockKey.index``)."""
 
     key: BlockKey
     state: State
@@ -413,7 +423,8 @@ class LedgerFailure(NamedTuple):
 class Ledger(Protocol):
     """The durable state of every planned tile, one row a block.
 
-    Promises: what ``record`` was given is durable when it returns; states only come from ``enlist`` (PENDING), ``record`` and
+    Promises: what ``record`` was given is durable when it returns; states only come from ``enlist`` (PENDING),
+    ``record`` and
     ``reconcile``; a ledger that was killed at any moment opens again with every returned ``record`` in it.
     """
 
@@ -427,7 +438,8 @@ class Ledger(Protocol):
         """Stamps as last recorded, of these blocks and, under None, of the whole cache."""
 
     async def reconcile(self, blocks: Sequence[tuple[BlockKey, Mask]], stamps: Stamps) -> None:
-        """The cache's own index decides: tiles there become STORED, STORED and UNCHANGED tiles that aren't become PENDING,
+        """The cache's own index decides: tiles there become STORED, STORED and UNCHANGED tiles that aren't become
+        PENDING,
         ABSENT tiles become PENDING (asked again); planned tiles only."""
 
     async def record(self, changes: Sequence[BlockChange], stamps: Stamps) -> None:

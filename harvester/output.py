@@ -1,4 +1,5 @@
-"""What lies where beside a cache, and how a finished one takes its name: sealing by rename, swapping folders, finishing a swap."""
+"""What lies where beside a cache, and how a finished one takes its name: sealing by rename, swapping folders,
+finishing a swap."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from harvester.durable import Disk
 class OutputPaths:
     """Every path that a run of this output may touch, and nothing else.
 
-    ``collect`` is where tiles are written: ``OUT`` itself (appendable, merge), ``OUT.work/`` (sealed, merge) or ``OUT.new``
+    ``collect`` is where tiles are written: ``OUT`` itself (appendable, merge), ``OUT.work/`` (sealed, merge) or
+    ``OUT.new``
     (overwrite; a compact folder for sealed formats). ``ledger`` goes with it.
     """
 
@@ -95,7 +97,8 @@ def swap(paths: OutputPaths, disk: Disk) -> None:
 
 
 def finish_swap(paths: OutputPaths, *, new_is_finished: bool, out_is_swapped: bool, disk: Disk) -> None:
-    """Complete a swap that was cut short. ``new_is_finished``: the replacement's ledger says that only the swap was left;
+    """Complete a swap that was cut short. ``new_is_finished``: the replacement's ledger says that only the swap was
+    left;
     ``out_is_swapped``: the ledger of what is there says that it came by a swap.
 
     The states that a crash can leave: OUT moved to OUT.old and the new one not yet there; the new one there with its

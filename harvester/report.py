@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -71,6 +72,7 @@ class Report:
         lods: Sequence[PlannedLod],
         seconds: float,
         notices: Sequence[str],
+        documents: int = 0,
     ) -> Self:
         """The report of a run that ended."""
         tally = outturn.tally
@@ -87,7 +89,7 @@ class Report:
             ),
             fetched=tally.fetched,
             kept=tally.kept,
-            requests=tally.requests,
+            requests=tally.requests + documents,
             tile_requests=tally.tile_requests,
             retries=tally.retries,
             throttled=tally.throttled,
@@ -119,6 +121,10 @@ class Report:
         if self.stop is not None:
             codes.add(self.stop.exit_code)
         return next(code for code in EXIT_ORDER if code in codes)
+
+    def to_json(self) -> str:
+        """``to_dict`` as text, one document, ending in a line feed."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
     def with_error(self, error: HarvesterError) -> Report:
         """The same report of a run that then met an error (sealing, the swap)."""
@@ -171,6 +177,10 @@ class WebMapReport:
         """The worst of the layers'."""
         codes = {layer.exit_code for layer in self.layers} | {0}
         return next(code for code in EXIT_ORDER if code in codes)
+
+    def to_json(self) -> str:
+        """``to_dict`` as text, one document, ending in a line feed."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``run --json`` for a web map."""

@@ -1,4 +1,5 @@
-"""Plan blocks and ledger states turned into the tiles still to ask, block by block, tilemap windows a little ahead of them."""
+"""Plan blocks and ledger states turned into the tiles still to ask, block by block, tilemap windows a little ahead of
+them."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class _Work:
 
 
 class Feed:
-    """Gives the tiles to ask in plan order. ``take`` is called from the hot path and never waits; ``fill`` runs beside it.
+    """Gives the tiles to ask in plan order. ``take`` is called from the hot path and never waits; ``fill`` runs
+    beside it.
 
     A block that is worth a tilemap window gives its window first and its tiles only after ``window_answered`` or
     ``window_failed``; blocks behind it are given meanwhile, so no lane idles for it.
@@ -75,9 +77,7 @@ class Feed:
     @property
     def exhausted(self) -> bool:
         """True when every tile was given and no window is open."""
-        return (
-            self._read_all and self._next is None and not self._ready and not self._to_probe and not self._probing
-        )
+        return self._read_all and self._next is None and not self._ready and not self._to_probe and not self._probing
 
     @property
     def window_due(self) -> BlockKey | None:

@@ -1,7 +1,9 @@
-"""The hot path: which request goes out next, and what each answer does to its tile. No task, future or timer per tile."""
+"""The hot path: which request goes out next, and what each answer does to its tile. No task, future or timer per
+tile."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -11,7 +13,7 @@ from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
 from harvester.engine.writer import Writer
 from harvester.job import Limits
-from harvester.pacing import Pacer
+from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap
 from harvester.tiling.tile import Tile, block_of
 
 WINDOW_TRIES = 3
@@ -23,8 +25,8 @@ SUSPECT_TRIES = 20
 SUSPECT_SHARE = 0.9
 """Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
 
-LONGEST_PAUSE_SECONDS = 600.0
-"""A server that asks for a longer pause is asked again in a later run, not by a run that hangs."""
+MINIMUM_WAIT_SECONDS = 0.05
+"""A retry that is due but over the budget is looked at again this often."""
 
 SUSPECTS = {
     "not_an_image": "every tile comes as a page instead of a picture (a login page, a proxy, a portal?)",
@@ -37,7 +39,8 @@ SUSPECTS = {
 
 
 class Flow:
-    """Decides, and acts only on what it was given: feed, writer, pacer, tally. ``wake``, ``stop`` and ``renew`` never block."""
+    """Decides, and acts only on what it was given: feed, writer, pacer, tally. ``wake``, ``stop`` and ``renew`` never
+    block."""
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Flow:
         wake: Callable[[], None],
         stop: Callable[[StopReason], None],
         renew: Callable[[], None],
+        draw: Callable[[], float],
     ) -> None:
         self._source = source
         self._feed = feed
@@ -66,6 +70,7 @@ class Flow:
         self._wake = wake
         self._stop = stop
         self._renew = renew
+        self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._at_once: deque[Request] = deque()
         self._denials: dict[Tile, int] = {}
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
@@ -80,36 +85,37 @@ class Flow:
 
     def __repr__(self) -> str:
         return (
-            f"Flow(in_flight={self.in_flight}, at_once={len(self._at_once)}, retries={len(self._pacer.retries)}, "
+            f"Flow(in_flight={self.in_flight}, at_once={len(self._at_once)}, retries={len(self._waiting_tries)}, "
             f"renewing={self._renewing}, stopping={self.stopping})"
         )
 
     # ------------------------------------------------------------------------------------------ what to ask
 
     def next_request(self) -> Request | Wait | None:
-        """The next request: one to repeat at once, a due retry, a tilemap window, the next tile; else a Wait, or None at the end."""
+        """The next request: one to repeat at once, a due retry, a tilemap window, the next tile; else a Wait, or None
+        at the end."""
         if self.stopping:
             return None
         if not self._writer.has_room or self._renewing:
             return self._hold(None)
         now = self._clock()
-        retries, feed = self._pacer.retries, self._feed
-        due = None if self._at_once else retries.due(now)
-        fresh = not self._at_once and due is None
-        if fresh and feed.window_due is None and not feed.has_tile:
-            if feed.exhausted and not self.in_flight and not len(retries):
+        retries, feed = self._waiting_tries, self._feed
+        due = retries.next_due() if len(retries) else None
+        retry = due is not None and due <= now and retries.within_budget(first_tries_left=not feed.exhausted)
+        if not self._at_once and not retry and feed.window_due is None and not feed.has_tile:
+            if feed.exhausted and not self.in_flight and due is None:
                 return None
-            return self._hold(retries.ready_in(now))
+            return self._hold(None if due is None else max(due - now, MINIMUM_WAIT_SECONDS))
         if self._max_tiles is not None and self._whole + self.in_flight >= self._max_tiles:
             return self._hold(None)
-        seconds = self._pacer.may_start(now, self.in_flight, first_try=fresh)
+        seconds = self._pacer.may_start(now, self.in_flight)
         if seconds > 0.0:
-            return self._hold(seconds if seconds < LONGEST_PAUSE_SECONDS else None)
+            return self._hold(None if seconds == math.inf else seconds)
         self.in_flight += 1
         self._tally.requests += 1
         if self._at_once:
             return self._repeat(self._at_once.popleft())
-        if due is not None:
+        if retry:
             return self._repeat(retries.pop())
         if feed.window_due is not None:
             window = self._source.window(feed.open_window())
@@ -146,7 +152,7 @@ class Flow:
             verdict = self._source.judge(request, answer)
             outcome = verdict.outcome
             first = request.attempt == 0
-            self._pacer.ended(now, outcome, answer.seconds, first_try=first, asked=verdict.retry_after)
+            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
             if first:
                 self._suspects.append(verdict.reason)
             if outcome is Outcome.WHOLE:
@@ -164,7 +170,7 @@ class Flow:
             self._wake()
 
     def _finished(self) -> bool:
-        return self._feed.exhausted and not self.in_flight and not len(self._pacer.retries) and not self._at_once
+        return self._feed.exhausted and not self.in_flight and not len(self._waiting_tries) and not self._at_once
 
     def _ended(self, now: float) -> None:
         self._tally.last_ended = now
@@ -188,7 +194,8 @@ class Flow:
         elif outcome is Outcome.DENIED:
             self._denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:
-            self._pacer.retries.push(now, request._replace(attempt=request.attempt + 1), request.attempt)
+            again = request._replace(attempt=request.attempt + 1)
+            self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
             self._ended(now)
             self._writer.mark(tile, State.FAILED, verdict.reason)
@@ -205,7 +212,7 @@ class Flow:
         if asked > left:
             self._stop(StopReason.come_back(asked))
         # Being throttled is the host's state, not the tile's fault: its tries are not used up.
-        self._pacer.retries.push(now, request, request.attempt, throttled=True)
+        self._waiting_tries.push(request, now, tries=request.attempt + 1, throttled=True)
 
     def _denied(self, request: Request, verdict: Verdict) -> None:
         if request.credential == self._source.credential:
@@ -216,8 +223,8 @@ class Flow:
                         code="auth",
                         message=f"the source refused tile {request.tile} again ({verdict.reason}) "
                         + ("with a new token" if self._source.can_renew else "on a second try"),
-                        hint="Check the credentials (--token-env, --username with --password-env) and that they may read "
-                        "this service; then run the same command again.",
+                        hint="Check the credentials (--token-env, --username with --password-env) and that they may "
+                        "read this service; then run the same command again.",
                         exit_code=3,
                     )
                 )
@@ -240,7 +247,8 @@ class Flow:
                     StopReason(
                         code="unusable",
                         message=f"{SUSPECTS[reason]}: {share:.0%} of the last {SUSPECT_TRIES} tiles",
-                        hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be missing. "
+                        hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be "
+                        "missing. "
                         "The run's state is saved.",
                         exit_code=3,
                     )
@@ -250,23 +258,27 @@ class Flow:
         key = block_of(request.tile)
         read = self._source.read_window(request, answer)
         if read is not None:
-            self._pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0, asked=None)
+            self._pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
             self._ended(now)
             self._feed.window_answered(key, read)
             return
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
         if outcome is Outcome.DENIED:
-            self._pacer.ended(now, outcome, answer.seconds, first_try=False, asked=None)
+            self._pacer.ended(now, outcome, answer.seconds, first_try=False)
             self._denied(request, verdict)
             return
         self._tally.throttled += outcome is Outcome.THROTTLED
         transient = answer.fault is not None or outcome is Outcome.THROTTLED or answer.status >= 500
         self._pacer.ended(
-            now, outcome if transient else Outcome.WHOLE, answer.seconds, first_try=False, asked=verdict.retry_after
+            now,
+            outcome if transient else Outcome.WHOLE,
+            answer.seconds,
+            first_try=False,
+            retry_after=verdict.retry_after,
         )
         if transient and request.attempt + 1 < WINDOW_TRIES:
             again = request._replace(attempt=request.attempt + 1)
-            self._pacer.retries.push(now, again, request.attempt, throttled=outcome is Outcome.THROTTLED)
+            self._waiting_tries.push(again, now, tries=again.attempt, throttled=outcome is Outcome.THROTTLED)
         else:
             self._feed.window_failed(key)

@@ -1,8 +1,10 @@
-"""One run from start to orderly end: ledger and cache agree, lanes pull, the writer writes, the clock ticks, and a stop loses nothing."""
+"""One run from start to orderly end: ledger and cache agree, lanes pull, the writer writes, the clock ticks, and a
+stop loses nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,11 +44,13 @@ AGREE_BLOCKS = 256
 """Blocks compared between plan, ledger and cache at once: bounded memory, few ledger reads."""
 
 STALL_FACTOR = 2.0
-"""No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made anew."""
+"""No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made
+anew."""
 
 
 class Holding(Protocol):
-    """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work folder."""
+    """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work
+    folder."""
 
     def present(self, key: BlockKey) -> Mask: ...
 
@@ -141,6 +145,7 @@ class Engine:
         probe: bool = True,
         emit: Callable[[Event], None] = lambda event: None,
         grace_seconds: float = GRACE_SECONDS,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._source = source
         self._transport = transport
@@ -176,6 +181,7 @@ class Engine:
             wake=transport.wake,
             stop=self.stop,
             renew=self._renew.set,
+            draw=draw,
         )
 
     def __repr__(self) -> str:
@@ -193,7 +199,8 @@ class Engine:
             self._at_once.set()
 
     async def run(self, source_name: str, output_name: str) -> Outturn:
-        """Fetch until every planned tile has an end or a reason to stop comes; whatever happened is recorded on return."""
+        """Fetch until every planned tile has an end or a reason to stop comes; whatever happened is recorded on
+        return."""
         tally = self._tally
         tally.started = tally.last_ended = self._clock()
         self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
@@ -281,7 +288,7 @@ class Engine:
                 tiles_per_second=rate,
                 eta_seconds=eta,
                 concurrency=self._pacer.limit,
-                paused_seconds=self._pacer.paused_seconds(now),
+                paused_seconds=max(0.0, self._pacer.pause.until - now),
             )
         )
 
@@ -301,7 +308,10 @@ class Engine:
             if quiet >= limits.give_up_after_seconds and not self._stopping.is_set():
                 self.stop(
                     StopReason.gave_up(
-                        quiet, ever=self._flow.any_ended, breaker_open=self._pacer.breaker_open, last=self._flow.last_trouble
+                        quiet,
+                        ever=self._flow.any_ended,
+                        breaker_open=self._pacer.breaker.open_since is not None,
+                        last=self._flow.last_trouble,
                     )
                 )
             if self._flow.in_flight and now - self._flow.last_answer > stall:

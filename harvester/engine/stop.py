@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -60,3 +61,28 @@ class StopReason:
     def signal(cls, name: str, exit_code: int) -> Self:
         """A person or the system asked to stop."""
         return cls(code="stopped", message=f"stopped by {name}", hint=AGAIN, exit_code=exit_code, by_person=True)
+
+
+class StopSwitch:
+    """Where a person's wish to stop meets whatever is running: a signal before the engine runs stops it at its
+    start."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self._engine_stop: Callable[[StopReason], None] | None = None
+
+    def press(self, reason: StopReason) -> None:
+        """Stop in order; pressed again, at once."""
+        self.reason = reason
+        if self._engine_stop is not None:
+            self._engine_stop(reason)
+
+    def attach(self, stop: Callable[[StopReason], None]) -> None:
+        """An engine runs now."""
+        self._engine_stop = stop
+        if self.reason is not None:
+            stop(self.reason)
+
+    def detach(self) -> None:
+        """It has ended."""
+        self._engine_stop = None

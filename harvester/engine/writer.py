@@ -1,4 +1,5 @@
-"""The one writer: batches of whole tiles to the cache, then to the ledger, then to whoever counts. That order is the safety."""
+"""The one writer: batches of whole tiles to the cache, then to the ledger, then to whoever counts. That order is the
+safety."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Batch:
 
 
 class Writer:
-    """Collects what ended (``store``, ``mark``), writes it in batches, and tells ``on_recorded`` after each ledger commit.
+    """Collects what ended (``store``, ``mark``), writes it in batches, and tells ``on_recorded`` after each ledger
+    commit.
 
     ``has_room`` is the back-pressure: while it is False, ``next_request`` hands out nothing.
     """

@@ -1,4 +1,5 @@
-"""A tiling scheme as its service states it, and whether its tiles are web-mercator XYZ tiles: by arithmetic, never by hope."""
+"""A tiling scheme as its service states it, and whether its tiles are web-mercator XYZ tiles: by arithmetic, never by
+hope."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ GOOGLE_ORIGIN = 20037508.342789244
 GOOGLE_WIDTH = 2 * GOOGLE_ORIGIN
 
 GRID_TOLERANCE = 1e-4
-"""Tiles by which an origin may miss the Google grid. Esri prints 20037508.342787, 2.2 micrometres off: 0.0000005 tiles at zoom 23."""
+"""Tiles by which an origin may miss the Google grid. Esri prints 20037508.342787, 2.2 micrometres off: 0.0000005
+tiles at zoom 23."""
 
 SPAN_TOLERANCE = 1e-6
 """Relative error of a tile span that still is a power of two of the world. Over 2**23 columns resolution errors add up,
@@ -44,7 +46,8 @@ class GooglePlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lod:
-    """One level of detail: the service's own ``level`` number, ``resolution`` in map units per pixel, ``scale`` denominator."""
+    """One level of detail: the service's own ``level`` number, ``resolution`` in map units per pixel, ``scale``
+    denominator."""
 
     level: int
     resolution: float
@@ -55,7 +58,8 @@ class Lod:
 class TilingScheme:
     """CRS, top-left origin, tile size in pixels and LODs from the coarsest to the finest.
 
-    Nothing is recomputed from scale or dpi: ``resolution`` is taken as given, since Esri's scales follow two conventions
+    Nothing is recomputed from scale or dpi: ``resolution`` is taken as given, since Esri's scales follow two
+    conventions
     and LODs need not halve.
     """
 
@@ -78,7 +82,8 @@ class TilingScheme:
         return resolution * self.tile_width, resolution * self.tile_height
 
     def box(self, tile: Tile) -> Box:
-        """The box of a tile in map units, computed from the origin so that neighbours share their edge to the last bit."""
+        """The box of a tile in map units, computed from the origin so that neighbours share their edge to the last
+        bit."""
         width, height = self.span(tile.level)
         return Box(
             self.origin_x + tile.col * width,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BLOCK = 128
-"""Rows and columns of one bundle block (Esri compact cache, packet size 128); also the unit of plan order and ledger."""
+"""Rows and columns of one bundle block (Esri compact cache, packet size 128); also the unit of plan order and
+ledger."""
 
 BLOCK_TILES = BLOCK * BLOCK
 
 
 class Tile(NamedTuple):
-    """One tile of a tiling scheme. ``level`` is the scheme's own number; row 0 is at the origin (top), growing downwards."""
+    """One tile of a tiling scheme. ``level`` is the scheme's own number; row 0 is at the origin (top), growing
+    downwards."""
 
     level: int
     row: int
@@ -22,13 +24,14 @@ class Tile(NamedTuple):
 
 
 class BlockKey(NamedTuple):
-    """The 128 x 128 block that a tile lives in: its level and the row and column of its first tile (multiples of 128)."""
+    """The 128 x 128 block that a tile lives in: its level and the row and column of its first tile (multiples of
+    128)."""
 
     level: int
     row: int
     col: int
 
-    def index(self, tile: Tile) -> int:
+    def index(self, tile: Tile) -> int:  # type: ignore[override]
         """Row-major position of a tile in this block, 0..16383."""
         return (tile.row - self.row) * BLOCK + (tile.col - self.col)
 
@@ -43,5 +46,6 @@ def block_of(tile: Tile) -> BlockKey:
 
 
 def tms_row(zoom: int, row: int) -> int:
-    """Row counted from the bottom, as TMS and MBTiles 1.3 write it; its own inverse. ``zoom`` is a Google zoom, 2**zoom rows."""
+    """Row counted from the bottom, as TMS and MBTiles 1.3 write it; its own inverse. ``zoom`` is a Google zoom,
+    2**zoom rows."""
     return (1 << zoom) - 1 - row

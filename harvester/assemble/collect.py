@@ -1,0 +1,299 @@
+"""The cache and the ledger of one run: found, checked against each other and the job, created, taken over, unpacked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harvester.caches import package
+from harvester.caches.open import FORMATS, open_cache, open_writer, sniff
+from harvester.caches.placed import PlacedReader, place_levels
+from harvester.durable import Disk
+from harvester.edges import CacheWriter, Mask, ServiceInfo, Stamps, Subject, TileFormat
+from harvester.errors import CacheError
+from harvester.ledger import SqliteLedger, open_ledger
+from harvester.output import OutputPaths, exists, finish_swap
+from harvester.planning import Plan
+from harvester.tiling.scheme import Box
+from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
+from harvester.tiling.tile import BlockKey
+from harvester.version import __version__
+
+ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
+
+
+class PackageHolding:
+    """What a finished package holds, by the source's levels; its stamp is its size and time."""
+
+    def __init__(self, path: Path, info: ServiceInfo) -> None:
+        self._path = path
+        self._placed = PlacedReader(open_cache(path), info.scheme)
+
+    def present(self, key: BlockKey) -> Mask:
+        return self._placed.present(key)
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        return {None: file_stamp(self._path)}
+
+    def close(self) -> None:
+        self._placed.reader.close()
+
+
+def file_stamp(path: Path) -> str:
+    """Size and time of a file: changes whenever it may have changed."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+@dataclass(slots=True)
+class Collection:
+    """Everything on disk that one run works with. ``writer`` is None while a finished package needs no work folder."""
+
+    paths: OutputPaths
+    format: str
+    info: ServiceInfo
+    subject: Subject
+    disk: Disk
+    ledger: SqliteLedger
+    created: list[Path]
+    """What this run made anew: removed again if it ends before its first tile request."""
+    writer: CacheWriter | None = None
+    package: PackageHolding | None = None
+    notices: list[str] = field(default_factory=list)
+    dedup: bool = False
+    hash: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        """True for formats that are collected beside and appear by rename."""
+        return self.paths.sealed
+
+    @property
+    def collect_format(self) -> str:
+        """The format of the cache that is written to."""
+        return "compactv2" if self.sealed else self.format
+
+    async def open_for_writing(self) -> CacheWriter:
+        """The cache to write to; an existing package is unpacked into the work folder first."""
+        if self.writer is None:
+            target = self.paths.collect
+            if not exists(target):
+                self.created.append(target)
+            if self.package is not None:
+                self.notices.append(f"unpacking {self.paths.out.name} to add to it")
+                package.unpack(self.paths.out, target, disk=self.disk)
+                self.package.close()
+                self.package = None
+            self.writer = await open_writer(
+                self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
+            )
+            self.notices += getattr(self.writer, "notices", ())
+        return self.writer
+
+    async def close(self) -> None:
+        """Release everything; no journal stays behind."""
+        if self.writer is not None:
+            await self.writer.close()
+        if self.package is not None:
+            self.package.close()
+        await self.ledger.close()
+
+    def remove_created(self) -> None:
+        """Take away what this run made: it ended before its first tile request."""
+        for path in self.created:
+            if path.is_dir():
+                self.disk.remove_tree(path)
+            else:
+                self.disk.remove(path)
+                self.disk.remove(path.with_name(path.name + "-journal"))
+
+
+async def open_collection(
+    info: ServiceInfo,
+    plan: Plan,
+    format: str,
+    paths: OutputPaths,
+    *,
+    disk: Disk,
+    dedup: bool,
+    hash: bool,
+    generator: str,
+) -> Collection:
+    """Open or create cache and ledger for a run that holds the lock. Raises CacheError; then ``OUT`` is untouched."""
+    created: list[Path] = []
+    notices: list[str] = []
+    _require_cache_or_nothing(paths.out, format)
+    await _finish_swap(paths, disk)
+    if paths.overwrite:
+        await _prepare_new(paths, info, disk, notices)
+    elif not paths.sealed or not exists(paths.work):
+        disk.remove_tree(paths.work)
+    disk.remove(paths.part)
+    if not paths.ledger.parent.exists():
+        created.append(_first_missing(paths.ledger.parent))
+        disk.make_dirs(paths.ledger.parent)
+    if not paths.ledger.exists():
+        created.append(paths.ledger)
+    ledger = await _open_or_rebuild(paths.ledger, notices, disk)
+    try:
+        meta = await _check_identity(ledger, info, paths)
+        held = (
+            paths.collect if exists(paths.collect) else paths.out if not paths.overwrite and exists(paths.out) else None
+        )
+        if held is not None:
+            _check_scheme(held, info)
+        subject = _subject(info, plan, meta, generator)
+        await ledger.set_meta(
+            {
+                "identity": info.identity,
+                "source": info.source,
+                "name": info.name,
+                "format": format,
+                "scheme": scheme_to_json(info.scheme),
+                "tile_format": info.tile_format.value,
+                "levels": list(subject.levels),
+                "extent": list(subject.extent) if subject.extent else None,
+                "version": __version__,
+            }
+        )
+        collection = Collection(
+            paths=paths, format=format, info=info, subject=subject, disk=disk, ledger=ledger, created=created,
+            notices=notices, dedup=dedup, hash=hash,
+        )  # fmt: skip
+        if paths.sealed and not paths.overwrite and not exists(paths.work) and exists(paths.out):
+            collection.package = PackageHolding(paths.out, info)
+        else:
+            await collection.open_for_writing()
+        return collection
+    except BaseException:
+        await ledger.close()
+        for path in created:
+            with contextlib.suppress(CacheError):
+                disk.remove_tree(path) if path.is_dir() else disk.remove(path)
+        raise
+
+
+def _first_missing(folder: Path) -> Path:
+    while not folder.parent.exists():
+        folder = folder.parent
+    return folder
+
+
+def _require_cache_or_nothing(out: Path, format: str) -> None:
+    if not exists(out):
+        return
+    found = sniff(out)
+    if found is None:
+        raise CacheError(
+            f"{out} exists and is no cache",
+            hint="Move it away or choose another output; nothing was changed.",
+            code="not_a_cache",
+        )
+    if found != format:
+        raise CacheError(
+            f"{out} is a {found} cache, not {format}",
+            hint="Choose another output or name its format with --format.",
+            code="format",
+        )
+
+
+async def _meta_of(path: Path, *names: str) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        ledger = await open_ledger(path, create=False)
+    except CacheError:
+        return {}
+    try:
+        return {name: await ledger.get_meta(name) for name in names}
+    finally:
+        await ledger.close()
+
+
+async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
+    new = await _meta_of(paths.new_ledger, "swapping")
+    finished = bool(new.get("swapping"))
+    swapped = False
+    if not finished and exists(paths.old):
+        swapped = bool((await _meta_of(paths.final_ledger, "swapping")).get("swapping"))
+    finish_swap(paths, new_is_finished=finished, out_is_swapped=swapped, disk=disk)
+
+
+async def _prepare_new(paths: OutputPaths, info: ServiceInfo, disk: Disk, notices: list[str]) -> None:
+    """An interrupted replacement is gone on with if it is of the same source and scheme; any other remains are
+    cleared."""
+    meta = await _meta_of(paths.new_ledger, "identity", "scheme")
+    same = meta.get("identity") == info.identity and (
+        scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
+    )
+    if same and exists(paths.new):
+        notices.append("going on with the interrupted overwrite")
+        return
+    disk.remove_tree(paths.new) if paths.new.is_dir() else disk.remove(paths.new)
+    disk.remove(paths.new_ledger)
+
+
+async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> SqliteLedger:
+    try:
+        return await open_ledger(path, create=True)
+    except CacheError as error:
+        if error.code != "ledger_damaged":
+            raise
+    disk.remove(path.with_name(path.name + "-journal"))
+    disk.remove(path)
+    notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
+    return await open_ledger(path, create=True)
+
+
+async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: OutputPaths) -> Mapping[str, Any]:
+    meta = {name: await ledger.get_meta(name) for name in ("identity", "scheme", "levels", "extent")}
+    if meta["identity"] is not None and meta["identity"] != info.identity:
+        raise CacheError(
+            f"{paths.out} belongs to another source: {meta['identity']}, not {info.identity}",
+            hint=ELSEWHERE,
+            code="other_source",
+        )
+    if meta["scheme"] is not None and (why := scheme_from_json(meta["scheme"]).mismatch(info.scheme)):
+        raise CacheError(f"{paths.out} has another tiling scheme: {why}", hint=ELSEWHERE, code="other_scheme")
+    return meta
+
+
+def _check_scheme(held: Path, info: ServiceInfo) -> None:
+    with open_cache(held) as reader:
+        theirs = reader.info
+        if not theirs.scheme.lods:
+            return
+        places = place_levels(info.scheme, theirs.scheme)
+        if not places:
+            why = info.scheme.mismatch(theirs.scheme) or "no LOD in common"
+            raise CacheError(f"{held} has another tiling scheme: {why}", hint=ELSEWHERE, code="other_scheme")
+        vector = {TileFormat.PBF, TileFormat.LERC}
+        pair = {info.tile_format, theirs.tile_format}
+        if len(pair) == 2 and pair & vector and TileFormat.UNKNOWN not in pair:
+            raise CacheError(
+                f"{held} holds {theirs.tile_format} tiles, not {info.tile_format}", hint=ELSEWHERE, code="other_source"
+            )
+
+
+def _subject(info: ServiceInfo, plan: Plan, meta: Mapping[str, Any], generator: str) -> Subject:
+    """What the whole cache is about: this plan and those of the jobs before it."""
+    order = {lod.level: lod.resolution for lod in info.scheme.lods}
+    levels = {lod.level for lod in plan.lods if lod.planned} | set(meta["levels"] or ()) & order.keys()
+    extent = plan.extent
+    if meta["extent"] is not None:
+        old = Box(*meta["extent"])
+        extent = old if extent is None else Box(
+            min(old.xmin, extent.xmin), min(old.ymin, extent.ymin), max(old.xmax, extent.xmax), max(old.ymax,
+            extent.ymax)
+        )  # fmt: skip
+    return Subject(
+        info=info, levels=tuple(sorted(levels, key=lambda level: -order[level])), extent=extent, generator=generator
+    )
+
+
+def is_sealed(format: str) -> bool:
+    """True for formats that appear by rename when the run ends."""
+    return FORMATS[format].sealed

@@ -1,0 +1,103 @@
+"""A job's policies, resolved against what the services say of themselves: one exact plan for each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harvester.aoi import Area, load_area, looks_swapped
+from harvester.edges import ServiceInfo
+from harvester.errors import UsageError
+from harvester.job import Job, Policy
+from harvester.planning import Plan, make_plan, select_levels
+
+PLAN_LIMIT = 10_000_000
+"""Tiles that a run fetches without being told that so many are meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLayer:
+    """One layer's plan (of this shard) and what to tell about it; ``index`` is its place among the opened layers."""
+
+    index: int
+    info: ServiceInfo
+    plan: Plan
+    notices: tuple[str, ...]
+
+
+def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLayer], list[tuple[int, str]]]:
+    """The plans of all layers, and the places of the layers for which nothing is left, with the reason.
+
+    Raises UsageError when a policy fits no layer at all, and, for a single layer, whatever is wrong with it.
+    """
+    planned: list[PlannedLayer] = []
+    left_out: list[tuple[int, str]] = []
+    errors: list[UsageError | None] = [None] * len(job.policies)
+    fits = [False] * len(job.policies)
+    for position, info in enumerate(infos):
+        choices: list[tuple[tuple[int, ...], Area | None]] = []
+        notices: list[str] = list(info.notices)
+        reason = ""
+        for index, policy in enumerate(job.policies):
+            try:
+                levels, said = select_levels(info, policy)
+            except UsageError as error:
+                if len(infos) == 1:
+                    raise
+                errors[index] = errors[index] or error
+                reason = error.message
+                continue
+            fits[index] = True
+            notices += said
+            choices.append((levels, _area(info, policy, levels)))
+        if not choices:
+            left_out.append((position, reason))
+            continue
+        try:
+            plan = make_plan(info, choices, use_extent=job.use_extent)
+        except UsageError as error:
+            if len(infos) == 1:
+                raise _with_swap_hint(error, info, choices) from error
+            left_out.append((position, error.message))
+            continue
+        for _, area in choices:
+            notices += area.notices if area is not None else ()
+        notices += plan.notices
+        if job.shard is not None:
+            plan = plan.shard(*job.shard)
+        planned.append(PlannedLayer(index=position, info=info, plan=plan, notices=tuple(dict.fromkeys(notices))))
+    for fit, first in zip(fits, errors, strict=True):
+        if not fit and first is not None:
+            raise first
+    if not planned:
+        raise UsageError(
+            "nothing is left to plan: " + "; ".join(f"{infos[index].name}: {reason}" for index, reason in left_out),
+            hint="harvester scales SOURCE lists the layers with their LODs and extents.",
+        )
+    return planned, left_out
+
+
+def _area(info: ServiceInfo, policy: Policy, levels: tuple[int, ...]) -> Area | None:
+    finest = min(info.scheme.by_level[level].resolution for level in levels)
+    return load_area(policy, info.scheme.crs, finest)
+
+
+def _with_swap_hint(
+    error: UsageError, info: ServiceInfo, choices: Sequence[tuple[tuple[int, ...], Area | None]]
+) -> UsageError:
+    if info.extent is not None and any(area and looks_swapped(area, info.extent) for _, area in choices):
+        return UsageError(
+            error.message,
+            hint="Longitude and latitude look swapped: the mirrored AOI lies inside the service's extent.",
+        )
+    return error
+
+
+def require_size(job: Job, plan: Plan, command: str) -> None:
+    """Refuse a plan above PLAN_LIMIT that nobody has confirmed with ``--max-tiles``. Raises UsageError."""
+    if job.limits.max_tiles is None and plan.total > PLAN_LIMIT:
+        raise UsageError(
+            f"the plan has {plan.total:,} tiles, more than {PLAN_LIMIT:,}",
+            hint=f"If that is meant, allow it: {command} --max-tiles {plan.total}",
+            code="plan_too_large",
+        )

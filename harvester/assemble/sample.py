@@ -1,0 +1,146 @@
+"""How many bytes and how long: a few real tiles of each LOD, fetched politely, and an interval around what they say."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+from harvester.assemble.sources import Layer, transport_for
+from harvester.edges import Answer, Outcome, Request, Wait
+from harvester.job import Job
+from harvester.pacing import Pacer, RateLimit
+from harvester.planning import Plan
+from harvester.tiling.tile import Tile
+
+Z95 = 1.96
+"""Standard errors on each side of a 95 % interval."""
+
+TRIES = 3
+"""Tries for a sampled tile that is throttled or broken before it is left out of the sample."""
+
+OVERHEAD_BYTES = 24
+"""What a cache needs beside a tile's bytes: an index entry and a size word, or a row's header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Bytes and seconds of a whole plan, from ``sampled`` tiles; ``bytes_low`` to ``bytes_high`` is a 95 % interval."""
+
+    bytes: int
+    bytes_low: int
+    bytes_high: int
+    seconds: float
+    sampled: int
+    failed: int = 0
+    trouble: str = ""
+
+
+def choose(plan: Plan, per_lod: int, rng: random.Random) -> list[Tile]:
+    """Tiles to sample: of each LOD, one from each of ``per_lod`` equal stretches of its order (all, where it has
+    fewer)."""
+    tiles: list[Tile] = []
+    start = 0
+    for lod in plan.lods:
+        number = min(per_lod, lod.planned)
+        for part in range(number):
+            low, high = lod.planned * part // number, lod.planned * (part + 1) // number
+            tiles.append(plan.tile_at(start + rng.randrange(low, high)))
+        start += lod.planned
+    return tiles
+
+
+async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate:
+    """Fetch ``per_lod`` tiles of each LOD and say what all would take. Nothing is written."""
+    source, limits = layer.source, job.limits
+    todo = [source.request(tile, 0) for tile in reversed(choose(plan, per_lod, random.Random(plan.total)))]
+    sizes: dict[int, list[int]] = defaultdict(list)
+    latencies: list[float] = []
+    failed = 0
+    trouble = ""
+    in_flight = 0
+    now = time.monotonic()
+    rate = None if limits.rate is None else RateLimit(limits.rate, now)
+    pacer = Pacer(limit_max=limits.concurrency, now=now, draw=random.random, rate=rate)
+    transport = transport_for(job, layer)
+
+    def next_request() -> Request | Wait | None:
+        nonlocal in_flight
+        if not todo:
+            return None if not in_flight else Wait()
+        seconds = pacer.may_start(time.monotonic(), in_flight)
+        if seconds > 0:
+            return Wait(None if seconds == math.inf else seconds)
+        in_flight += 1
+        request = todo.pop()
+        return source.request(request.tile, request.attempt)
+
+    def done(request: Request, answer: Answer) -> None:
+        nonlocal in_flight, failed, trouble
+        in_flight -= 1
+        verdict = source.judge(request, answer)
+        pacer.ended(
+            time.monotonic(),
+            verdict.outcome,
+            answer.seconds,
+            first_try=request.attempt == 0,
+            retry_after=verdict.retry_after,
+        )
+        latencies.append(answer.seconds)
+        if verdict.outcome is Outcome.WHOLE:
+            sizes[request.tile.level].append(len(verdict.body) + OVERHEAD_BYTES)
+        elif verdict.outcome is Outcome.ABSENT:
+            sizes[request.tile.level].append(0)
+        elif verdict.outcome in (Outcome.RETRY, Outcome.THROTTLED) and request.attempt + 1 < TRIES:
+            todo.append(request._replace(attempt=request.attempt + 1))
+        else:
+            failed += 1
+            trouble = verdict.reason
+        transport.wake()
+
+    try:
+        await transport.drain(next_request, done)
+    finally:
+        await transport.close()
+    return _reckon(plan, sizes, latencies, limits.concurrency, limits.rate, failed, trouble)
+
+
+def _reckon(
+    plan: Plan,
+    sizes: dict[int, list[int]],
+    latencies: list[float],
+    concurrency: int,
+    rate: float | None,
+    failed: int,
+    trouble: str,
+) -> Estimate:
+    """Stratified by LOD: the sum of count x mean, and its standard error (finite population corrected)."""
+    total = variance = 0.0
+    everything = [size for level in sizes.values() for size in level]
+    overall = sum(everything) / len(everything) if everything else 0.0
+    for lod in plan.lods:
+        seen = sizes.get(lod.level, [])
+        number = len(seen)
+        mean = sum(seen) / number if number else overall
+        total += mean * lod.planned
+        if number > 1:
+            spread = sum((size - mean) ** 2 for size in seen) / (number - 1)
+            variance += lod.planned**2 * spread / number * (1 - number / lod.planned)
+        elif lod.planned > number:
+            variance += (mean * lod.planned) ** 2
+    half = Z95 * math.sqrt(variance)
+    latency = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
+    seconds = plan.total * latency / concurrency
+    if rate is not None:
+        seconds = max(seconds, plan.total / rate)
+    return Estimate(
+        bytes=round(total),
+        bytes_low=max(0, round(total - half)),
+        bytes_high=round(total + half),
+        seconds=seconds,
+        sampled=len(everything),
+        failed=failed,
+        trouble=trouble,
+    )

@@ -1,0 +1,260 @@
+"""What every verb shares: the lazy group, the common options, errors as one or two lines or as JSON, output that any
+console takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harvester.errors import HarvesterError, UsageError
+from harvester.redact import redact_text
+from harvester.version import __version__
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@dataclass(slots=True)
+class Common:
+    """The options that every verb has."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+
+class Verbs(click.Group):
+    """A group whose verbs are imported when they are called; the list in the help costs no import."""
+
+    def __init__(self, verbs: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._verbs:
+            return None
+        command = import_module(f"harvester.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and name not in self._verbs and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, self._verbs, 1)
+            meant = f"did you mean: harvester {close[0]}" if close else "see: harvester --help"
+            raise UsageError(f"there is no command {name!r}", hint=meant)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._verbs.items()))
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json --quiet --debug --log-file``, the same on every verb; they arrive as one ``common`` argument."""
+
+    def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+        def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+            setattr(ctx.ensure_object(Common), name, bool(value) or getattr(ctx.obj, name))
+            return value
+
+        return callback
+
+    for option in (
+        click.option(
+            "--log-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            expose_value=False,
+            callback=lambda ctx, param, value: _log_to(value, ctx),
+            help="Append a log of what happened to FILE.",
+        ),
+        click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=keep("debug"),
+            help="Show tracebacks and log every decision.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=keep("quiet"),
+            help="Say nothing unless something is wrong.",
+        ),
+        click.option(
+            "--json",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=keep("json"),
+            help="One JSON document on stdout, nothing else there.",
+        ),
+    ):
+        function = option(function)
+    return click.pass_obj(function)
+
+
+def verb(name: str, *, example: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with the common options and an example at the end of its help."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        text = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
+        command: click.Command = click.command(name, context_settings=SETTINGS, epilog=text, **settings)(
+            common_options(function)
+        )
+        return command
+
+    return decorate
+
+
+def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
+    """Run one command; gives its exit code. Every error ends here as one or two lines, with a traceback only for
+    ``--debug``."""
+    group = Verbs(
+        verbs,
+        name="harvester",
+        help="Takes tiled web maps offline: exact, complete, polite and fast.",
+        epilog="harvester COMMAND --help shows a command's options and an example.",
+        context_settings={
+            **SETTINGS,
+            "obj": (common := Common(debug="--debug" in arguments, json="--json" in arguments)),
+        },
+        params=[
+            click.Option(
+                ["--version", "-V"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                help="Show the version.",
+                callback=_show_version,
+            ),
+        ],
+        no_args_is_help=True,
+    )
+    make_output_safe()
+    try:
+        code = group.main(args=arguments, prog_name="harvester", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return 2
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        name = error.ctx.command_path if error.ctx else "harvester"
+        return _complain(UsageError(error.format_message(), hint=f"see: {name} --help"), common)
+    except click.ClickException as error:
+        return _complain(UsageError(error.format_message()), common)
+    except HarvesterError as error:
+        return _complain(error, common)
+    except (KeyboardInterrupt, click.Abort):
+        say("stopped")
+        return 130
+    except BrokenPipeError:
+        # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        if common.debug:
+            traceback.print_exc()
+        log.exception("a defect of harvester")
+        text = redact_text(f"{type(error).__name__}: {error}")
+        return _complain(
+            HarvesterError(
+                f"a defect of harvester: {text}", hint="Please report it with the output of --debug.", code="defect"
+            ),
+            common,
+        )
+
+
+log = logging.getLogger("harvester")
+log.addHandler(logging.NullHandler())
+
+
+def _complain(error: HarvesterError, common: Common) -> int:
+    message, hint = redact_text(error.message), redact_text(error.hint)
+    log.error("%s (%s)", message, error.code)
+    if common.debug and error.__traceback__ is not None and error.code != "defect":
+        traceback.print_exception(error)
+    say(f"error: {message}")
+    if hint:
+        say(hint)
+    if common.json:
+        document = {"error": {"code": error.code, "message": message, "hint": hint}}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.flush()
+    return error.exit_code
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        sys.stdout.write(f"harvester {__version__}\n")
+        ctx.exit(0)
+
+
+def _log_to(path: Path | None, ctx: click.Context) -> None:
+    if path is None:
+        return
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as cause:
+        raise UsageError(
+            f"--log-file {path}: {cause.strerror}", hint="Name a file in a folder that can be written."
+        ) from cause
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if ctx.ensure_object(Common).debug else logging.INFO)
+
+
+class _Redacting(logging.Formatter):
+    """A formatter whose lines never hold a secret, whatever was logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
+
+
+def make_output_safe() -> None:
+    """No character that a console can't show ends a command (Windows' cp1252): it becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """A line for a person, on stderr; a closed stderr stops nothing."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def show(text: str) -> None:
+    """Data for whoever reads stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def show_json(document: object) -> None:
+    """One JSON document on stdout."""
+    show(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))

@@ -1,0 +1,36 @@
+"""The entry point: finds the verb, imports only that, and turns whatever ends a command into lines, JSON and an exit
+code."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from harvester.version import __version__
+
+VERBS = {
+    "scales": "the LODs of a service (of each tiled layer, for a web map)",
+    "plan": "what a run would fetch: tiles per LOD, bytes, time; nothing is written",
+    "run": "harvest; the same command again resumes",
+    "verify": "is every planned tile there and sound?",
+    "holes": "failed and pending tiles as polygons, usable as the next AOI",
+    "info": "what a cache holds",
+    "tile": "one tile to stdout or a file, its headers and verdict on stderr",
+    "demo": "a small real harvest on an embedded tile service; needs no network",
+}
+"""Verbs in the order of the help; each is ``harvester.cli.<verb>:command``, imported when it is called."""
+
+BROKEN_PIPE_EXIT = 141
+"""What a shell shows for a writer whose reader went away; only for output that a person piped."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with the documented exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments in (["--version"], ["-V"]):
+        # Before any import: asking for the version costs little more than starting Python.
+        sys.stdout.write(f"harvester {__version__}\n")
+        raise SystemExit(0)
+    from harvester.cli.frame import run
+
+    raise SystemExit(run(arguments, VERBS))

@@ -1,0 +1,187 @@
+"""The options that select tiles and steer a run, and the Job made of them and of a job file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harvester.errors import UsageError
+from harvester.job import AoiFile, Job, Policy
+from harvester.job_text import (
+    parse_bbox,
+    parse_bytes,
+    parse_duration,
+    parse_header,
+    parse_lods,
+    parse_scale,
+    parse_scales,
+    parse_shard,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SELECTION = {
+    "aoi": "--aoi", "aoi_layer": "--aoi-layer", "aoi_where": "--aoi-where", "bbox": "--bbox", "buffer": "--buffer",
+    "lods": "--lods", "scales": "--scales", "min_scale": "--min-scale", "max_scale": "--max-scale",
+    "min_zoom": "--min-zoom", "max_zoom": "--max-zoom",
+}  # fmt: skip
+"""Options that say which tiles; a job file has its own."""
+
+
+def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+selection_options = _stack(
+    click.option(
+        "--aoi",
+        multiple=True,
+        metavar="FILE[:LAYER]",
+        help="Polygons: GeoJSON, Esri JSON, Shapefile, GeoPackage, KML, FlatGeobuf, WKT; any CRS; repeatable.",
+    ),
+    click.option("--aoi-layer", metavar="NAME", help="Layer of the AOI file."),
+    click.option("--aoi-where", metavar="SQL", help="Only features for which this holds: \"state = 'CO'\"."),
+    click.option("--bbox", metavar="W,S,E,N", help="Longitude/latitude box, WGS 84; W > E crosses the antimeridian."),
+    click.option("--buffer", type=float, metavar="METRES", help="Grow the AOI, in metres on the ground."),
+    click.option("--lods", "--levels", "lods", metavar="0-12,14", help="LODs by the service's level numbers."),
+    click.option("--scales", metavar='"S1;S2"', help="LODs by scale denominator."),
+    click.option("--min-scale", metavar="N", help="Largest denominator (zoomed out)."),
+    click.option("--max-scale", metavar="N", help="Smallest denominator (zoomed in)."),
+    click.option("--min-zoom", "--minzoom", "min_zoom", type=int, metavar="N", help="First level."),
+    click.option("--max-zoom", "--maxzoom", "max_zoom", type=int, metavar="N", help="Last level."),
+    click.option("--no-extent", is_flag=True, default=None, help="The service's full extent does not bound the plan."),
+    click.option("--shard", metavar="I/N", help="This part of the plan only; each shard has an output of its own."),
+)
+
+source_options = _stack(
+    click.option("--header", multiple=True, metavar='"K: V"', help="Sent to the source's tile hosts only; repeatable."),
+    click.option("--token-env", metavar="NAME", help="Environment variable that holds an ArcGIS token."),
+    click.option("--username", metavar="NAME", help="Login that a token is generated from (with --password-env)."),
+    click.option("--password-env", metavar="NAME", help="Environment variable that holds the password."),
+    click.option("--ca-bundle", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust (PEM)."),
+    click.option("--proxy", metavar="URL", help="HTTP proxy; HTTPS_PROXY and NO_PROXY are honoured without it."),
+    click.option("--allow-host", multiple=True, metavar="HOST", help="Another host that documents may point to."),
+    click.option("--contact", metavar="TEXT", help="Contact for the operators, in the User-Agent."),
+    click.option("--timeout", metavar="S", help="Seconds for one request, in total.  [30]"),
+)
+
+limit_options = _stack(
+    click.option("--concurrency", type=int, metavar="N", help="The most requests in flight.  [32]"),
+    click.option("--rate", type=float, metavar="N", help="The most requests a second."),
+    click.option("--retries", type=int, metavar="N", help="Tries after the first, for one tile's own faults.  [5]"),
+    click.option("--give-up-after", metavar="D", help="No tile ended for that long: stop.  [15m]"),
+    click.option("--max-tiles", type=int, metavar="N", help="Budget of tiles; also lifts the limit of 10,000,000."),
+    click.option("--max-duration", metavar="D", help="Budget of time: 2h, 30m."),
+    click.option("--max-bytes", metavar="SIZE", help="Budget of bytes: 10GB."),
+    click.option(
+        "--tilemap", type=click.Choice(["auto", "off"]), default=None, help="off distrusts the service's tilemap."
+    ),
+)
+
+output_options = _stack(
+    click.option(
+        "-o", "--output", type=str, metavar="PATH", help="The cache; its format by suffix, a folder is compactv2."
+    ),
+    click.option("--format", metavar="NAME", help="The cache's format, where the suffix doesn't say it."),
+    click.option(
+        "--mode",
+        type=click.Choice(["merge", "overwrite"]),
+        default=None,
+        help="merge keeps tiles that are there; overwrite replaces the cache once the new one is complete.",
+    ),
+    click.option("--dedup", is_flag=True, default=None, help="MBTiles: store identical tiles once."),
+    click.option("--hash", is_flag=True, default=None, help="MBTiles: write agg_tiles_hash at the end."),
+    click.option(
+        "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The report, as JSON."
+    ),
+)
+
+
+def build_job(target: str, options: dict[str, Any]) -> Job:
+    """The job of a job file with overriding options, or of a source with options. Raises UsageError."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if _is_job_file(target):
+        clash = [text for name, text in SELECTION.items() if name in given]
+        if clash:
+            raise UsageError(
+                f"{clash[0]} cannot go with a job file: {target} says which tiles",
+                hint="Write it into a [[policy]] of the job file, or name the source instead of the file.",
+            )
+        job = Job.from_file(target)
+    else:
+        job = Job(source=target, policies=(_policy(given),))
+    return job.with_options(**_overrides(given))
+
+
+def _is_job_file(target: str) -> bool:
+    if not target.lower().endswith(".toml") or "://" in target:
+        return False
+    if not Path(target).is_file():
+        raise UsageError(f"job file {target} does not exist", hint="Check the path.")
+    return True
+
+
+def _policy(given: dict[str, Any]) -> Policy:
+    if "aoi" in given and "bbox" in given:
+        raise UsageError("--bbox cannot go with --aoi", hint="Use one of the two.")
+    for name in ("aoi_layer", "aoi_where"):
+        if name in given and "aoi" not in given:
+            raise UsageError(f"{SELECTION[name]} needs --aoi")
+    files = [AoiFile.from_text(text) for text in given.get("aoi", ())]
+    if "aoi_layer" in given or "aoi_where" in given:
+        files = [
+            replace(file, layer=given.get("aoi_layer", file.layer), where=given.get("aoi_where", file.where))
+            for file in files
+        ]
+    return Policy(
+        lods=parse_lods(given["lods"]) if "lods" in given else None,
+        scales=parse_scales(given["scales"]) if "scales" in given else None,
+        min_scale=parse_scale(given["min_scale"]) if "min_scale" in given else None,
+        max_scale=parse_scale(given["max_scale"]) if "max_scale" in given else None,
+        min_zoom=given.get("min_zoom"),
+        max_zoom=given.get("max_zoom"),
+        aoi=tuple(files),
+        bbox=parse_bbox(given["bbox"]) if "bbox" in given else None,
+        buffer_metres=given.get("buffer"),
+    )
+
+
+PARSED: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "shard": ("shard", parse_shard),
+    "timeout": ("timeout_seconds", parse_duration),
+    "give_up_after": ("give_up_after_seconds", parse_duration),
+    "max_duration": ("max_duration_seconds", parse_duration),
+    "max_bytes": ("max_bytes", parse_bytes),
+}
+"""Options given as text: the job's field and what reads it."""
+
+PLAIN = (
+    "output", "format", "mode", "dedup", "hash", "report", "ca_bundle", "proxy", "contact", "token_env", "username",
+    "password_env", "concurrency", "rate", "retries", "max_tiles",
+)  # fmt: skip
+"""Options that are a job's field as they are."""
+
+
+def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {name: given[name] for name in PLAIN if name in given}
+    for name, (field, parse) in PARSED.items():
+        if name in given:
+            changes[field] = parse(given[name])
+    if "allow_host" in given:
+        changes["allow_hosts"] = given["allow_host"]
+    if "header" in given:
+        changes["headers"] = dict(parse_header(text) for text in given["header"])
+    if "tilemap" in given:
+        changes["tilemap"] = given["tilemap"] == "auto"
+    if "no_extent" in given:
+        changes["use_extent"] = False
+    return changes

@@ -1,0 +1,181 @@
+"""Progress for people (a line that moves on a terminal, a line every ten seconds elsewhere) and for programs (JSON
+lines)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from harvester.cli.frame import say
+from harvester.events import Event, Finished, Notice, Progress, Started, TileFailed
+from harvester.redact import redact_text
+from harvester.report import Report, WebMapReport
+
+PLAIN_SECONDS = 10.0
+"""Between two lines where there is no terminal (a log, a mail from cron)."""
+
+log = logging.getLogger("harvester.run")
+
+
+@contextmanager
+def reporter(wanted: str | None, *, quiet: bool, json: bool) -> Iterator[Callable[[Event], None]]:
+    """Gives the function that takes a run's events and shows them as ``--progress`` says."""
+    if wanted is None:
+        wanted = "none" if quiet else "bar" if sys.stderr.isatty() else "plain"
+    if wanted == "json":
+        yield _log_too(JsonLines())
+        return
+    shown = People(
+        moving=wanted == "bar" and sys.stderr.isatty(), progress=wanted != "none", quiet=quiet, summary=not json
+    )
+    try:
+        yield _log_too(shown)
+    finally:
+        shown.clear()
+
+
+def _log_too(show: Callable[[Event], None]) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        if isinstance(event, Notice):
+            log.info("%s", event.text)
+        elif isinstance(event, Started):
+            log.info("started %s -> %s: %s", event.source, event.output, event.counts._asdict())
+        elif isinstance(event, TileFailed):
+            log.warning("tile %s failed: %s", event.tile, event.reason)
+        elif isinstance(event, Progress):
+            log.debug("%s", event.counts._asdict())
+        elif isinstance(event, Finished) and isinstance(event.report, Report):
+            log.info("finished with %d: %s", event.report.exit_code, event.report.counts._asdict())
+        show(event)
+
+    return emit
+
+
+class JsonLines:
+    """One JSON line a second on stderr; notices, failed tiles and the summary as such lines too."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self._line("notice", text=redact_text(event.text))
+        elif isinstance(event, Started):
+            self._line("started", source=event.source, output=event.output, **event.counts._asdict())
+        elif isinstance(event, Progress):
+            self._line(
+                "progress", **event.counts._asdict(), requests=event.requests, retries=event.retries,
+                throttled=event.throttled, bytes=event.bytes, seconds=round(event.seconds, 3),
+                tiles_per_second=round(event.tiles_per_second, 1),
+                eta_seconds=None if event.eta_seconds is None else round(event.eta_seconds),
+                concurrency=event.concurrency, paused_seconds=round(event.paused_seconds, 1),
+            )  # fmt: skip
+        elif isinstance(event, Finished):
+            report = event.report
+            assert isinstance(report, Report | WebMapReport)
+            self._line("summary", **report.to_dict())
+
+    def _line(self, type: str, **values: object) -> None:
+        say(json.dumps({"type": type, **values}, ensure_ascii=True, allow_nan=False))
+
+
+class People:
+    """Lines for a person on stderr."""
+
+    def __init__(self, *, moving: bool, progress: bool, quiet: bool, summary: bool) -> None:
+        self._moving = moving
+        self._progress = progress
+        self._quiet = quiet
+        self._summary = summary
+        self._shown = ""
+        self._last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            if not self._quiet:
+                self._line(f"note: {redact_text(event.text)}")
+        elif isinstance(event, Started):
+            if self._progress:
+                counts = event.counts
+                kept = (
+                    f", {counts.planned - counts.pending:,} of them done before"
+                    if counts.planned > counts.pending
+                    else ""
+                )
+                self._line(f"{counts.planned:,} tiles planned{kept}  {event.source} -> {event.output}")
+        elif isinstance(event, Progress):
+            if self._progress:
+                self._tick(event)
+        elif isinstance(event, Finished):
+            self.clear()
+            report = event.report
+            if isinstance(report, Report):
+                self._finish(report)
+            elif isinstance(report, WebMapReport):
+                for layer in report.layers:
+                    self._finish(layer)
+                if not self._quiet:
+                    for name, reason in report.skipped:
+                        say(f"skipped {name}: {reason}")
+
+    def _finish(self, report: Report) -> None:
+        from harvester.cli.tables import summary
+
+        if report.stop is not None:
+            say(f"error: {redact_text(report.stop.message)}")
+            say(redact_text(report.stop.hint))
+        if not self._quiet and self._summary:
+            say(summary(report))
+        elif self._quiet and report.exit_code == 1 and report.stop is None:
+            say(f"error: {report.counts.failed:,} tiles failed, {report.counts.pending:,} are pending: {report.output}")
+
+    def _tick(self, event: Progress) -> None:
+        counts = event.counts
+        done = counts.planned - counts.pending
+        share = done / counts.planned if counts.planned else 1.0
+        text = (
+            f"{share:6.1%}  {done:,}/{counts.planned:,} tiles  {event.tiles_per_second:,.0f}/s  "
+            f"{event.bytes / 1e6:,.1f} MB  {_eta(event)}"
+        )
+        for number, word in ((counts.absent, "absent"), (counts.failed, "failed"), (event.retries, "retries")):
+            if number:
+                text += f"  {number:,} {word}"
+        if event.paused_seconds > 0:
+            text += f"  paused by the server for {event.paused_seconds:.0f} s"
+        if self._moving:
+            width = shutil.get_terminal_size().columns - 1
+            bar = "#" * round(share * 20)
+            self._show(f"[{bar:<20}] {text}"[:width])
+        elif (now := time.monotonic()) - self._last >= PLAIN_SECONDS or not counts.pending:
+            self._last = now
+            say(text)
+
+    def _show(self, text: str) -> None:
+        try:
+            sys.stderr.write("\r" + text.ljust(len(self._shown)))
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._moving = self._progress = False
+        self._shown = text
+
+    def _line(self, text: str) -> None:
+        self.clear()
+        say(text)
+
+    def clear(self) -> None:
+        """End the moving line, leaving its last state in sight."""
+        if self._shown:
+            self._shown = ""
+            say("")
+
+
+def _eta(event: Progress) -> str:
+    if not event.counts.pending:
+        return "done"
+    if event.eta_seconds is None:
+        return "ETA -"
+    seconds = round(event.eta_seconds)
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"ETA {hours}:{minutes:02}:{seconds % 60:02}" if hours else f"ETA {minutes}:{seconds % 60:02}"

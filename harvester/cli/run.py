@@ -1,0 +1,121 @@
+"""``harvester run``: harvest; the same command again resumes."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harvester.cli.frame import Common, say, show_json, verb
+from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from harvester.engine import StopSwitch
+
+
+@verb(
+    "run",
+    example=(
+        "harvester run https://gis.example.org/arcgis/rest/services/Streets/MapServer -o streets.mbtiles --lods 0-9\n"
+        "harvester run streets.toml"
+    ),
+)
+@click.argument("target", metavar="JOB.toml|SOURCE")
+@output_options
+@selection_options
+@limit_options
+@source_options
+@click.option(
+    "--progress",
+    type=click.Choice(["bar", "json", "none"]),
+    default=None,
+    help="bar on a terminal; json: a line a second on stderr, notices and summary too.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
+def command(common: Common, target: str, progress: str | None, dry_run: bool, **options: Any) -> int:
+    """Harvest the tiles of a job file or a source; the same command again resumes."""
+    job = build_job(target, options)
+    if dry_run:
+        from harvester.cli.plan import show_plan
+
+        return show_plan(job, common, sample=None)
+    from harvester.api import run_loop
+    from harvester.cli.progress import reporter
+    from harvester.engine import StopSwitch
+
+    from harvester.assemble import harvest_job  # isort: skip
+
+    switch = StopSwitch()
+    with reporter(progress, quiet=common.quiet, json=common.json) as emit:
+
+        async def work() -> Any:
+            with stopping_on_signals(switch):
+                return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=_command())
+
+        report = run_loop(work())
+    if common.json:
+        show_json(report.to_dict())
+    code: int = report.exit_code
+    return code
+
+
+def _command() -> str:
+    """The command as typed, to be shown with one more option; a token in an address is masked where it is shown."""
+    return "harvester " + shlex.join(sys.argv[1:]) if len(sys.argv) > 1 else "harvester run"
+
+
+def _disk() -> Any:
+    """File operations; a crash test counts them and dies at the one that HARVESTER_CRASH_AT names."""
+    import os
+
+    if "HARVESTER_CRASH_AT" in os.environ:
+        from harvester.testing.crash import crashing_disk
+
+        return crashing_disk()
+    return None
+
+
+@contextmanager
+def stopping_on_signals(switch: StopSwitch) -> Iterator[None]:
+    """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once."""
+    import asyncio
+
+    from harvester.engine import StopReason
+
+    loop = asyncio.get_running_loop()
+    wanted = {
+        name: code
+        for name, code in (("SIGINT", 130), ("SIGBREAK", 130), ("SIGTERM", 143))
+        if hasattr(signal, name) and not (name == "SIGTERM" and sys.platform == "win32")
+    }
+    before = {}
+    for name, code in wanted.items():
+        number = getattr(signal, name)
+        before[number] = signal.getsignal(number)
+        _on_signal(loop, number, lambda name=name, code=code: _press(switch, StopReason.signal(name, code)))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _press(switch: StopSwitch, reason: Any) -> None:
+    if switch.reason is None:
+        say("stopping: answers under way are awaited and written (once more to stop at once)")
+    switch.press(reason)
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Any) -> None:
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:
+        # Windows' loops have no signal handlers: Python's own runs in the main thread, between two steps of the loop.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
