@@ -1,4 +1,4 @@
-"""How fast to ask: rate, adaptive concurrency, retries, breaker, pauses: pure state machines, clock in, decision out."""
+"""How fast to ask: rate, adaptive concurrency, retries, breaker, pauses: pure state machines with a clock argument."""
 
 from harvester.pacing.breaker import LONGEST_PAUSE_SECONDS, Breaker, HostPause
 from harvester.pacing.concurrency import Concurrency

@@ -18,14 +18,17 @@ RAMP_ANSWERS = 12
 HOLD_ANSWERS = 64
 """Fewest answers of a window while holding a level: a mean over 64 varies by an eighth of one answer's spread."""
 
-WINDOW_SECONDS = 0.1
-"""Shortest window: below it a throughput is noise."""
+WINDOW_SECONDS = 0.04
+"""Shortest window: below it one stall of our own loop is a host's throughput."""
 
 PROBE_SECONDS = 0.5
 """Shortest window of a probe: hosts that count requests a second need a while to object."""
 
 QUEUEING = 1.5
 """Latency over the calm one from which answers are taken to wait in line. Noise of a factor two stays below."""
+
+QUIET_SECONDS = 0.02
+"""A host that answers within this isn't slowed down for its latency, whatever it was before."""
 
 GAIN = 1.25
 """Throughput that doubling must bring at least; without queueing it brings 2."""
@@ -45,9 +48,9 @@ HELD = 0.93
 FAULTY_SHARE = 0.1
 """Share of failed answers above which a window doesn't count as clean."""
 
-FIRST_PROBE_SECONDS = 2.0
+FIRST_PROBE_SECONDS = 1.0
 LAST_PROBE_SECONDS = 64.0
-"""Interval between probes: doubled by each that fails. 2, 4, 8 ... cost a thousandth of the requests after a minute."""
+"""Interval between probes: doubled by each that fails. 1, 2, 4 ... cost a thousandth of the requests after a minute."""
 
 
 class Mode(StrEnum):
@@ -191,7 +194,7 @@ class Concurrency:
             self._dipped(now, latency, throughput)
 
     def _ramp(self, now: float, latency: float, throughput: float) -> None:
-        if self._good and latency > QUEUEING * self._calm and throughput < GAIN * self._throughput:
+        if self._good and self._queues(latency) and throughput < GAIN * self._throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
                 self._begin(now)
@@ -237,7 +240,7 @@ class Concurrency:
             self._suspicious = 0
             self._throughput = throughput
             self._begin(now)
-        elif latency > QUEUEING * self._calm:
+        elif self._queues(latency):
             self._suspicious += 1
             self._throughput = throughput
             if self._suspicious < 2 or self.limit == 1:
@@ -254,7 +257,7 @@ class Concurrency:
             self._begin(now)
 
     def _probed(self, now: float, latency: float, throughput: float) -> None:
-        if latency > QUEUEING * self._calm:
+        if self._queues(latency):
             self._probe_failed(now)
             self._move(self._good, Mode.HOLD, now)
             return
@@ -281,6 +284,9 @@ class Concurrency:
 
     # ------------------------------------------------------------------------------------------ windows
 
+    def _queues(self, latency: float) -> bool:
+        return latency > QUEUEING * self._calm and latency > QUIET_SECONDS
+
     def _note(self, latency: float, throughput: float) -> None:
         self._good = self.limit
         self._throughput = throughput
@@ -293,7 +299,7 @@ class Concurrency:
         self._next_probe = now + self._probe_every
 
     def _move(self, level: int, mode: Mode, now: float) -> None:
-        """Go to a level; its window begins after as many answers as were in flight at the one before."""
+        """Go to a level; its window begins once all that was in flight at the one before has been answered."""
         before = self.limit
         self.limit = min(max(level, 1), self._max)
         self.mode = mode
@@ -301,7 +307,7 @@ class Concurrency:
         self._begin(now)
         if self.limit != before:
             self._settling = True
-            self._need = before
+            self._need = max(1, before - 1)
 
     def _begin(self, now: float) -> None:
         self._settling = False

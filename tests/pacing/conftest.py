@@ -1,0 +1,163 @@
+"""Simulated hosts with a hidden limit, and a simulated engine that asks them on a simulated clock."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+
+from harvester.pacing import Concurrency
+
+
+class Host(Protocol):
+    """Says for each request how long it takes and whether it is answered (else throttled)."""
+
+    def ask(self, now: float) -> tuple[float, bool]: ...
+
+    def leave(self) -> None: ...
+
+
+@dataclass
+class Seats:
+    """Throttles whatever comes while ``seats`` requests are being served."""
+
+    seats: int
+    seconds: float
+    draw: random.Random
+    taken: int = 0
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        self.taken += 1
+        if self.taken > self.seats:
+            return 0.005, False
+        return self.seconds * self.draw.uniform(0.8, 1.2), True
+
+    def leave(self) -> None:
+        self.taken -= 1
+
+
+@dataclass
+class Tokens:
+    """Throttles what exceeds ``rate`` a second, after a burst."""
+
+    rate: float
+    burst: float
+    seconds: float
+    draw: random.Random
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        if self.tokens < 1:
+            return 0.01, False
+        self.tokens -= 1
+        return self.seconds * self.draw.uniform(0.8, 1.2), True
+
+    def leave(self) -> None:
+        pass
+
+
+@dataclass
+class Queue:
+    """Never throttles: ``workers`` serve in turn, and whoever comes too early waits in line."""
+
+    workers: int
+    seconds: float
+    draw: random.Random
+    free: list[float] = field(default_factory=list)
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        begin = now
+        if len(self.free) >= self.workers:
+            begin = max(now, heapq.heappop(self.free))
+        end = begin + self.seconds * self.draw.uniform(0.8, 1.2)
+        heapq.heappush(self.free, end)
+        return end - now, True
+
+    def leave(self) -> None:
+        pass
+
+
+@dataclass
+class Endless:
+    """Bears everything; each answer takes as long as ``latency`` says."""
+
+    latency: Callable[[float], float]
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        return self.latency(now), True
+
+    def leave(self) -> None:
+        pass
+
+
+@dataclass
+class Course:
+    """What a simulated run did, by second."""
+
+    good: list[int]
+    throttled: list[int]
+    full_seconds: float
+    """Seconds x requests in flight."""
+    limits: list[int]
+    """The limit at the end of each second."""
+
+    def goodput(self, start: int, end: int) -> float:
+        return sum(self.good[start:end]) / (end - start)
+
+    def error_share(self, start: int, end: int) -> float:
+        bad = sum(self.throttled[start:end])
+        return bad / max(1, bad + sum(self.good[start:end]))
+
+
+def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
+    """Keep as many requests in flight as the limit allows, for ``seconds`` of simulated time."""
+    course = Course([0] * seconds, [0] * seconds, 0.0, [0] * seconds)
+    now = start
+    ends: list[tuple[float, int, float, bool]] = []
+    count = 0
+    while True:
+        while len(ends) < pace.limit:
+            took, served = host.ask(now)
+            count += 1
+            heapq.heappush(ends, (now + took, count, now, served))
+        pace.on_full()
+        now, _, begun, served = heapq.heappop(ends)
+        if now >= start + seconds:
+            return course
+        second = int(now - start)
+        host.leave()
+        course.limits[second] = pace.limit
+        if served:
+            course.good[second] += 1
+            course.full_seconds += now - begun
+            pace.on_success(now, now - begun)
+        else:
+            course.throttled[second] += 1
+            pace.on_throttle(now)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """All of the above, for tests."""
+
+    Seats: type[Seats] = Seats
+    Tokens: type[Tokens] = Tokens
+    Queue: type[Queue] = Queue
+    Endless: type[Endless] = Endless
+
+    def run(self, host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
+        return run(host, pace, seconds, start)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()

@@ -1,0 +1,149 @@
+"""A host that gives nothing but failures is left alone, probed, and taken back with one good answer."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from harvester.pacing import Breaker, HostPause
+
+
+def opened(now: float = 0.0) -> Breaker:
+    breaker = Breaker(now)
+    for _ in range(20):
+        breaker.on_result(now, ok=False, first_try=True)
+    assert breaker.open_since == now
+    return breaker
+
+
+def test_twenty_failed_first_tries_in_a_row_open_it() -> None:
+    breaker = Breaker(0.0)
+    for _ in range(19):
+        breaker.on_result(1.0, ok=False, first_try=True)
+    breaker.on_result(1.0, ok=True, first_try=True)
+    for _ in range(19):
+        breaker.on_result(2.0, ok=False, first_try=True)
+        assert breaker.allow(2.0)
+        assert breaker.ready_in(2.0) == 0.0
+    breaker.on_result(3.0, ok=False, first_try=True)
+    assert breaker.open_since == 3.0
+    assert not breaker.allow(3.0)
+
+
+def test_a_tiles_own_retries_neither_open_nor_feed_it() -> None:
+    breaker = Breaker(0.0)
+    for step in range(500):
+        breaker.on_result(step * 0.2, ok=False, first_try=False)
+    assert breaker.open_since is None
+    for _ in range(19):
+        breaker.on_result(1.0, ok=False, first_try=True)
+    breaker.on_result(1.0, ok=True, first_try=False)  # another tile's retry went well: no first try did
+    breaker.on_result(1.0, ok=False, first_try=True)
+    assert breaker.open_since == 1.0
+
+
+def test_probes_come_after_one_second_doubling_to_thirty() -> None:
+    breaker = opened(0.0)
+    now, waits = 0.0, []
+    for _ in range(8):
+        wait = breaker.ready_in(now)
+        waits.append(wait)
+        assert not breaker.allow(now + wait - 0.01)
+        now += wait
+        assert breaker.allow(now)
+        assert not breaker.allow(now)  # one at a time
+        assert breaker.ready_in(now) == math.inf
+        breaker.on_result(now, ok=False, first_try=False)
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert "open" in repr(breaker)
+
+
+def test_one_good_probe_closes_it_and_all_is_forgotten() -> None:
+    breaker = opened(0.0)
+    assert breaker.allow(1.0)
+    breaker.on_result(1.1, ok=True, first_try=False)
+    assert breaker.open_since is None
+    for _ in range(19):
+        breaker.on_result(1.2, ok=False, first_try=True)
+    assert breaker.open_since is None
+    breaker.on_result(1.2, ok=False, first_try=True)
+    assert breaker.ready_in(1.2) == pytest.approx(1.0)
+    assert "open" in repr(breaker)
+
+
+def test_answers_that_were_under_way_do_not_put_off_the_first_probe() -> None:
+    breaker = opened(0.0)
+    for _ in range(30):
+        breaker.on_result(0.5, ok=False, first_try=True)
+    assert breaker.ready_in(0.5) == 0.5
+
+
+def test_a_cancelled_probe_makes_room_for_another() -> None:
+    breaker = opened(0.0)
+    assert breaker.allow(1.0)
+    breaker.cancel_probe()
+    assert breaker.allow(1.0)
+
+
+def test_less_than_a_tenth_good_over_half_a_minute_opens_it() -> None:
+    breaker = Breaker(0.0)
+    now = 0.0
+    while breaker.open_since is None and now < 60:
+        now += 0.1  # one good in fifteen: never twenty bad ones in a row
+        breaker.on_result(now, ok=round(now * 10) % 15 == 7, first_try=True)
+    assert breaker.open_since is not None
+    assert 30.0 <= breaker.open_since < 33
+
+
+def test_good_minutes_long_ago_do_not_hide_a_bad_half_minute() -> None:
+    breaker = Breaker(0.0)
+    now = 0.0
+    for _ in range(6000):
+        now += 0.1
+        breaker.on_result(now, ok=True, first_try=True)
+    begin = now
+    while breaker.open_since is None and now < begin + 60:
+        now += 0.1
+        breaker.on_result(now, ok=round(now * 10) % 15 == 7, first_try=True)
+    assert breaker.open_since is not None
+    assert breaker.open_since - begin < 34
+
+
+def test_a_fifth_good_is_enough_to_stay_closed() -> None:
+    breaker = Breaker(0.0)
+    for step in range(10_000):
+        breaker.on_result(step * 0.05, ok=step % 5 == 0, first_try=True)
+    assert breaker.open_since is None
+
+
+def test_a_wave_of_throttled_answers_is_no_failure_but_half_a_minute_of_them_is() -> None:
+    breaker = Breaker(0.0)
+    for _ in range(200):
+        breaker.on_result(0.1, ok=False, first_try=True, throttled=True)
+    assert breaker.open_since is None
+    now = 0.1
+    while breaker.open_since is None and now < 60:
+        now += 0.1
+        breaker.on_result(now, ok=False, first_try=True, throttled=True)
+    assert breaker.open_since == pytest.approx(30.0, abs=0.2)
+
+
+def test_the_latest_end_of_the_pauses_counts() -> None:
+    pause = HostPause()
+    assert pause.ready_in(0.0) == 0.0
+    pause.pause(10.0, 120.0)
+    pause.pause(20.0, 5.0)
+    assert pause.ready_in(30.0) == 100.0
+    assert pause.ready_in(131.0) == 0.0
+    assert pause.too_long is None
+
+
+def test_a_pause_over_ten_minutes_is_reported() -> None:
+    pause = HostPause()
+    pause.pause(0.0, 600.0)
+    assert pause.too_long is None
+    pause.pause(0.0, 3600.0)
+    assert pause.too_long == 3600.0
+    assert pause.ready_in(0.0) == 600.0
+    assert "too long" in repr(pause)
