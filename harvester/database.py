@@ -1,4 +1,4 @@
-"""SQLite as the project uses it: readers that change nothing, one writer of whole transactions, errors with a remedy."""
+"""SQLite as the project uses it: readers that change nothing, one writer of whole transactions, errors with remedy."""
 
 from __future__ import annotations
 
@@ -68,9 +68,17 @@ def read_header(path: Path) -> Header | None:
             f"{path} is not an SQLite database", hint="choose another output, or move the file away", code="not_a_cache"
         )
     header = Header(data)
-    if header.pages * header.page_size > size:
+    if header.pages * header.page_size > size and not _has_journal(path):
         raise damaged(path, f"{size:,} bytes of {header.pages * header.page_size:,} are there")
     return header
+
+
+def _has_journal(path: Path) -> bool:
+    """Was a writer killed, or is one at work? Then the header may be ahead of the file, and SQLite knows what to do."""
+    try:
+        return path.with_name(path.name + "-journal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def damaged(path: Path, what: str) -> CacheError:
@@ -162,6 +170,7 @@ class Database:
         self.path = path
         self._disk = disk
         self._connection: aiosqlite.Connection | None = connection
+        self._rollback_journal = False
 
     @classmethod
     async def open(cls, path: Path, *, disk: Disk, cache_kib: int = CACHE_KIB) -> Database:
@@ -179,7 +188,11 @@ class Database:
                 await database.execute("PRAGMA cache_spill=OFF")
                 await database.execute("PRAGMA temp_store=MEMORY")
                 await database.execute("SELECT count(*) FROM sqlite_master")
-                await database.execute("PRAGMA journal_mode=TRUNCATE")
+                # A WAL database of another program stays one until the first transaction.
+                mode = (await database.execute("PRAGMA journal_mode"))[0][0]
+                if mode != "wal":
+                    await database.execute("PRAGMA journal_mode=TRUNCATE")
+                    database._rollback_journal = True
             except BaseException:
                 await database.close()
                 raise
@@ -200,6 +213,9 @@ class Database:
         """One durable transaction around the block; rolled back when the block or the commit fails or is cancelled."""
         with sqlite_errors(self.path, "write"):
             try:
+                if not self._rollback_journal:
+                    await self.execute("PRAGMA journal_mode=TRUNCATE")
+                    self._rollback_journal = True
                 self._step("sqlite_begin")
                 await self.execute("BEGIN IMMEDIATE")
                 yield
@@ -229,7 +245,8 @@ class Database:
         connection, self._connection = self._connection, None
         with sqlite_errors(self.path, "close"):
             try:
-                await connection.execute_fetchall("PRAGMA journal_mode=DELETE")
+                if self._rollback_journal:
+                    await connection.execute_fetchall("PRAGMA journal_mode=DELETE")
             except sqlite3.Error:
                 pass  # A damaged or foreign file: there is nothing to tidy up, and the first error is the one to tell.
             finally:

@@ -1,0 +1,449 @@
+"""MBTiles 1.3 opened for writing: whole batches, one durable transaction each, into a new file or into anyone's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harvester.caches.mbtiles_metadata import Span, commonest, describe
+from harvester.caches.mbtiles_pictures import Address, Pictures
+from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
+from harvester.caches.mbtiles_schema import (
+    APPLICATION_ID,
+    DEDUP,
+    DEDUP_SCHEMA,
+    FLAT,
+    FLAT_SCHEMA,
+    METADATA,
+    Kind,
+    Schema,
+    detect,
+)
+from harvester.database import Database, damaged, open_beside_writer, read_header, sqlite_errors
+from harvester.durable import Disk
+from harvester.edges import Stamps, Stored, Subject, TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.tiling.scheme import GooglePlace
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
+
+__all__ = ["MBTilesReader", "MBTilesWriter", "open_reader", "open_writer"]
+
+QUICK_CHECK_BYTES = 1 << 30
+"""Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
+
+HASH = "agg_tiles_hash"
+"""Metadata row: MD5 over zoom, column, row (decimal digits) and bytes of every tile, in that order, upper-case hex, as
+MapLibre's ``mbtiles`` computes it."""
+
+OTHER_FORMATS = "write compactv2, compact, exploded, tpkx or gpkg instead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """What the file remembers of our last transaction, as JSON in one metadata row."""
+
+    stamp: str
+    """Random, new with every transaction that touches tiles."""
+    changes: int
+    """The file's change counter after that transaction: another value there means that someone else wrote since."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Tiles written, by kind."""
+    unused: bool = False
+    """There may be pictures that no tile uses."""
+    hashed: str = ""
+    """The stamp that ``agg_tiles_hash`` was computed at."""
+    finished: str = ""
+    """The stamp that bounds and zooms were computed at."""
+
+    @classmethod
+    def read(cls, text: str) -> FileState:
+        """What a row holds; a new state where it is not ours to read."""
+        try:
+            row = json.loads(text)
+            return cls(
+                stamp=str(row["stamp"]),
+                changes=int(row["changes"]),
+                kinds={str(name): int(count) for name, count in row["kinds"].items()},
+                unused=bool(row["unused"]),
+                hashed=str(row["hashed"]),
+                finished=str(row["finished"]),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls(stamp="", changes=-1)
+
+    def text(self) -> str:
+        """The row."""
+        return json.dumps({**asdict(self), "kinds": dict(self.kinds)}, sort_keys=True)
+
+
+async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False) -> MBTilesWriter:
+    """Open ``path`` for writing; it is made by the first ``store`` or ``finish``, not before.
+
+    Raises UnsupportedFormatError when the scheme or the tiles do not fit, CacheError when what is there is not MBTiles,
+    is damaged, of another kind of tiles, or laid out in a way that can't be extended.
+    """
+    places = {level: _place(subject, level) for level in subject.levels}
+    _refuse_misfits(subject, places)
+    writer = MBTilesWriter(path, subject, places, dedup=dedup, disk=disk, hash=hash)
+    try:
+        await writer.attach()
+    except BaseException:
+        await writer.close()
+        raise
+    return writer
+
+
+def _place(subject: Subject, level: int) -> GooglePlace:
+    scheme = subject.info.scheme
+    place = scheme.google(level) if level in scheme.by_level else None
+    if place is None:
+        raise UnsupportedFormatError(
+            f"LOD {level} of {subject.info.name or subject.info.source} is off the Google grid; MBTiles holds no other",
+            hint=OTHER_FORMATS,
+        )
+    return place
+
+
+def _refuse_misfits(subject: Subject, places: Mapping[int, GooglePlace]) -> None:
+    if subject.info.tile_format is TileFormat.LERC:
+        raise UnsupportedFormatError("MBTiles cannot hold LERC tiles", hint=OTHER_FORMATS)
+    taken: dict[int, int] = {}
+    for level, place in places.items():
+        if place.zoom in taken:
+            raise UnsupportedFormatError(
+                f"LODs {taken[place.zoom]} and {level} are both zoom {place.zoom}, and MBTiles holds each zoom once",
+                hint=f"choose one of them, or {OTHER_FORMATS}",
+            )
+        taken[place.zoom] = level
+
+
+class MBTilesWriter:
+    """One MBTiles file being written. ``notices`` are for a person to read; ``finish`` may add to them."""
+
+    def __init__(
+        self, path: Path, subject: Subject, places: dict[int, GooglePlace], *, dedup: bool, disk: Disk, hash: bool
+    ) -> None:
+        self.path = path
+        self.notices: list[str] = []
+        self._subject = subject
+        self._places = places
+        self._dedup = dedup
+        self._disk = disk
+        self._hash = hash
+        self._schema = DEDUP_SCHEMA if dedup else FLAT_SCHEMA
+        self._state = FileState(stamp="", changes=0)
+        self._seen_stamp = ""
+        self._is_ours = False
+        self._prepared = False
+        self._database: Database | None = None
+        self._looking: sqlite3.Connection | None = None
+        self._pictures: Pictures | None = None
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    async def attach(self) -> None:
+        """Look at what is there already, and check it."""
+        if read_header(self.path) is None:
+            return
+        self._disk.close(self._disk.open(self.path, write=True))
+        database = await self._connect()
+        # Only now: opening has rolled back what a killed writer left, and between transactions no lock can be lost.
+        header = read_header(self.path)
+        if header is None or self._looking is None:
+            return
+        with sqlite_errors(self.path, "read"):
+            names = self._looking.execute("SELECT name FROM sqlite_master").fetchall()
+            schema = detect(self._looking)
+            metadata = read_metadata(self._looking)
+        if not names:
+            return
+        if schema is None:
+            hint = "choose another output, or move the file away"
+            raise CacheError(f"{self.path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
+        if self.path.stat().st_size <= QUICK_CHECK_BYTES:
+            found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
+            if found != ["ok"]:
+                raise damaged(self.path, str(found[0]))
+        self._adopt(schema, metadata, header.changes)
+        kind = FORMATS.get(metadata.get("format", "").lower().rpartition("/")[2])
+        if not self._state.kinds and kind is not None:
+            tiles = (await database.execute(f"SELECT count(*) FROM {schema.index}"))[0][0]
+            self._state = replace(self._state, kinds={kind.value: tiles})
+
+    def _adopt(self, schema: Schema, metadata: Mapping[str, str], changes: int) -> None:
+        if schema.writable:
+            hint = "write to another output; harvester merge joins the two"
+            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=hint, code="schema")
+        self._refuse_other_tiles()
+        if self._dedup and schema.kind is Kind.FLAT:
+            self.notices.append(f"{self.path} holds every tile by itself already and goes on so, without --dedup")
+        if not self._dedup and schema.kind is Kind.SHARED:
+            self.notices.append(f"{self.path} holds identical tiles once already and goes on so, as with --dedup")
+        self._schema = schema
+        self._is_ours = STAMP in metadata
+        self._state = FileState.read(metadata.get(STAMP, ""))
+        written_since = self._state.changes != changes
+        self._seen_stamp = f"{self._state.stamp}+{changes}" if written_since else self._state.stamp
+        self._state = replace(self._state, changes=changes)
+        self._prepared = self._is_ours and not schema.missing_indexes and not written_since
+
+    def _refuse_other_tiles(self) -> None:
+        with open_reader(self.path) as reader:
+            there, ours = reader.info, self._subject.info
+            if not reader.levels():
+                return
+        hint = "choose another output, or replace it with --mode overwrite"
+        vector = (there.tile_format is TileFormat.PBF, ours.tile_format is TileFormat.PBF)
+        if vector[0] != vector[1] and TileFormat.UNKNOWN not in (there.tile_format, ours.tile_format):
+            raise CacheError(
+                f"{self.path} holds {there.tile_format.value} tiles, the source has {ours.tile_format.value}", hint=hint
+            )
+        if not vector[0] and there.scheme.tile_width != ours.scheme.tile_width:
+            widths = f"{there.scheme.tile_width} x {there.scheme.tile_height} is not"
+            raise CacheError(
+                f"{self.path}: tile size {widths} {ours.scheme.tile_width} x {ours.scheme.tile_height} pixels",
+                hint=hint,
+            )
+
+    async def _connect(self) -> Database:
+        if self._database is None:
+            self._database = await Database.open(self.path, disk=self._disk)
+        if self._looking is None:
+            self._looking = open_beside_writer(self.path)
+        return self._database
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block of the source's are there, by index; shape (128, 128)."""
+        import numpy as np
+
+        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
+        if self._looking is None or not (self._is_ours or self._seen_stamp):
+            return mask
+        place = self._place_of(key.level)
+        top, left = key.row + place.row_offset, key.col + place.col_offset
+        with sqlite_errors(self.path, "read"):
+            found = present_in(self._looking, self._schema, place.zoom, top, left, trusted=self._prepared)
+        for row, col in found:
+            mask[row - top, col - left] = True
+        return mask
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """The stamp of the whole file under None; empty while there is no file."""
+        return {None: self._seen_stamp}
+
+    def _place_of(self, level: int) -> GooglePlace:
+        place = self._places.get(level)
+        if place is None:
+            place = self._places[level] = _place(self._subject, level)
+        return place
+
+    # ------------------------------------------------------------------------------------------ writing
+
+    async def store(self, batch: Sequence[Stored]) -> Stamps:
+        """Write a batch in one durable transaction. Raises CacheError; then none of it is there."""
+        if not batch:
+            return {}
+        rows: dict[Address, bytes] = {}
+        kinds = Counter(self._state.kinds)
+        for tile, body, kind in batch:
+            rows[self._address(tile)] = body
+            kinds[kind] += 1
+        if "lerc" in kinds:
+            raise UnsupportedFormatError("MBTiles cannot hold LERC tiles", hint=OTHER_FORMATS)
+        return await self._change(rows, (), dict(kinds))
+
+    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
+        """Take tiles out in one durable transaction."""
+        if not tiles:
+            return {}
+        return await self._change({}, [self._address(tile) for tile in tiles], self._state.kinds)
+
+    def _address(self, tile: Tile) -> Address:
+        level, row, col = tile
+        zoom, row_offset, col_offset = self._places.get(level) or self._place_of(level)
+        row, col, size = row + row_offset, col + col_offset, 1 << zoom
+        if not (0 <= row < size and 0 <= col < size):
+            raise UnsupportedFormatError(
+                f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds", hint=OTHER_FORMATS
+            )
+        return zoom, col, size - 1 - row
+
+    async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
+        database = await self._connect()
+        state = replace(
+            self._state, stamp=secrets.token_hex(8), changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds
+        )
+        schema = self._schema.index
+        try:
+            async with database.transaction():
+                await self._prepare(database)
+                if self._schema.kind is Kind.SHARED:
+                    pictures = self._pictures_of(database)
+                    unused = await (pictures.put(rows) if rows else pictures.remove(gone))
+                    if pictures.should_sweep:
+                        await pictures.sweep(everything=False)
+                        unused = False
+                    state = replace(state, unused=unused or self._state.unused)
+                elif rows:
+                    await database.executemany(
+                        f"INSERT OR REPLACE INTO {schema} (zoom_level, tile_column, tile_row, tile_data)"
+                        " VALUES (?, ?, ?, ?)",
+                        [(*address, body) for address, body in rows.items()],
+                    )
+                else:
+                    await database.executemany(
+                        f"DELETE FROM {schema} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", gone
+                    )
+                await self._set(database, {STAMP: state.text()})
+        except BaseException:
+            # The pictures remembered may not be in the file, and a commit may have succeeded before it was cancelled.
+            if self._pictures is not None:
+                self._pictures.forget()
+            with suppress(CacheError):
+                header = read_header(self.path)
+                self._state = replace(self._state, changes=header.changes if header else 0)
+            raise
+        self._state, self._seen_stamp, self._is_ours, self._prepared = state, state.stamp, True, True
+        return {None: state.stamp}
+
+    def _pictures_of(self, database: Database) -> Pictures:
+        if self._pictures is None:
+            self._pictures = Pictures(database, self._schema, complete=not self._state.unused)
+        return self._pictures
+
+    async def _prepare(self, database: Database) -> None:
+        """Inside the first transaction: make a new file's tables, or make another's file fit to be extended."""
+        if self._prepared:
+            return
+        tables = await database.execute("SELECT name, type FROM sqlite_master")
+        if not tables:
+            await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            for sql in (*METADATA, *(DEDUP if self._schema.kind is Kind.SHARED else FLAT)):
+                await database.execute(sql)
+            info = self._subject.info
+            await self._set(
+                database, {"name": info.name or "tiles", "format": commonest({}, info.tile_format), STAMP: ""}
+            )
+            return
+        if not any(name == "metadata" for name, _ in tables):
+            for sql in METADATA:
+                await database.execute(sql)
+        elif ("metadata", "table") not in [tuple(row) for row in tables]:
+            hint = "write to another output; harvester merge joins the two"
+            raise CacheError(f"{self.path} cannot be extended: its metadata is a view", hint=hint, code="schema")
+        await self._drop_empty(database)
+        try:
+            for sql in self._schema.missing_indexes:
+                await database.execute(sql)
+        except CacheError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                hint = "write to another output; harvester merge joins the two"
+                message = f"{self.path} cannot be extended: it holds a tile more than once"
+                raise CacheError(message, hint=hint, code="schema") from error
+            raise
+        await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
+
+    async def _drop_empty(self, database: Database) -> None:
+        """Rows without bytes are no tiles; from here on the index alone says what is there."""
+        schema = self._schema
+        if schema.kind is Kind.FLAT:
+            await database.execute("DELETE FROM tiles WHERE tile_data IS NULL OR length(tile_data) = 0")
+            return
+        await database.execute(
+            f"DELETE FROM {schema.index} WHERE NOT EXISTS (SELECT 1 FROM {schema.pictures} WHERE"
+            f" {schema.pictures}.{schema.id_column} = {schema.index}.{schema.id_column} AND length(tile_data) > 0)"
+        )
+
+    async def _set(self, database: Database, rows: Mapping[str, str]) -> None:
+        """Set metadata rows. By hand: not every file has a unique name there."""
+        for name, value in rows.items():
+            found = await database.execute("UPDATE metadata SET value = ? WHERE name = ? RETURNING name", (value, name))
+            if not found:
+                await database.execute("INSERT INTO metadata (name, value) VALUES (?, ?)", (name, value))
+
+    # ------------------------------------------------------------------------------------------ finishing
+
+    async def finish(self, subject: Subject) -> None:
+        """Write the metadata, and ``agg_tiles_hash`` where asked for; no byte changes when nothing else did."""
+        database = await self._connect()
+        existing = {}
+        if self._seen_stamp:
+            with sqlite_errors(self.path, "read"):
+                existing = read_metadata(self._connected)
+        state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8), unused=False)
+        spans = None
+        if not self._seen_stamp or state.finished != state.stamp or "bounds" not in existing:
+            spans = await self._spans(database) if self._seen_stamp else []
+        rows = describe(subject, spans, state.kinds, existing)
+        self._note_types(rows["format"])
+        if self._hash and (HASH not in existing or state.hashed != state.stamp):
+            rows[HASH] = await asyncio.to_thread(self._hashed)
+            state = replace(state, hashed=state.stamp)
+        stale = HASH in existing and HASH not in rows and state.hashed != state.stamp
+        rows = {name: value for name, value in rows.items() if existing.get(name) != value}
+        if not rows.keys() - {"generator"} and "generator" in existing and not self._state.unused and not stale:
+            return
+        state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
+        async with database.transaction():
+            await self._prepare(database)
+            if self._state.unused:
+                # After a crash nobody remembers which: then all are looked at.
+                pictures = self._pictures_of(database)
+                await pictures.sweep(everything=not pictures.remembers)
+            if stale:
+                await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
+            await self._set(database, {**rows, STAMP: state.text()})
+        self._state, self._seen_stamp, self._is_ours, self._prepared = state, state.stamp, True, True
+
+    def _note_types(self, chosen: str) -> None:
+        kinds = {kind: count for kind, count in self._state.kinds.items() if count}
+        if len(kinds) > 1:
+            parts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+            self.notices.append(f"{self.path} holds tiles of several types ({parts}); its format says {chosen}")
+
+    @property
+    def _connected(self) -> sqlite3.Connection:
+        if self._looking is None:
+            raise CacheError(f"{self.path} is closed already", hint="open it again")
+        return self._looking
+
+    async def _spans(self, database: Database) -> list[Span]:
+        table = self._schema.index
+        sql = f"SELECT zoom_level, min(tile_column), max(tile_column), min(tile_row), max(tile_row) FROM {table}"
+        return [Span(*row) for row in await database.execute(f"{sql} GROUP BY zoom_level ORDER BY zoom_level")]
+
+    def _hashed(self) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        sql = "SELECT zoom_level, tile_column, tile_row, tile_data FROM tiles ORDER BY 1, 2, 3"
+        with sqlite_errors(self.path, "read"):
+            connection = open_beside_writer(self.path)
+            try:
+                rows: Any = connection.execute(sql) if self._seen_stamp else ()
+                for zoom, col, row, body in rows:
+                    digest.update(f"{zoom}{col}{row}".encode())
+                    digest.update(body)
+            finally:
+                connection.close()
+        return digest.hexdigest().upper()
+
+    async def close(self) -> None:
+        """Close the file; no journal stays. May be called twice."""
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
+        if self._database is not None:
+            await self._database.close()

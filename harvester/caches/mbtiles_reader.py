@@ -1,0 +1,268 @@
+"""MBTiles opened for reading: zooms of the Google grid with row 0 on top, however the file is laid out inside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harvester.caches.mbtiles_schema import Kind, Schema, detect
+from harvester.database import open_read_only, sqlite_errors
+from harvester.edges import CacheInfo, Damage, TileFormat
+from harvester.errors import CacheError
+from harvester.payload.ends import Unwhole
+from harvester.payload.jpeg import walk_jpeg
+from harvester.payload.png import walk_png
+from harvester.payload.webp import is_webp, walk_webp
+from harvester.tiling.google import google_scheme, mercator_box
+from harvester.tiling.scheme import MAX_GOOGLE_ZOOM, Box
+from harvester.tiling.tile import BLOCK, BlockKey, Tile, tms_row
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
+
+STAMP = "harvester_stamp"
+"""Metadata row of files that we wrote; there, every row of the index has a whole tile."""
+
+TILE_SIZE = "tile_size"
+"""Metadata row for tiles that are not 256 pixels wide; MBTiles 1.3 has no word for it."""
+
+VECTOR_TILE_SIZE = 512
+"""Vector tiles have no pixels of their own; their styles count in 512."""
+
+FORMATS = {
+    "png": TileFormat.PNG,
+    "jpg": TileFormat.JPEG,
+    "jpeg": TileFormat.JPEG,
+    "webp": TileFormat.WEBP,
+    "pbf": TileFormat.PBF,
+    "mvt": TileFormat.PBF,
+    "x-protobuf": TileFormat.PBF,
+    "vnd.mapbox-vector-tile": TileFormat.PBF,
+}
+"""``format`` in the metadata: a word or the end of a media type."""
+
+
+def open_reader(path: Path) -> MBTilesReader:
+    """Open an MBTiles file for reading. Raises CacheError when it is none, or damaged."""
+    connection = open_read_only(path)
+    try:
+        with sqlite_errors(path, "read"):
+            schema = detect(connection)
+            if schema is None:
+                hint = "choose another output, or move the file away"
+                raise CacheError(f"{path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
+            return MBTilesReader(path, connection, schema)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def read_metadata(connection: sqlite3.Connection) -> dict[str, str]:
+    """The metadata rows of an open file; empty where there is no such table."""
+    try:
+        rows = connection.execute("SELECT name, value FROM metadata").fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such" in str(error):
+            return {}
+        raise
+    return {str(name): str(value) for name, value in rows if name is not None and value is not None}
+
+
+def present_in(
+    connection: sqlite3.Connection, schema: Schema, zoom: int, row: int, col: int, *, trusted: bool
+) -> list[tuple[int, int]]:
+    """(row, col), top-down, of the tiles in the window of 128 x 128 at ``row``, ``col``; by index alone if trusted."""
+    top, left = max(row, 0), max(col, 0)
+    bottom, right = min(row + BLOCK, 1 << zoom) - 1, min(col + BLOCK, 1 << zoom) - 1
+    if zoom > MAX_GOOGLE_ZOOM or bottom < top or right < left:
+        return []
+    # The index is by column, then row: one seek for each column, however many rows lie above and below the window.
+    columns = ",".join(map(str, range(left, right + 1)))
+    sql = f"SELECT tile_row, tile_column FROM {_table(schema, trusted)} WHERE zoom_level = ?"
+    sql += f" AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?{_whole(trusted)}"
+    rows = connection.execute(sql, (zoom, tms_row(zoom, bottom), tms_row(zoom, top))).fetchall()
+    return [(tms_row(zoom, tile_row), tile_column) for tile_row, tile_column in rows]
+
+
+def _table(schema: Schema, trusted: bool) -> str:
+    return schema.index if trusted else "tiles"
+
+
+def _whole(trusted: bool) -> str:
+    return "" if trusted else " AND length(tile_data) > 0"
+
+
+class MBTilesReader:
+    """MBTiles 1.3 and what others made of it: tables or views, NULL tiles, missing metadata."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, schema: Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self._connection: sqlite3.Connection | None = connection
+        self.metadata = read_metadata(connection)
+        self._trusted = STAMP in self.metadata
+        self.info = self._describe()
+
+    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._connection is None:
+            raise CacheError(f"{self.path} is closed already", hint="open it again")
+        # All rows at once: a statement left open would keep a writer in another process from committing.
+        with sqlite_errors(self.path, "read"):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _describe(self) -> CacheInfo:
+        levels = self.levels()
+        body = self._query("SELECT tile_data FROM tiles WHERE length(tile_data) > 0 LIMIT 1") if levels else []
+        kind, width = _look_at(bytes(body[0][0])) if body else (TileFormat.UNKNOWN, None)
+        stated = FORMATS.get(self.metadata.get("format", "").lower().rpartition("/")[2], TileFormat.UNKNOWN)
+        if stated is TileFormat.UNKNOWN:
+            stated = kind
+        if width is None:
+            noted = self.metadata.get(TILE_SIZE, "")
+            width = int(noted) if noted.isdecimal() and int(noted) else 256
+            if stated is TileFormat.PBF and not noted:
+                width = VECTOR_TILE_SIZE
+        return CacheInfo(
+            format="mbtiles",
+            scheme=google_scheme(width, max(levels, default=0)),
+            tile_format=stated,
+            name=self.metadata.get("name", ""),
+            attribution=self.metadata.get("attribution", ""),
+            extent=_extent(self.metadata),
+            details=self.metadata,
+        )
+
+    def read(self, level: int, row: int, col: int) -> bytes | None:
+        """The tile's bytes; None where there is none, or only NULL or nothing."""
+        if not (0 <= level <= MAX_GOOGLE_ZOOM and 0 <= row < 1 << level and 0 <= col < 1 << level):
+            return None
+        sql = "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        rows = self._query(sql, (level, col, tms_row(level, row)))
+        body = rows[0][0] if rows else None
+        return bytes(body) if body else None
+
+    def levels(self) -> Sequence[int]:
+        """Zooms that hold at least one tile."""
+        found: list[int] = []
+        zoom = -1
+        while True:
+            sql = f"SELECT min(zoom_level) FROM {self.schema.index} WHERE zoom_level > ?"
+            zoom = self._query(sql, (zoom,))[0][0]
+            if zoom is None or not isinstance(zoom, int) or zoom > MAX_GOOGLE_ZOOM:
+                return found
+            table, whole = _table(self.schema, self._trusted), _whole(self._trusted)
+            if self._query(f"SELECT 1 FROM {table} WHERE zoom_level = ?{whole} LIMIT 1", (zoom,)):
+                found.append(zoom)
+
+    def blocks(self, level: int) -> Iterator[BlockKey]:
+        """Blocks that hold a tile, by row, then column."""
+        if not 0 <= level <= MAX_GOOGLE_ZOOM:
+            return
+        sql = (
+            f"SELECT DISTINCT (? - tile_row) >> 7, tile_column >> 7 FROM {_table(self.schema, self._trusted)}"
+            f" WHERE zoom_level = ? AND tile_row BETWEEN 0 AND ? AND tile_column BETWEEN 0 AND ?{_whole(self._trusted)}"
+        )
+        last = (1 << level) - 1
+        for row, col in sorted(self._query(sql, (last, level, last, last))):
+            yield BlockKey(level, row * BLOCK, col * BLOCK)
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there; shape (128, 128)."""
+        import numpy as np
+
+        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
+        for row, col in self._present(key):
+            mask[row - key.row, col - key.col] = True
+        return mask
+
+    def _present(self, key: BlockKey) -> list[tuple[int, int]]:
+        if self._connection is None:
+            raise CacheError(f"{self.path} is closed already", hint="open it again")
+        with sqlite_errors(self.path, "read"):
+            return present_in(self._connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)
+
+    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of one block by row, then column; one row of tiles is in memory at a time."""
+        rows: dict[int, list[int]] = {}
+        for row, col in self._present(key):
+            rows.setdefault(row, []).append(col)
+        sql = "SELECT tile_column, tile_data FROM tiles WHERE zoom_level = ? AND tile_row = ? AND tile_column IN "
+        for row, cols in sorted(rows.items()):
+            found = self._query(f"{sql}({','.join(map(str, cols))})", (key.level, tms_row(key.level, row)))
+            for col, body in sorted(found, key=lambda pair: pair[0]):
+                if body:
+                    yield Tile(key.level, row, col), bytes(body)
+
+    def check(self) -> Iterator[Damage]:
+        """SQLite's own integrity check, then tiles off the grid, without bytes, without their picture, there twice."""
+        for (text,) in self._query("PRAGMA integrity_check(100)"):
+            if text != "ok":
+                yield Damage(str(self.path), str(text))
+        for where, what, sql in _checks(self.schema):
+            for zoom, col, row in self._query(f"{sql} LIMIT 100"):
+                tile = None
+                if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
+                    tile = Tile(zoom, tms_row(zoom, row), col)
+                yield Damage(f"{where} {zoom}/{col}/{row}", what, tile)
+
+    def close(self) -> None:
+        """Release the file. May be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:
+    """What to call a row, what is wrong with it, and the query for such rows (zoom, column, TMS row)."""
+    address = "zoom_level, tile_column, tile_row"
+    table = schema.index
+    yield (
+        table,
+        "lies off the grid",
+        f"SELECT {address} FROM {table} WHERE typeof(zoom_level) <> 'integer' OR typeof(tile_column) <> 'integer'"
+        f" OR typeof(tile_row) <> 'integer' OR zoom_level NOT BETWEEN 0 AND {MAX_GOOGLE_ZOOM}"
+        " OR tile_column NOT BETWEEN 0 AND (1 << zoom_level) - 1 OR tile_row NOT BETWEEN 0 AND (1 << zoom_level) - 1",
+    )
+    yield table, "has no bytes", f"SELECT {address} FROM tiles WHERE tile_data IS NULL OR length(tile_data) = 0"
+    if schema.kind is Kind.SHARED:
+        joint, pictures = schema.id_column, schema.pictures
+        yield (
+            table,
+            "has no picture",
+            f"SELECT {address} FROM {table} WHERE NOT EXISTS"
+            f" (SELECT 1 FROM {pictures} WHERE {pictures}.{joint} = {table}.{joint})",
+        )
+    if schema.kind is Kind.VIEW or schema.missing_indexes:
+        yield table, "is there more than once", f"SELECT {address} FROM tiles GROUP BY {address} HAVING count(*) > 1"
+
+
+def _look_at(body: bytes) -> tuple[TileFormat, int | None]:
+    """The type and pixel width of a tile; no width for what has none, or is no whole picture."""
+    try:
+        if body.startswith(b"\x89PNG"):
+            return TileFormat.PNG, walk_png(body).width
+        if body.startswith(b"\xff\xd8\xff"):
+            return TileFormat.JPEG, walk_jpeg(body).width
+        if is_webp(body):
+            return TileFormat.WEBP, walk_webp(body).width
+    except Unwhole:
+        return TileFormat.UNKNOWN, None
+    return (TileFormat.PBF if body.startswith(b"\x1f\x8b") else TileFormat.UNKNOWN), None
+
+
+def _extent(metadata: Mapping[str, str]) -> Box | None:
+    try:
+        west, south, east, north = (float(part) for part in metadata.get("bounds", "").split(","))
+    except ValueError:
+        return None
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        return None
+    return mercator_box(west, south, east, north)
