@@ -19,6 +19,9 @@ LAST_PROBE_SECONDS = 30.0
 SLOTS = 15
 """Parts of the half minute that are forgotten one by one."""
 
+SUSPECT = 3
+"""First tries in a row that failed from which retries wait: whether the host lives, other tiles tell as well."""
+
 LONGEST_PAUSE_SECONDS = 600.0
 """A host that asks for more than ten minutes is not waited for: the run stops and says when to come back."""
 
@@ -74,6 +77,11 @@ class Breaker:
         if self._probing:
             return math.inf
         return max(0.0, self._probe_at - now)
+
+    @property
+    def suspects(self) -> bool:
+        """True while open, and once a few first tries in a row have failed."""
+        return self._streak >= SUSPECT or self.open_since is not None
 
     def on_result(self, now: float, *, ok: bool, first_try: bool, throttled: bool = False) -> None:
         """An answer came. While open any good one closes, whoever asked."""

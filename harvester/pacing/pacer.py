@@ -9,7 +9,7 @@ from harvester.edges import Outcome
 from harvester.pacing.breaker import Breaker, HostPause
 from harvester.pacing.concurrency import Concurrency
 from harvester.pacing.rate import RateLimit
-from harvester.pacing.retry import RetryBudget, backoff
+from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
 
 _GOOD = frozenset({Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED})
 
@@ -43,6 +43,15 @@ class Pacer:
     def limit(self) -> int:
         """Requests that may be in flight now."""
         return self.concurrency.limit
+
+    @property
+    def retries_wait(self) -> bool:
+        """True when first tries, where any are left, go before retries that are due.
+
+        That is with the budget used up, and while the host itself is in doubt: a host that fails everything then gets
+        hardly more requests than there were tiles to try.
+        """
+        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silenced > 0
 
     def may_start(self, now: float, in_flight: int) -> float:
         """0.0: go now, it is counted as started. Above: seconds to wait, ``math.inf`` until an answer comes."""

@@ -82,6 +82,10 @@ class RetryHeap(Generic[Item]):
         self._seq += 1
         heapq.heappush(self._heap, (due, self._seq, item))
 
+    def is_due(self, now: float) -> bool:
+        """True when an item's back-off has passed."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def pop_due(self, now: float, *, first_tries_left: bool) -> Item | None:
         """The next item that is due and within the budget, charged; None when there is none.
 
