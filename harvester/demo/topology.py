@@ -209,7 +209,7 @@ def _cut(shape: Any, *, dimensions: int) -> list[Coordinates]:
     found: list[Coordinates] = []
     for shift in (-360.0, 0.0, 360.0):
         moved = shapely.transform(shape, lambda xy, by=shift: xy + np.array([by, 0.0]))
-        for part in shapely.get_parts(shapely.clip_by_rect(moved, -180, -90, 180, 90)):
+        for part in shapely.get_parts(shapely.intersection(moved, shapely.box(-180, -90, 180, 90))):
             if shapely.get_dimensions(part) == dimensions and not shapely.is_empty(part):
                 outline = shapely.get_exterior_ring(part) if dimensions == 2 else part
                 found.append(shapely.get_coordinates(outline))

@@ -45,7 +45,7 @@ CORS_HEADERS = {
     "Access-Control-Expose-Headers": "ETag, blank-tile",
 }
 
-NOT_FOUND_PAGE = b"<html><head><title>Error 404</title></head><body>Tile not found</body></html>"
+NOT_FOUND_PAGE = b"<html><head><title>Error 404</title></head><body>Not found</body></html>"
 
 TokenCheck = Callable[[str], bool]
 """True when a token is good now."""
@@ -124,7 +124,7 @@ def make_app(
     if issue_token is not None:
         for path in ("/arcgis/tokens/", "/arcgis/tokens/generateToken"):
             route.add_post(path, _token_desk(issue_token))
-    route.add_route("OPTIONS", "/{path:.*}", _preflight)
+    route.add_route("*", "/{path:.*}", _elsewhere)
     if pool is not None:
 
         async def close_pool(_: web.Application) -> None:
@@ -317,8 +317,11 @@ async def _add_cors(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(CORS_HEADERS)
 
 
-async def _preflight(_: web.Request) -> web.Response:
-    return web.Response(status=204)
+async def _elsewhere(request: web.Request) -> web.Response:
+    """Whatever no other route takes: a browser's question before a request with headers of its own, or a wrong path."""
+    if request.method == "OPTIONS":
+        return web.Response(status=204)
+    return web.Response(status=404, body=NOT_FOUND_PAGE, content_type="text/html")
 
 
 def _is_loopback(host: str) -> bool:
