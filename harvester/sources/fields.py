@@ -8,6 +8,8 @@ from typing import Any
 
 from harvester.errors import SourceError
 
+DAMAGED_HINT = "the service's document is not as it should be: tell its owner"
+
 MAX_TEXT = 20_000
 """Characters kept of a description or attribution."""
 
@@ -17,7 +19,9 @@ class Fields:
 
     def __init__(self, value: object, document: str, where: str = "") -> None:
         if not isinstance(value, Mapping):
-            raise SourceError(f"{document}: {where or 'the document'} is {_words(value)}, not an object")
+            raise SourceError(
+                f"{document}: {where or 'the document'} is {_words(value)}, not an object", hint=DAMAGED_HINT
+            )
         self.values: Mapping[str, Any] = value
         self._document = document
         self._where = where
@@ -30,7 +34,7 @@ class Fields:
         """Document and field, as messages begin."""
         return f"{self._document}: {self.path(name)}"
 
-    def error(self, name: str, what: str, *, hint: str = "") -> SourceError:
+    def error(self, name: str, what: str, *, hint: str = DAMAGED_HINT) -> SourceError:
         """An error about one field."""
         return SourceError(f"{self.place(name)} {what}", hint=hint)
 

@@ -27,8 +27,8 @@ Headers = Sequence[tuple[str, str]]
 
 NO_BODY = frozenset({204, 304})
 
-MAX_HEADER_BYTES = 64 << 10
-"""Per header line, and for the whole head: Windows login headers alone may take 16 KB."""
+MAX_HEADER_BYTES = 16 << 10
+"""Per header: what nginx and IIS send at most; a longer one is a fault, not an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
