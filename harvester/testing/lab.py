@@ -235,6 +235,8 @@ class _Connection(asyncio.Protocol):
         asked.answer = reply.summary()
         self.send(reply.head() if asked.method == "HEAD" else reply.whole())
         self._end(asked)
+        if _wants_close(asked.raw):
+            self.finish()
 
     def perform(self, asked: Asked, rule: Rule | None, reply: Reply, delay: float) -> None:
         """A scripted or late answer, in a task; further requests wait until it has ended."""
@@ -258,6 +260,8 @@ class _Connection(asyncio.Protocol):
         finally:
             self._end(asked)
             self.task = None
+        if _wants_close(asked.raw) and not self._closing:
+            self.finish()
         self._next()
 
     def _end(self, asked: Asked) -> None:
@@ -296,6 +300,11 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
         if self.task is not None:
             self.task.cancel()
+
+
+def _wants_close(head: bytes) -> bool:
+    """Whether the client said ``Connection: close``."""
+    return b"\r\nconnection: close" in head.lower()
 
 
 def _body_length(head: bytes) -> int | None:

@@ -24,8 +24,8 @@ class Passage:
 
 
 class ProxyServer(Threaded):
-    """Passes on what it is asked for; ``passages`` is what it saw. ``credentials`` (``user:password``) are asked for if set,
-    ``routes`` maps ``host:port`` to the (address, port) really connected to, so that names need not resolve.
+    """Passes on what it is asked for; ``passages`` is what it saw. ``credentials`` (``user:password``) are asked for if
+    set; ``routes`` maps ``host:port`` to the (address, port) really connected to, so that names need not resolve.
     """
 
     def __init__(
