@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harvester.crs import Crs
-from harvester.job import Policy
+from harvester.crs import MERCATOR_MAX_LATITUDE, WGS84, Crs, project_box
+from harvester.errors import UsageError
+from harvester.job import AoiFile, Policy
+
+if TYPE_CHECKING:
+    from harvester.aoi_json import Feature, Layer
+
+PIXELS = 0.08
+"""Pixels of the finest LOD by which an edge may leave its true course; 0.1 is promised, the rest is for what lies
+between the places where it is measured."""
+
+MAX_NOTICES = 20
+"""Notices of one AOI that are shown one by one; more are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +34,12 @@ class Area:
     geometry: Any | None
     by_level: Mapping[int, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    crs: Crs | None = None
+
+
+def parse_aoi_option(text: str) -> AoiFile:
+    """``FILE[:LAYER]`` as typed; what follows the last colon is a layer only if the part before it exists as a file."""
+    return AoiFile.from_text(text)
 
 
 def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None:
@@ -28,4 +48,223 @@ def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None
     Edges are straight in the AOI's own CRS, densified until they deviate less than 0.1 pixel at ``finest_resolution``
     (map units per pixel). Raises UsageError by file, layer and feature for whatever can't be used.
     """
-    raise NotImplementedError
+    if not policy.aoi and policy.geometry is None and policy.bbox is None:
+        return None
+    import shapely
+
+    from harvester.aoi_shape import only_polygons
+
+    work = _Work(crs=crs, tolerance=PIXELS * finest_resolution, metres=policy.buffer_metres or 0.0)
+    if policy.bbox is not None:
+        work.add_box(policy.bbox)
+    for layer in _layers(policy):
+        work.notices += layer.notices
+        work.add_layer(layer)
+    found = {level: only_polygons(shapely.union_all(parts)) for level, parts in work.parts.items()}
+    found = {level: geometry for level, geometry in found.items() if not geometry.is_empty}
+    if not found:
+        raise work.nothing()
+    notices = list(dict.fromkeys(work.notices))
+    if len(notices) > MAX_NOTICES:
+        notices[MAX_NOTICES:] = [f"… and {len(notices) - MAX_NOTICES} more notices about the AOI"]
+    return Area(
+        geometry=found.get(None),
+        by_level={level: geometry for level, geometry in found.items() if level is not None},
+        notices=tuple(notices),
+        crs=crs,
+    )
+
+
+def looks_swapped(area: Area, extent: tuple[float, float, float, float]) -> bool:
+    """True when an area that lies outside of ``extent`` (both in the scheme's CRS) would lie inside with latitude and
+    longitude exchanged."""
+    import shapely
+
+    if area.crs is None:
+        return False
+    shapes = [area.geometry, *area.by_level.values()]
+    bounds = shapely.total_bounds([shape for shape in shapes if shape is not None]).tolist()
+    try:
+        west, south, east, north = project_box(tuple(bounds), area.crs, WGS84)
+        if max(abs(west), abs(east)) > 90.0:
+            return False
+        xmin, ymin, xmax, ymax = project_box((south, west, north, east), WGS84, area.crs)
+    except UsageError:
+        return False
+    outside = bounds[0] > extent[2] or bounds[2] < extent[0] or bounds[1] > extent[3] or bounds[3] < extent[1]
+    return bool(outside and extent[0] <= xmin and xmax <= extent[2] and extent[1] <= ymin and ymax <= extent[3])
+
+
+# ---------------------------------------------------------------------------------------------- inside
+
+
+class _Work:
+    """One area in the making: parts in the scheme's CRS by level, and what was noticed on the way."""
+
+    def __init__(self, *, crs: Crs, tolerance: float, metres: float) -> None:
+        self.crs = crs
+        self.tolerance = tolerance
+        self.metres = metres
+        self.parts: defaultdict[int | None, list[Any]] = defaultdict(list)
+        self.notices: list[str] = []
+        self.places: list[str] = []
+        self.had_area = False
+
+    def add_box(self, box: tuple[float, float, float, float]) -> None:
+        """A WGS 84 box, whose own edges are never taken the short way round."""
+        import shapely
+
+        from harvester.aoi_shape import folded
+
+        west, south, east, north = box
+        shape = shapely.box(west, south, east if west < east else east + 360.0, north)
+        self.places.append("bbox")
+        self._finish({None: [folded(shape, 360.0)]}, {}, WGS84, "bbox")
+
+    def add_layer(self, layer: Layer) -> None:
+        """Every feature of a layer: checked, repaired, unfolded, then brought into the scheme's CRS."""
+        from harvester.aoi_shape import lines_of, polygons_of
+
+        self.places.append(layer.name)
+        crs = _settled_crs(layer, self.notices)
+        polygons: defaultdict[int | None, list[Any]] = defaultdict(list)
+        lines: defaultdict[int | None, list[Any]] = defaultdict(list)
+        missing = 0
+        for feature in layer.features:
+            if feature.geometry is None or feature.geometry.is_empty:
+                missing += 1
+                continue
+            level = self._level(feature)
+            for part in polygons_of(feature.geometry):
+                polygons[level].append(self._usable(part, crs, feature.where))
+            found = lines_of(feature.geometry)
+            if found and self.metres <= 0:
+                raise UsageError(
+                    f"{feature.where}: lines and points enclose nothing",
+                    hint="Add a buffer: --buffer METRES (job file: buffer = METRES).",
+                )
+            lines[level] += found
+        if missing:
+            are = "1 feature has" if missing == 1 else f"{missing} features have"
+            self.notices.append(f"{layer.name}: {are} no geometry and cover nothing")
+        restricted = sorted(level for level in {*polygons, *lines} if level is not None)
+        if restricted:
+            shown = ", ".join(map(str, restricted[:20]))
+            self.notices.append(f"{layer.name}: the property level restricts features to LOD {shown}")
+        self._finish(polygons, lines, crs, layer.name)
+
+    def _level(self, feature: Feature) -> int | None:
+        value = feature.level
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            self.notices.append(f"{feature.where}: its level {value!r:.40} is no level number and restricts nothing")
+            return None
+        return int(value)
+
+    def _usable(self, polygon: Any, crs: Crs, where: str) -> Any:
+        from harvester.aoi_shape import repaired, unfolded
+
+        if crs.is_geographic:
+            return unfolded(polygon, where, self.notices)
+        return repaired(polygon, where, self.notices)
+
+    def _finish(
+        self, polygons: Mapping[int | None, list[Any]], lines: Mapping[int | None, list[Any]], crs: Crs, where: str
+    ) -> None:
+        import shapely
+
+        from harvester.aoi_project import project_polygons
+        from harvester.aoi_shape import only_polygons
+
+        for level in {**polygons, **lines}:
+            shape = only_polygons(shapely.union_all(polygons.get(level, [])))
+            self.had_area = self.had_area or not shape.is_empty or bool(lines.get(level))
+            if self.metres:
+                shape = self._buffered(shape, lines.get(level, []), crs, where)
+                self.parts[level].append(project_polygons(shape, WGS84, self.crs, self.tolerance, where, self.notices))
+            else:
+                self.parts[level].append(project_polygons(shape, crs, self.crs, self.tolerance, where, self.notices))
+
+    def _buffered(self, shape: Any, lines: list[Any], crs: Crs, where: str) -> Any:
+        """Ground metres need WGS 84: there and, later, on to the scheme's CRS."""
+        from harvester.aoi_buffer import METRES_PER_DEGREE, buffered
+        from harvester.aoi_project import NoWayError, project_line, project_polygons
+
+        # Web mercator stretches latitudes: a degree is four times as long on the map at 75 degrees north.
+        degrees = self.tolerance * self.crs.metres_per_unit / METRES_PER_DEGREE / 4
+        try:
+            runs = [project_line(line, crs, WGS84, degrees) for line in lines]
+        except NoWayError as error:
+            raise UsageError(f"{where}: some coordinates lie outside of what {crs} can show") from error
+        return buffered(
+            project_polygons(shape, crs, WGS84, degrees, where, self.notices), runs, self.metres, degrees, where
+        )
+
+    def nothing(self) -> UsageError:
+        """Why no area is left."""
+        where = ", ".join(self.places)
+        if not self.had_area:
+            said = "; ".join(dict.fromkeys(self.notices))[:400]
+            return UsageError(f"{where}: no polygon with an area{f' ({said})' if said else ''}")
+        if self.metres < 0:
+            return UsageError(
+                f"{where}: nothing is left of the AOI when it is shrunk by {-self.metres:g} metres",
+                hint="Use a smaller buffer.",
+            )
+        limit = f" (latitudes up to {MERCATOR_MAX_LATITUDE:.4f})" if self.crs.is_web_mercator else ""
+        return UsageError(
+            f"{where}: lies wholly outside of what {self.crs} can show{limit}", hint="Check the AOI's CRS."
+        )
+
+
+def _layers(policy: Policy) -> list[Layer]:
+    layers = []
+    if policy.aoi:
+        from harvester.aoi_files import read_file
+
+        layers = [read_file(file) for file in policy.aoi]
+    if policy.geometry is not None:
+        layers.append(_from_python(policy.geometry))
+    return layers
+
+
+def _from_python(geometry: object) -> Layer:
+    """A shapely geometry, a GeoJSON-like mapping or an object with ``__geo_interface__``, in WGS 84."""
+    import shapely
+
+    from harvester.aoi_json import Feature, Layer, check_finite, read_json
+
+    if isinstance(geometry, shapely.Geometry):
+        check_finite(shapely.get_coordinates(geometry), "geometry")
+        return Layer("geometry", WGS84, [Feature(shapely.force_2d(geometry), "geometry")], [])
+    mapping = geometry if isinstance(geometry, Mapping) else getattr(geometry, "__geo_interface__", None)
+    if not isinstance(mapping, Mapping):
+        raise UsageError(
+            f"geometry: {type(geometry).__name__} is no geometry",
+            hint="Give a shapely geometry, a GeoJSON mapping or an object with __geo_interface__.",
+        )
+    try:
+        plain = json.loads(json.dumps(dict(mapping), default=float))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"geometry: not a GeoJSON mapping ({str(error)[:120]})") from error
+    return read_json(plain, "geometry")
+
+
+def _settled_crs(layer: Layer, notices: list[str]) -> Crs:
+    """The CRS of a layer; without one longitude and latitude, where the numbers allow it."""
+    import shapely
+
+    from harvester.aoi_shape import check_degrees
+
+    crs = layer.crs if layer.crs is not None else WGS84
+    if crs.is_geographic:
+        for feature in layer.features:
+            if feature.geometry is not None:
+                coordinates = shapely.get_coordinates(feature.geometry)
+                check_degrees(coordinates, feature.where)
+    if layer.crs is None and layer.features:
+        notices.append(f"{layer.name}: no CRS is stated; its numbers are taken as longitude and latitude (WGS 84)")
+    return crs

@@ -1,0 +1,271 @@
+"""Polygons and lines from one CRS to another with their edges straight in the first: bent edges get as many vertices as
+the tolerance asks for, and what crosses the antimeridian comes out in parts at both ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import shapely
+
+from harvester.aoi_shape import closed_over_pole, folded, made_valid, only_polygons, polygons_of
+from harvester.crs import MERCATOR_HALF_WIDTH, MERCATOR_MAX_LATITUDE, WGS84, Crs, projector
+from harvester.errors import UsageError
+
+MAX_VERTICES = 20_000_000
+"""Of one ring after densifying: 320 MB. More comes of an edge that cannot be followed, not of a real area."""
+
+MAX_HALVINGS = 60
+"""An edge halved that often is shorter than the spacing of floating-point numbers: it jumps, it does not bend."""
+
+PROBES = (0.5, 0.3)
+"""Where on an edge its deviation is measured; the second is off the middle for edges that bend both ways."""
+
+LONG_EDGE_DEGREES = 45.0
+LONG_EDGE_METRES = 1_000_000.0
+"""Longer edges are cut before they are measured: round the world, both ends of an edge can be the same place."""
+
+MAX_FIRST_CUTS = 64
+
+MARGINS_DEGREES = (30.0, 15.0, 5.0, 0.0)
+"""How far around a CRS's area of use an area is still kept, where the whole of it cannot be projected: services often
+reach beyond the zone that their CRS was made for."""
+
+SAMPLES = 16
+"""Points along each side of the grid that proves a projected area to be the same area."""
+
+DEGREE_METRES = 450_000.0
+"""Four times a degree's length: tolerances in degrees on the way through WGS 84 are that much finer."""
+
+
+class NoWayError(Exception):
+    """Part of a geometry cannot be projected; caught within the rooms of the AOI."""
+
+
+def turn_of(crs: Crs) -> tuple[float, float] | None:
+    """The width of the world and the y of its poles where x comes round again (degrees, web mercator); else None."""
+    if crs.is_web_mercator:
+        return 2 * MERCATOR_HALF_WIDTH, MERCATOR_HALF_WIDTH
+    return (360.0, 90.0) if crs.is_geographic else None
+
+
+def project_polygons(polygons: Any, source: Crs, target: Crs, tolerance: float, where: str, notices: list[str]) -> Any:
+    """Valid polygons in ``source`` to valid polygons in ``target``; perhaps empty, where nothing lies in its domain.
+
+    ``tolerance``: how far (units of the target) an edge may be from its true course. Geographic polygons lie within
+    -180..180. What ``target`` cannot show is cut at its area of use, with a notice; UsageError where none is known.
+    """
+    if source.same_as(target):
+        turn = turn_of(target)
+        return polygons if turn is None else folded(_in_domain(polygons, source, target), turn[0])
+    polygons = _in_domain(polygons, source, target)
+    try:
+        return _project_all(polygons, source, target, tolerance)
+    except NoWayError:
+        found = _project_near(polygons, source, target, tolerance)
+    if found is None:
+        raise UsageError(
+            f"{where}: part of it cannot be shown in {target}", hint="Cut the AOI to what the service covers."
+        )
+    notices.append(f"{where}: part of it is too far away to be shown in {target} and was cut off")
+    return found
+
+
+def _project_near(polygons: Any, source: Crs, target: Crs, tolerance: float) -> Any | None:
+    """The part of polygons in and around the area of use of ``target``, as far around it as projects faithfully."""
+    area = target.area_of_use
+    if area is None:
+        return None
+    west, south, east, north = area
+    if not source.is_geographic:
+        try:
+            polygons = _project_all(polygons, source, WGS84, tolerance * target.metres_per_unit / DEGREE_METRES)
+        except NoWayError:
+            return None
+    for margin in MARGINS_DEGREES:
+        right = east if east > west else east + 360.0
+        window = shapely.box(
+            west - margin,
+            max(south - margin, -90.0),
+            min(right + margin, west - margin + 360.0),
+            min(north + margin, 90.0),
+        )
+        near = only_polygons(shapely.intersection(polygons, folded(window, 360.0)))
+        try:
+            return _project_all(near, WGS84, target, tolerance)
+        except NoWayError:
+            continue
+    return None
+
+
+def project_line(line: Any, source: Crs, target: Crs, tolerance: float) -> Any:
+    """Coordinates (n, 2) of a line (or of one point) in ``target``, densified; x runs on past the antimeridian.
+
+    Raises NoWayError where a point cannot be projected.
+    """
+    if source.same_as(target):
+        return line
+    turn = turn_of(target)
+    found = _bent(_cut_long(line, source), source, target, tolerance, turn)
+    return found if turn is None else _unwound(found, turn[0])
+
+
+def _in_domain(polygons: Any, source: Crs, target: Crs) -> Any:
+    """Latitudes beyond the web-mercator square are cut off where it can be done exactly."""
+    if not target.is_web_mercator or not (source.is_geographic or source.is_web_mercator) or polygons.is_empty:
+        return polygons
+    limit = MERCATOR_MAX_LATITUDE if source.is_geographic else MERCATOR_HALF_WIDTH
+    west, south, east, north = polygons.bounds
+    if -limit <= south and north <= limit:
+        return polygons
+    return only_polygons(shapely.intersection(polygons, shapely.box(west - 1, -limit, east + 1, limit)))
+
+
+def _project_all(polygons: Any, source: Crs, target: Crs, tolerance: float) -> Any:
+    """Every part, and the proof that the whole is what it should be. Raises NoWayError."""
+    parts = [_project_one(part, source, target, tolerance) for part in polygons_of(polygons)]
+    found = parts[0] if len(parts) == 1 else only_polygons(shapely.union_all(parts))
+    if not _is_faithful(polygons, found, source, target, tolerance):
+        raise NoWayError
+    return found
+
+
+def _is_faithful(before: Any, after: Any, source: Crs, target: Crs, tolerance: float) -> bool:
+    """True when points inside stay inside, both ways: far from its home a projection folds, and a ring says nothing."""
+    for one, other, ours, theirs in ((before, after, source, target), (after, before, target, source)):
+        inside = _points_in(one)
+        if not len(inside):
+            continue
+        moved = np.column_stack(projector(ours, theirs)(inside[:, 0], inside[:, 1]))
+        if not np.isfinite(moved).all() or other.is_empty:
+            return False
+        xmin, ymin, xmax, ymax = other.bounds
+        slack = max(tolerance if theirs is target else 0.0, 1e-6 * max(xmax - xmin, ymax - ymin))
+        shapely.prepare(other)
+        lost = moved[~shapely.intersects_xy(other, moved[:, 0], moved[:, 1])]
+        if len(lost) and (shapely.distance(other, shapely.points(lost)) > slack).any():
+            return False
+    return True
+
+
+def _points_in(polygons: Any) -> Any:
+    """A few hundred points inside of polygons: a grid over all, and one in each of the largest."""
+    if polygons.is_empty:
+        return np.empty((0, 2))
+    xmin, ymin, xmax, ymax = polygons.bounds
+    share = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    x, y = (axis.ravel() for axis in np.meshgrid(xmin + share * (xmax - xmin), ymin + share * (ymax - ymin)))
+    shapely.prepare(polygons)
+    kept = shapely.contains_xy(polygons, x, y)
+    largest = sorted(polygons_of(polygons), key=lambda part: -part.area)[:SAMPLES]
+    own = shapely.get_coordinates(shapely.point_on_surface(largest))
+    return np.vstack([np.column_stack([x[kept], y[kept]]), own])
+
+
+def _project_one(polygon: Any, source: Crs, target: Crs, tolerance: float) -> Any:
+    turn = turn_of(target)
+    before = [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+    rings = [_bent(_cut_long(ring, source), source, target, tolerance, turn) for ring in before]
+    if turn is not None:
+        period = turn[0]
+        if any(np.abs(np.diff(ring[:, 0])).max() > period / 2 for ring in rings):
+            regions = [_region(ring, inner, source, target) for ring, inner in zip(rings, before, strict=True)]
+            shell, *holes = regions
+            return only_polygons(shapely.difference(shell, shapely.union_all(holes))) if holes else shell
+    return made_valid(shapely.Polygon(rings[0], rings[1:]))
+
+
+def _region(ring: Any, before: Any, source: Crs, target: Crs) -> Any:
+    """What a projected ring encloses where x comes round again; ``before``: the ring in the source."""
+    turn = turn_of(target)
+    assert turn is not None
+    unwound = _unwound(ring, turn[0])
+    if abs(unwound[-1, 0] - unwound[0, 0]) > turn[0] / 2:
+        unwound = closed_over_pole(unwound, turn[0], turn[1] * _pole_in(before, unwound, source))
+    else:
+        unwound[-1] = unwound[0]
+    return folded(made_valid(shapely.Polygon(unwound)), turn[0])
+
+
+def _pole_in(ring: Any, projected: Any, source: Crs) -> int:
+    """1 or -1: the pole that a ring runs round."""
+    if not source.is_geographic:
+        shape = made_valid(shapely.Polygon(ring))
+        x, y = projector(WGS84, source)(np.array([0.0, 0.0]), np.array([90.0, -90.0]))
+        inside = [
+            bool(np.isfinite(px) and np.isfinite(py)) and bool(shapely.intersects_xy(shape, px, py))
+            for px, py in zip(x.tolist(), y.tolist(), strict=True)
+        ]
+        if inside[0] != inside[1]:
+            return 1 if inside[0] else -1
+    return 1 if projected[:, 1].mean() > 0 else -1
+
+
+def _unwound(points: Any, period: float) -> Any:
+    """Points whose x never jumps by more than half a turn."""
+    found = points.copy()
+    if len(found) > 1:
+        found[1:, 0] -= period * np.cumsum(np.round(np.diff(points[:, 0]) / period))
+    return found
+
+
+def _cut_long(points: Any, source: Crs) -> Any:
+    """Edges longer than a limit, cut evenly."""
+    if len(points) < 2:
+        return points
+    steps = np.diff(points, axis=0)
+    limit = LONG_EDGE_DEGREES if source.is_geographic else LONG_EDGE_METRES / source.metres_per_unit
+    cuts = np.clip(np.ceil(np.abs(steps).max(axis=1) / limit), 1, MAX_FIRST_CUTS).astype(int)
+    return points if cuts.max() == 1 else subdivided(points, cuts)
+
+
+def subdivided(points: Any, cuts: Any) -> Any:
+    """Each edge i in ``cuts[i]`` equal pieces."""
+    at = np.repeat(np.arange(len(cuts)), cuts)
+    part = (np.arange(len(at)) - np.repeat(np.cumsum(cuts) - cuts, cuts)) / cuts[at]
+    inner = points[at] + (points[at + 1] - points[at]) * part[:, None]
+    return np.vstack([inner, points[-1:]])
+
+
+def _bent(points: Any, source: Crs, target: Crs, tolerance: float, turn: tuple[float, float] | None) -> Any:
+    """Projected points, halved until every edge is within ``tolerance`` of its true course. Raises NoWayError."""
+    project = projector(source, target)
+
+    def to_target(where: Any) -> Any:
+        found = np.column_stack(project(where[:, 0], where[:, 1]))
+        if not np.isfinite(found).all():
+            raise NoWayError
+        return found
+
+    before, after = points, to_target(points)
+    if len(points) < 2:
+        return after
+    edges = np.arange(len(points) - 1)
+    for _ in range(MAX_HALVINGS):
+        start, end = before[edges], before[edges + 1]
+        deviation = np.zeros(len(edges))
+        for part in PROBES:
+            probe = to_target(start + (end - start) * part)
+            np.maximum(deviation, _off_chord(after[edges], after[edges + 1], probe, turn), out=deviation)
+        bad = edges[deviation > tolerance]
+        if not len(bad):
+            return after
+        if len(before) + len(bad) > MAX_VERTICES:
+            raise NoWayError
+        middle = (before[bad] + before[bad + 1]) / 2
+        before = np.insert(before, bad + 1, middle, axis=0)
+        after = np.insert(after, bad + 1, to_target(middle), axis=0)
+        first = bad + np.arange(len(bad))
+        edges = np.sort(np.concatenate([first, first + 1]))
+    raise NoWayError
+
+
+def _off_chord(start: Any, end: Any, probe: Any, turn: tuple[float, float] | None) -> Any:
+    """Distance of each probe from the straight edge between start and end."""
+    along, off = end - start, probe - start
+    if turn is not None:
+        along[:, 0] -= turn[0] * np.round(along[:, 0] / turn[0])
+        off[:, 0] -= turn[0] * np.round(off[:, 0] / turn[0])
+    length = np.einsum("ij,ij->i", along, along)
+    share = np.einsum("ij,ij->i", along, off) / np.where(length > 0, length, 1.0)
+    return np.hypot(*(off - along * np.clip(share, 0.0, 1.0)[:, None]).T)
