@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harvester.caches import package
 from harvester.caches.open import FORMATS, open_cache, open_writer, sniff
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
-from harvester.edges import CacheWriter, Mask, ServiceInfo, Stamps, Subject, TileFormat
+from harvester.edges import CacheWriter, ServiceInfo, Stamps, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
 from harvester.output import OutputPaths, exists, finish_swap
@@ -21,6 +21,9 @@ from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
 from harvester.tiling.tile import BlockKey
 from harvester.version import __version__
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 

@@ -3,13 +3,16 @@ down."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harvester.edges import CacheReader, Mask
+from harvester.edges import CacheReader
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
 
 SPAN_TOLERANCE = 1e-6
 """Relative difference of two tile spans that still are the same: services print resolutions with 8 to 17 digits."""

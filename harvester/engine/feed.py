@@ -7,11 +7,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.edges import Ledger, Mask, State, WindowAnswer
+from harvester.edges import Ledger, State, WindowAnswer
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
 
 AHEAD_BLOCKS = 8
 """Blocks held ready beyond the one being asked: enough that a tilemap answer is back before its tiles are due, and at

@@ -101,7 +101,7 @@ class Flow:
         now = self._clock()
         retries, feed = self._waiting_tries, self._feed
         due = retries.next_due() if len(retries) else None
-        retry = due is not None and due <= now and retries.within_budget(first_tries_left=not feed.exhausted)
+        retry = due is not None and due <= now and (feed.exhausted or not self._pacer.retries_wait)
         if not self._at_once and not retry and feed.window_due is None and not feed.has_tile:
             if feed.exhausted and not self.in_flight and due is None:
                 return None

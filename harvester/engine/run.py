@@ -7,22 +7,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from harvester.edges import (
-    BlockChange,
-    CacheWriter,
-    Ledger,
-    LedgerFailure,
-    Mask,
-    Source,
-    Stamps,
-    State,
-    States,
-    Transport,
-)
+from harvester.edges import BlockChange, CacheWriter, Ledger, LedgerFailure, Source, Stamps, State, Transport
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.stop import StopReason
@@ -33,6 +22,9 @@ from harvester.events import Event, Progress, Started, TileFailed
 from harvester.job import Limits
 from harvester.pacing import Pacer
 from harvester.tiling.tile import BlockKey
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask, States
 
 GRACE_SECONDS = 10.0
 """How long a stop waits for answers that are under way."""

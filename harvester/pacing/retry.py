@@ -98,10 +98,6 @@ class RetryHeap(Generic[Item]):
             return None
         return heapq.heappop(heap)[2]
 
-    def within_budget(self, *, first_tries_left: bool) -> bool:
-        """True when a due item may go now: an empty budget delays retries behind the first tries that are left."""
-        return not first_tries_left or self.budget.tokens >= RETRY_COST
-
     def pop(self) -> Item:
         """The next item, due or not, charged to the budget as far as that goes."""
         self.budget.take()

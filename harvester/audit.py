@@ -1,0 +1,213 @@
+"""Is every planned tile there and sound, and where are the holes: ledger and cache, held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harvester.caches.open import open_cache
+from harvester.caches.placed import PlacedReader
+from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
+from harvester.errors import CacheError
+from harvester.ledger import LedgerReader, read_ledger
+from harvester.output import exists
+from harvester.payload import decode_check, judge
+from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.scheme_json import scheme_from_json
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask, States
+
+DAMAGES_KEPT = 1000
+"""Damages that a verification lists one by one; all are counted."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """What a verification found. ``planned = present + absent + missing``."""
+
+    output: str
+    planned: int = 0
+    present: int = 0
+    absent: int = 0
+    missing: int = 0
+    damaged: int = 0
+    damages: list[Damage] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True when no planned tile is missing."""
+        return self.missing == 0
+
+    @property
+    def sound(self) -> bool:
+        """True when nothing is damaged."""
+        return self.damaged == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 whole, 1 incomplete, 4 damaged."""
+        return 4 if not self.sound else 0 if self.complete else 1
+
+    def add(self, damage: Damage) -> None:
+        """Count a damage, and keep it as long as the list is short."""
+        self.damaged += 1
+        if len(self.damages) < DAMAGES_KEPT:
+            self.damages.append(damage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of ``verify --json``."""
+        return {
+            "output": self.output,
+            "complete": self.complete,
+            "sound": self.sound,
+            "planned": self.planned,
+            "present": self.present,
+            "absent": self.absent,
+            "missing": self.missing,
+            "damaged": self.damaged,
+            "damages": [{"where": damage.where, "what": damage.what} for damage in self.damages],
+        }
+
+
+class Audited:
+    """A cache (or the work folder of one that is not there yet) beside its ledger, in the source's levels.
+
+    ``out`` may lack one of the two, not both. Nothing is changed on disk.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.ledger_path = out.with_name(out.name + ".ledger")
+        self.ledger: LedgerReader | None = None
+        self.reader: CacheReader | None = None
+        self.placed: PlacedReader | None = None
+        if self.ledger_path.exists():
+            self.ledger = read_ledger(self.ledger_path)
+        held = next((path for path in (out.with_name(out.name + ".work"), out) if exists(path)), None)
+        try:
+            if held is not None:
+                # A work folder that has no description yet holds nothing that could be read.
+                with suppress(CacheError) if held != out else _nothing():
+                    self.reader = open_cache(held)
+            if self.ledger is None and self.reader is None:
+                raise CacheError(
+                    f"{out} does not exist", hint="Check the path; a cache's ledger lies beside it.", code="missing"
+                )
+            self.scheme = self._scheme()
+            if self.reader is not None:
+                self.placed = PlacedReader(self.reader, self.scheme)
+        except BaseException:
+            self.close()
+            raise
+
+    def _scheme(self) -> TilingScheme:
+        if self.ledger is not None and (document := self.ledger.meta("scheme")) is not None:
+            return scheme_from_json(document)
+        assert self.reader is not None
+        return self.reader.info.scheme
+
+    @property
+    def tile_format(self) -> TileFormat:
+        """What the source says of its tiles; a cache may hold other rasters as well."""
+        if self.ledger is not None and (name := self.ledger.meta("tile_format")) is not None:
+            return TileFormat(name)
+        return self.reader.info.tile_format if self.reader is not None else TileFormat.UNKNOWN
+
+    def blocks(self) -> Iterator[tuple[BlockKey, States]]:
+        """Planned blocks with the states that the ledger has; without a ledger, what is there is planned and stored."""
+        if self.ledger is not None:
+            yield from self.ledger.blocks()
+            return
+        assert self.reader is not None
+        for level in self.reader.levels():
+            for key in self.reader.blocks(level):
+                states = np.zeros((BLOCK, BLOCK), dtype=np.uint8)
+                states[self.reader.present(key)] = State.STORED
+                yield key, states
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block the cache holds."""
+        if self.placed is None:
+            return np.zeros((BLOCK, BLOCK), dtype=bool)
+        return self.placed.present(key)
+
+    def read(self, tile: Tile) -> bytes | None:
+        """A tile's bytes by the source's level."""
+        return None if self.placed is None else self.placed.read(tile)
+
+    def close(self) -> None:
+        """Release the files."""
+        if self.reader is not None:
+            self.reader.close()
+        if self.ledger is not None:
+            self.ledger.close()
+
+    def __enter__(self) -> Audited:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None] = lambda finding: None) -> Finding:
+    """Hold the cache against its ledger, check its structure and the bytes of every tile; ``deep`` decodes each
+    picture.
+
+    Without a ledger, planned = present. Raises CacheError when there is nothing to verify or it can't be opened.
+    """
+    finding = Finding(output=str(out))
+    with Audited(out) as audited:
+        if audited.ledger is None:
+            finding.notices.append("there is no ledger beside it: planned means present")
+        if audited.reader is not None:
+            for damage in audited.reader.check():
+                finding.add(damage)
+        broken = {damage.tile for damage in finding.damages if damage.tile is not None}
+        for key, states in audited.blocks():
+            planned = states != State.UNPLANNED
+            present = audited.present(key)
+            absent = planned & (states == State.ABSENT) & ~present
+            missing = planned & ~present & ~absent
+            finding.planned += int(planned.sum())
+            finding.present += int((planned & present).sum())
+            finding.absent += int(absent.sum())
+            finding.missing += int(missing.sum())
+            for tile in _tiles(key, planned & present):
+                what = _trouble(audited, tile, deep=deep)
+                if what is not None and tile not in broken:
+                    finding.add(Damage(str(tile), what, tile))
+            on_block(finding)
+    return finding
+
+
+def _tiles(key: BlockKey, mask: Mask) -> Iterable[Tile]:
+    return (key.tile(int(index)) for index in np.flatnonzero(mask.ravel()))
+
+
+def _trouble(audited: Audited, tile: Tile, *, deep: bool) -> str | None:
+    """What is wrong with a stored tile's bytes; None when it is whole."""
+    try:
+        body = audited.read(tile)
+    except CacheError as error:
+        return error.message
+    if body is None:
+        return "listed, but not readable"
+    scheme = audited.scheme
+    verdict = judge(body, stated=audited.tile_format, width=scheme.tile_width, height=scheme.tile_height)
+    if verdict.outcome is not Outcome.WHOLE:
+        return verdict.reason
+    return decode_check(body, verdict.kind) if deep else None

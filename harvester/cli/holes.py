@@ -1,0 +1,57 @@
+"""``harvester holes``: failed and pending tiles as polygons, usable as the next AOI."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from harvester.cli.frame import Common, say, show, show_json, verb
+
+
+@verb(
+    "holes",
+    example=(
+        "harvester holes streets.mbtiles -o holes.geojson\n"
+        "harvester run SOURCE --aoi holes.geojson -o streets.mbtiles"
+    ),
+)
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--to",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="HOLES.geojson",
+    help="The file to write; stdout without it.",
+)
+def command(common: Common, output: Path, target: Path | None) -> int:
+    """Write failed and pending tiles as GeoJSON polygons with a level, usable as the next AOI."""
+    from harvester.audit import Audited
+    from harvester.durable import Disk
+    from harvester.holes import holes
+
+    with Audited(output) as audited:
+        reasons: dict[int, Counter[str]] = {}
+        if audited.ledger is not None:
+            for failure in audited.ledger.failures():
+                reasons.setdefault(failure.tile.level, Counter())[failure.reason] += 1
+        collection = holes(
+            audited.blocks(), audited.scheme, {level: seen.most_common(1)[0][0] for level, seen in reasons.items()}
+        )
+    tiles = dict.fromkeys(("failed", "pending"), 0)
+    for feature in collection["features"]:
+        tiles[feature["properties"]["state"]] += feature["properties"]["tiles"]
+    text = json.dumps(collection)
+    if target is not None:
+        Disk().write_whole(target.absolute(), text.encode())
+    if common.json:
+        show_json({"output": str(output), "file": None if target is None else str(target), **tiles})
+    elif target is None:
+        show(text)
+    if not common.quiet:
+        where = f" -> {target}" if target is not None else ""
+        say(f"{tiles['failed']:,} failed and {tiles['pending']:,} pending tiles{where}")
+    return 0

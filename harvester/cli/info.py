@@ -1,0 +1,92 @@
+"""``harvester info``: what a cache holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harvester.cli.frame import Common, show, show_json, verb
+
+
+@verb("info", example="harvester info streets.tpkx")
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+def command(common: Common, output: Path) -> int:
+    """Show what a cache holds: format, tiling scheme, tiles per LOD (in its own levels and the source's),
+    attribution."""
+    from harvester.audit import Audited
+
+    with Audited(output) as audited:
+        document = describe_cache(output, audited)
+    if common.json:
+        show_json(document)
+        return 0
+    from harvester.cli.tables import size, table
+
+    tile = document["tile"]
+    show(
+        f"{document['path']}: {document['format']}, {document['crs']}, "
+        f"{tile['width']} x {tile['height']} px {tile['format']}"
+    )
+    rows = [
+        [lod["level"], "-" if lod["source_level"] is None else str(lod["source_level"]),
+         "-" if lod["zoom"] is None else str(lod["zoom"]), lod["scale"], lod["tiles"]]
+        for lod in document["lods"]
+    ]  # fmt: skip
+    show(table(["level", "source's", "zoom", "scale 1:", "tiles"], rows))
+    show(f"{document['tiles']:,} tiles, {size(document['bytes'])}")
+    for name in ("name", "source", "attribution"):
+        if document[name]:
+            show(f"{name}: {document[name]}")
+    for name, value in document["details"].items():
+        show(f"{name}: {value}")
+    return 0
+
+
+def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
+    """What ``info --json`` says."""
+    reader, ledger = audited.reader, audited.ledger
+    if reader is None:
+        from harvester.errors import CacheError
+
+        raise CacheError(
+            f"{output} holds no tile yet", hint="Its ledger is there: harvester verify, holes.", code="missing"
+        )
+    info = reader.info
+    placed = audited.placed
+    lods = []
+    for level in reader.levels():
+        lod = info.scheme.by_level.get(level)
+        google = info.scheme.google(level) if lod is not None else None
+        lods.append(
+            {
+                "level": level,
+                "source_level": placed.level_here(level) if ledger is not None else None,
+                "zoom": google.zoom if google is not None else None,
+                "scale": lod.scale if lod is not None else None,
+                "resolution": lod.resolution if lod is not None else None,
+                "tiles": sum(int(reader.present(key).sum()) for key in reader.blocks(level)),
+            }
+        )
+    return {
+        "path": str(output),
+        "format": info.format,
+        "name": info.name,
+        "source": ledger.meta("source") if ledger is not None else None,
+        "crs": str(info.scheme.crs),
+        "tile": {"width": info.scheme.tile_width, "height": info.scheme.tile_height, "format": info.tile_format.value},
+        "origin": [info.scheme.origin_x, info.scheme.origin_y],
+        "extent": list(info.extent) if info.extent is not None else None,
+        "attribution": info.attribution,
+        "tiles": sum(lod["tiles"] for lod in lods),
+        "bytes": _bytes_of(output),
+        "lods": lods,
+        "details": dict(info.details),
+    }
+
+
+def _bytes_of(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.exists() else 0

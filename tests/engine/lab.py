@@ -1,0 +1,95 @@
+"""A run in memory and in virtual time: what each engine test starts from."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harvester.edges import Answer, Request
+from harvester.engine import Engine, Outturn, agree
+from harvester.events import Event
+from harvester.job import Limits, Policy
+from harvester.pacing import Pacer, RateLimit
+from harvester.planning import Plan, make_plan
+from harvester.testing.memory import (
+    MemoryCache,
+    MemoryLedger,
+    MemoryService,
+    MemorySource,
+    MemoryTransport,
+    memory_info,
+)
+from harvester.testing.virtual import run_virtual
+
+
+def plan_of(levels: tuple[int, ...], info: Any = None, bbox: tuple[float, float, float, float] | None = None) -> Plan:
+    """The full extent of the memory service at these levels, or a box of it in its CRS."""
+    info = info or memory_info()
+    area = None
+    if bbox is not None:
+        import shapely
+
+        from harvester.aoi import Area
+
+        area = Area(geometry=shapely.box(*bbox))
+    return make_plan(info, [(levels, area)])
+
+
+@dataclass
+class Bench:
+    """The parts of one run; ``go`` runs it. Cache and ledger may be handed from one run to the next."""
+
+    service: Callable[[Request], Answer] = field(default_factory=MemoryService)
+    plan: Plan = field(default_factory=lambda: plan_of((0, 1, 2, 3)))
+    source: MemorySource = field(default_factory=MemorySource)
+    cache: MemoryCache = field(default_factory=MemoryCache)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    limits: Limits = field(default_factory=Limits)
+    probe: bool = False
+    events: list[Event] = field(default_factory=list)
+    meanwhile: Callable[[Engine], Any] | None = None
+    transport: MemoryTransport = field(init=False)
+    engine: Engine = field(init=False)
+    seconds: float = 0.0
+
+    def go(self) -> Outturn:
+        """Run to the end in virtual time."""
+        return run_virtual(self._run())
+
+    async def _run(self) -> Outturn:
+        loop = asyncio.get_running_loop()
+        rng = random.Random(7)
+        now = loop.time()
+        self.transport = MemoryTransport(
+            self.service, connections=self.limits.concurrency, timeout_seconds=self.limits.timeout_seconds
+        )
+        rate = None if self.limits.rate is None else RateLimit(self.limits.rate, now)
+        tally = await agree(self.plan.blocks(), self.ledger, self.cache)
+        self.engine = Engine(
+            blocks=self.plan.blocks,
+            source=self.source,
+            transport=self.transport,
+            cache=self.cache,
+            ledger=self.ledger,
+            tally=tally,
+            pacer=Pacer(limit_max=self.limits.concurrency, now=now, draw=rng.random, rate=rate),
+            limits=self.limits,
+            clock=loop.time,
+            probe=self.probe,
+            emit=self.events.append,
+            draw=rng.random,
+        )
+        aside = asyncio.create_task(self.meanwhile(self.engine)) if self.meanwhile else None
+        outturn = await self.engine.run("memory", "memory")
+        if aside is not None:
+            await aside
+        self.seconds = loop.time() - now
+        return outturn
+
+    @property
+    def asked(self) -> list[Request]:
+        """Every request that was made."""
+        return [request for _, request in self.transport.log]
