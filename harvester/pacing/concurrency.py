@@ -143,6 +143,15 @@ class Concurrency:
         else:
             self._throttled(now)
 
+    def restart(self, now: float) -> None:
+        """The host came back from an outage: ramp up from the start again, since it may come back with less."""
+        self._good = 0
+        self._bad = self._calm = math.inf
+        self._suspicious = 0
+        self._step = 1
+        self._probe_every = FIRST_PROBE_SECONDS
+        self._move(min(START, self._max), Mode.RAMP, now)
+
     # ------------------------------------------------------------------------------------------ decisions
 
     def _throttled(self, now: float) -> None:

@@ -81,7 +81,10 @@ class Pacer:
         if outcome in _GOOD:
             self._silenced = 0
             self.budget.on_success()
-            self.concurrency.on_success(now, seconds)
+            if self.breaker.open_since is not None:
+                self.concurrency.restart(now)
+            else:
+                self.concurrency.on_success(now, seconds)
             self.breaker.on_result(now, ok=True, first_try=first_try)
         elif outcome is Outcome.THROTTLED:
             alone = self.concurrency.limit == 1

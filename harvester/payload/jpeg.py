@@ -61,7 +61,7 @@ def walk_jpeg(body: bytes) -> Found:
             frame = code
             height = body[at + 5] << 8 | body[at + 6]
             width = body[at + 7] << 8 | body[at + 8]
-            components = body[at + 9] if length > 8 else 0
+            components = body[at + 9]
         elif code == _DNL and height == 0 and length == 4:
             height = body[at + 4] << 8 | body[at + 5]
         elif code == _SOS:

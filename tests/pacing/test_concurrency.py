@@ -62,9 +62,32 @@ def test_a_host_that_has_become_faster_is_found_out(lab: Any) -> None:
     pace = Concurrency(512)
     lab.run(host, pace, 10)
     assert pace.limit <= 11
-    host = lab.Seats(60, 0.05, random.Random(1))
-    course = lab.run(host, pace, 40, start=10.0)
-    assert course.goodput(30, 40) >= 0.85 * 60 / 0.05
+    host = lab.Seats(200, 0.05, random.Random(1))
+    course = lab.run(host, pace, 30, start=10.0)
+    assert course.goodput(20, 30) >= 0.85 * 200 / 0.05
+
+
+def test_one_slow_moment_does_not_end_the_ramp() -> None:
+    pace = Concurrency(512)
+    now = 0.0
+
+    def answers(count: int, seconds: float) -> None:
+        nonlocal now
+        for _ in range(count):
+            now += seconds / pace.limit
+            pace.on_full()
+            pace.on_success(now, seconds)
+
+    while pace.limit < 16:
+        answers(1, 0.05)
+    answers(7, 0.05)  # what was in flight before
+    answers(16, 0.2)
+    assert (pace.limit, pace.mode) == (16, "ramp")
+    answers(16, 0.05)
+    assert pace.limit == 32
+    answers(15, 0.05)
+    answers(64, 0.2)
+    assert pace.mode == "hold"
 
 
 def test_a_host_that_has_become_narrow_is_obeyed_at_once(lab: Any) -> None:
