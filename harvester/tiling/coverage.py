@@ -13,9 +13,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from harvester.tiling.corner import Edges, Floats
 from harvester.tiling.runs import Runs
-from harvester.tiling.scan import Window, scan
+from harvester.tiling.scan import Edges, Floats, Window, scan
 from harvester.tiling.scheme import GOOGLE_ORIGIN, Box, TilingScheme
 
 __all__ = ["MAX_INDEX", "SNAP", "Outline", "Runs", "Window", "cover", "extent_window", "grid_window", "world"]
@@ -23,6 +22,10 @@ __all__ = ["MAX_INDEX", "SNAP", "Outline", "Runs", "Window", "cover", "extent_wi
 SNAP = 1e-6
 """Tiles by which a vertex may miss a grid line and still lie on it: what rounding in a projection or a file leaves
 over."""
+
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Relative error of coordinates in tiles and of places on edges between them: seven roundings of half a bit, with
+room."""
 
 EXTENT_SLACK = 1e-3
 """Tiles by which an extent may reach over a grid line without needing the next tile; as Esri's clients round."""
@@ -47,6 +50,11 @@ class Outline:
         inner = np.ones(max(len(self.coordinates) - 1, 0), np.bool_)
         inner[self._rings[1:-1] - 1] = False
         self._begins = np.flatnonzero(inner)
+
+    def rounding(self, scheme: TilingScheme, level: int) -> float:
+        """Tiles by which rounding may have moved a point: a few bits of the largest number on the way to it."""
+        largest = max(abs(scheme.origin_x), abs(scheme.origin_y), float(np.abs(self.coordinates).max(initial=0.0)))
+        return min(ROUNDING * largest / min(scheme.span(level)), SNAP)
 
     def edges(self, scheme: TilingScheme, level: int) -> Edges:
         """All edges in tiles of one LOD, vertices snapped to its grid, parts that snapping made invalid repaired."""
@@ -83,7 +91,7 @@ def cover(geometry: Any, scheme: TilingScheme, level: int, window: Window | tupl
     MAX_PIECES.
     """
     outline = geometry if isinstance(geometry, Outline) else Outline(geometry)
-    return scan(outline.edges(scheme, level), Window(*window))
+    return scan(outline.edges(scheme, level), Window(*window), outline.rounding(scheme, level))
 
 
 def extent_window(scheme: TilingScheme, level: int, box: Box) -> Window:

@@ -2,27 +2,39 @@
 
 Coordinates are in tiles (column to the right, row downwards). The rings bound an area by the even-odd rule. A tile (an
 open unit square) meets the area's interior if and only if an edge passes through the tile, or no edge does and its
-centre is inside. So the boundary is walked first and must be exact; the inside is filled between crossings of row
-midlines, where a rounding error only matters for tiles that an edge passes through anyway.
+centre is inside. So the boundary is walked first, with care at grid corners; the inside is filled between crossings of
+row midlines, where a rounding error only matters for tiles that an edge passes through anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harvester.errors import UsageError
-from harvester.tiling.corner import Edges, Floats, side_of_corner
 from harvester.tiling.runs import MAX_PIECES, Ints, Runs, merge_intervals, offsets
+
+Floats: TypeAlias = NDArray[np.float64]
 
 CHUNK = 1 << 17
 """Row crossings worked on at a time: a few MB of temporaries however many there are."""
 
-_ERROR = 16 * float(np.finfo(np.float64).eps)
-"""Bound of the relative error of a crossing's column: five roundings of half an epsilon, with room."""
+
+class Edges(NamedTuple):
+    """Straight edges in tiles: float64 arrays of equal length, from (x0, y0) to (x1, y1)."""
+
+    x0: Floats
+    y0: Floats
+    x1: Floats
+    y1: Floats
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Edges:
+        """Some of the edges."""
+        return Edges(self.x0[index], self.y0[index], self.x1[index], self.y1[index])
 
 
 class Window(NamedTuple):
@@ -59,10 +71,12 @@ class _Strips(NamedTuple):
         return top, bottom
 
 
-def scan(edges: Edges, window: Window) -> Runs:
+def scan(edges: Edges, window: Window, rounding: float) -> Runs:
     """The tiles within ``window`` whose interior meets the interior of the even-odd area that the edges of closed
     rings bound.
 
+    ``rounding``: tiles by which the coordinates may be off. An edge that passes a grid corner as near as that goes
+    through it: on which side it would pass, the coordinates cannot tell.
     Costs time and memory by edges and by rows that slanted edges cross, never by tiles. Raises UsageError when those
     rows are more than MAX_PIECES.
     """
@@ -76,10 +90,14 @@ def scan(edges: Edges, window: Window) -> Runs:
     strips = _strips(edges, top, bottom, upright, window)
     spans: list[tuple[Ints, Ints, Ints]] = []
     crossings: list[tuple[Ints, Ints]] = []
-    for group, walk in ((upright, _walk_upright), (~upright, _walk_slanted)):
-        for part in walk(edges.take(group), top[group], bottom[group], strips, window):
-            spans.append(part[:3])
-            crossings.append(part[3:])
+    slanted = ~upright
+    walks = (
+        _walk_upright(edges.take(upright), top[upright], bottom[upright], strips, window),
+        _walk_slanted(edges.take(slanted), top[slanted], bottom[slanted], strips, window, rounding),
+    )
+    for part in chain(*walks):
+        spans.append(part[:3])
+        crossings.append(part[3:])
     strip, first, last = (np.concatenate(arrays) for arrays in zip(*spans, strict=True))
     inside = _fill(window, *(np.concatenate(arrays) for arrays in zip(*crossings, strict=True)))
     del crossings, spans
@@ -154,7 +172,9 @@ def _walk_upright(edges: Edges, top: Ints, bottom: Ints, strips: _Strips, window
     yield strip, first.repeat(counts), last.repeat(counts), begin.repeat(count) + offsets(count), column.repeat(count)
 
 
-def _walk_slanted(edges: Edges, top: Ints, bottom: Ints, strips: _Strips, window: Window) -> Iterator[Walked]:
+def _walk_slanted(
+    edges: Edges, top: Ints, bottom: Ints, strips: _Strips, window: Window, rounding: float
+) -> Iterator[Walked]:
     """Boundary and crossings of all other edges, row by row, in chunks of about CHUNK rows."""
     if not top.size:
         return
@@ -168,13 +188,13 @@ def _walk_slanted(edges: Edges, top: Ints, bottom: Ints, strips: _Strips, window
         if stop == at + 1 and ends[at] - done > CHUNK:  # one very long edge: by rows
             for row in range(int(top[at]), int(bottom[at]) + 1, CHUNK):
                 rows = np.array([row]), np.array([min(row + CHUNK - 1, int(bottom[at]))])
-                yield _walk_rows(edges.take(part), *rows, shift[part], window)
+                yield _walk_rows(edges.take(part), *rows, shift[part], window, rounding)
         else:
-            yield _walk_rows(edges.take(part), top[part], bottom[part], shift[part], window)
+            yield _walk_rows(edges.take(part), top[part], bottom[part], shift[part], window, rounding)
         at = stop
 
 
-def _walk_rows(edges: Edges, top: Ints, bottom: Ints, shift: Ints, window: Window) -> Walked:
+def _walk_rows(edges: Edges, top: Ints, bottom: Ints, shift: Ints, window: Window, rounding: float) -> Walked:
     """Boundary runs and midline crossings of slanted edges between rows ``top`` and ``bottom``."""
     low_x, high_x = np.minimum(edges.x0, edges.x1), np.maximum(edges.x0, edges.x1)
     counts = bottom - top + 1
@@ -186,7 +206,7 @@ def _walk_rows(edges: Edges, top: Ints, bottom: Ints, shift: Ints, window: Windo
     short = (top[flat] + shift[flat])[keep], first[keep], last[keep]
     edge = np.flatnonzero(tall).repeat(counts[tall])
     row = top[tall].repeat(counts[tall]) + offsets(counts[tall])
-    upper, lower = (_grid_crossing(edges, edge, row + step) for step in (0, 1))
+    upper, lower = (_grid_crossing(edges, edge, row + step, rounding) for step in (0, 1))
     right = (edges.x1 > edges.x0)[edge]
     first, last = _columns(np.where(right, upper[0], lower[0]), np.where(right, lower[1], upper[1]) - 1, window)
     keep = first <= last
@@ -240,19 +260,15 @@ def _fill(window: Window, strip: Ints, column: Ints) -> tuple[Ints, Ints, Ints]:
     return strip[keep], first[keep], last[keep]
 
 
-def _grid_crossing(edges: Edges, edge: NDArray[np.intp], line: Ints) -> tuple[Floats, Floats]:
-    """Floor and ceiling of an edge's exact x at grid line y = ``line``, or at its end where it ends before the line."""
+def _grid_crossing(edges: Edges, edge: NDArray[np.intp], line: Ints, rounding: float) -> tuple[Floats, Floats]:
+    """Floor and ceiling of an edge's x at grid line y = ``line``, or at its end where it ends before the line; the same
+    where it goes through the corner, to within rounding in x and in y."""
     x0, y0, x1, y1 = edges.take(edge)
     y = line.astype(np.float64)
-    x = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
+    slope = (x1 - x0) / (y1 - y0)
+    x = x0 + (y - y0) * slope
     x = np.where(y <= y0, x0, np.where(y >= y1, x1, np.clip(x, np.minimum(x0, x1), np.maximum(x0, x1))))
-    floor, ceil = np.floor(x), np.ceil(x)
     nearest = np.rint(x)
-    doubt = np.abs(x - nearest) <= _ERROR * np.maximum(np.abs(x0), np.abs(x1))
-    doubt &= (y > y0) & (y < y1)
-    if doubt.any():
-        at = np.flatnonzero(doubt)
-        side = side_of_corner(Edges(x0[at], y0[at], x1[at], y1[at]), nearest[at], y[at])
-        floor[at] = nearest[at] - (side < 0)
-        ceil[at] = nearest[at] + (side > 0)
-    return floor, ceil
+    through = np.abs(x - nearest) <= rounding * (1 + np.abs(slope))
+    through &= (y > y0) & (y < y1)
+    return np.where(through, nearest, np.floor(x)), np.where(through, nearest, np.ceil(x))
