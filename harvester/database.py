@@ -171,9 +171,10 @@ class Database:
         self._disk = disk
         self._connection: aiosqlite.Connection | None = connection
         self._rollback_journal = False
+        self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, *, disk: Disk, cache_kib: int = CACHE_KIB) -> Database:
+    async def open(cls, path: Path, *, disk: Disk, cache_kib: int = CACHE_KIB, page_size: int = PAGE_SIZE) -> Database:
         """Open or create; a journal that a killed writer left is rolled back. Raises CacheError."""
         import aiosqlite
 
@@ -181,7 +182,7 @@ class Database:
             connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             database = cls(path, disk, connection)
             try:
-                await database.execute(f"PRAGMA page_size={PAGE_SIZE}")
+                await database.execute(f"PRAGMA page_size={page_size}")
                 await database.execute("PRAGMA synchronous=FULL")
                 await database.execute(f"PRAGMA cache_size={-cache_kib}")
                 # A transaction never writes before its commit: readers are not locked out for longer than that takes.
@@ -211,7 +212,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """One durable transaction around the block; rolled back when the block or the commit fails or is cancelled."""
-        with sqlite_errors(self.path, "write"):
+        async with self._writing:
             try:
                 if not self._rollback_journal:
                     await self.execute("PRAGMA journal_mode=TRUNCATE")
