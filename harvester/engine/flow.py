@@ -20,7 +20,11 @@ WINDOW_TRIES = 3
 """Tries for one tilemap window before its tiles are asked instead."""
 
 SUSPECT_TRIES = 20
-"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal)."""
+"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal), as long
+as no tile was ever answered well."""
+
+SUSPECT_TRIES_LATER = 200
+"""The same once tiles were answered well: a row of bad tiles is their own trouble, a portal in the way is not."""
 
 SUSPECT_SHARE = 0.9
 """Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
@@ -36,6 +40,9 @@ SUSPECTS = {
     "forbidden": "every tile is refused (403)",
 }
 """Reasons that, when nearly all first tries have them, mean that the source cannot be used."""
+
+REFUSALS = frozenset({"http_403", "forbidden"})
+"""Of these, some are the tiles' own: a service may show one region and refuse another."""
 
 
 class Flow:
@@ -73,10 +80,11 @@ class Flow:
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._at_once: deque[Request] = deque()
         self._denials: dict[Tile, int] = {}
-        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
+        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES_LATER)
         self._renewing = False
         self._waiting = False
         self._whole = 0
+        self._answered_well = False
         self.stopping = False
         self.in_flight = 0
         self.any_ended = False
@@ -157,6 +165,7 @@ class Flow:
                 self._suspects.append(verdict.reason)
             if outcome is Outcome.WHOLE:
                 self._whole += 1
+                self._answered_well = True
                 self._ended(now)
                 self._writer.store(Stored(request.tile, verdict.body, verdict.kind))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
@@ -239,20 +248,22 @@ class Flow:
         self._wake()
 
     def _look_at_suspects(self, reason: str) -> None:
-        suspects = self._suspects
-        if reason in SUSPECTS and len(suspects) == SUSPECT_TRIES:
-            share = sum(seen in SUSPECTS for seen in suspects) / SUSPECT_TRIES
-            if share >= SUSPECT_SHARE:
-                self._stop(
-                    StopReason(
-                        code="unusable",
-                        message=f"{SUSPECTS[reason]}: {share:.0%} of the last {SUSPECT_TRIES} tiles",
-                        hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be "
-                        "missing. "
-                        "The run's state is saved.",
-                        exit_code=3,
-                    )
+        if reason not in SUSPECTS or (self._answered_well and reason in REFUSALS):
+            return
+        window = SUSPECT_TRIES_LATER if self._answered_well else SUSPECT_TRIES
+        if len(self._suspects) < window:
+            return
+        share = sum(seen in SUSPECTS for seen in list(self._suspects)[-window:]) / window
+        if share >= SUSPECT_SHARE:
+            self._stop(
+                StopReason(
+                    code="unusable",
+                    message=f"{SUSPECTS[reason]}: {share:.0%} of the last {window} tiles",
+                    hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be "
+                    "missing. The run's state is saved.",
+                    exit_code=3,
                 )
+            )
 
     def _window_done(self, now: float, request: Request, answer: Answer) -> None:
         key = block_of(request.tile)

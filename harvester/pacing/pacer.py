@@ -99,6 +99,10 @@ class Pacer:
         elif outcome is Outcome.DENIED:
             # The host is well, the credential isn't: no word about the pace.
             self.breaker.cancel_probe()
+        elif outcome is Outcome.FAILED:
+            # The host answered as it meant to (403, 400 ...): it is well, and nothing says that it bears more.
+            self._silenced = 0
+            self.breaker.on_result(now, ok=True, first_try=first_try)
         else:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)

@@ -344,3 +344,10 @@ def test_a_batch_that_cannot_be_written_ends_the_run_with_exit_4_and_is_not_take
     again = Bench(plan=bench.plan, cache=MemoryCache(), ledger=bench.ledger)
     again.cache.bodies.update(bench.cache.bodies)
     assert again.go().tally.counts().stored == 4096
+
+
+def test_a_large_region_that_is_refused_is_failed_tile_by_tile_and_stops_nothing_else():
+    service = MemoryService(scripted=lambda request: http(403) if request.tile.row % 2 else None)
+    outturn = Bench(service=service, plan=plan_of((6,)), limits=Limits(concurrency=8)).go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4096, 2048, 0, 0, 2048, 0)
