@@ -15,11 +15,11 @@ import ssl
 import struct
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 from harvester.testing.acts import ACTS
+from harvester.testing.director import Director
 from harvester.testing.log import Asked, RequestLog
 from harvester.testing.reply import Reply, Site
 from harvester.testing.scene import Scene
@@ -34,42 +34,6 @@ MAX_BODY_BYTES = 1 << 20
 
 _LINGER_0 = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 """struct linger with a time of 0: closing discards what is unsent and sends RST (two int; two u_short in Winsock)."""
-
-
-class Director:
-    """Decides which rule answers a request. Pure but for its counters: no clock, no I/O."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self._used: Counter[int] = Counter()
-
-    def choose(self, asked: Asked, log: RequestLog, started: float) -> tuple[Rule | None, int | None, float]:
-        """The rule that answers, its index (-1: the capacity), and seconds of latency before it."""
-        latency = self.script.latency if asked.kind in ("tile", "tilemap") else 0.0
-        for index, rule in enumerate(self.script.rules):
-            if rule.times is not None and self._used[index] >= rule.times:
-                continue
-            draw = self.script.draw(index, asked) if rule.share < 1 else 0.0
-            if rule.fits(asked, started=started, draw=draw):
-                self._used[index] += 1
-                return rule, index, latency + rule.delay
-        over = self._beyond_capacity(asked, log)
-        capacity = self.script.capacity
-        if not over or capacity is None:
-            return None, None, latency
-        if capacity.beyond == "latency":
-            return None, -1, latency + capacity.latency * over
-        return Rule(do="status", status=int(capacity.beyond), retry_after=capacity.retry_after), -1, latency
-
-    def _beyond_capacity(self, asked: Asked, log: RequestLog) -> int:
-        """By how many requests the knee is passed."""
-        capacity = self.script.capacity
-        if capacity is None or asked.kind not in ("tile", "tilemap"):
-            return 0
-        over = asked.concurrency - capacity.concurrent if capacity.concurrent is not None else 0
-        if capacity.rate is not None:
-            over = max(over, log.in_last(asked.at, 1.0) - capacity.rate)
-        return max(0, over)
 
 
 class FaultServer(Threaded):
@@ -244,6 +208,7 @@ class _Connection(asyncio.Protocol):
 
     async def _perform(self, asked: Asked, rule: Rule | None, reply: Reply, delay: float) -> None:
         asked.answer = rule.do if rule is not None else reply.summary()
+        left = ""
         try:
             if delay:
                 await self.pause(delay)
@@ -254,10 +219,12 @@ class _Connection(asyncio.Protocol):
                 server = self._server
                 scene = Scene(rule=rule, asked=asked, reply=reply, site=server.site, wire=self, now=server.wall())
                 await ACTS[rule.do](scene)
-                asked.answer = f"{rule.do} {asked.status}" if asked.status else rule.do
         except asyncio.CancelledError:
-            asked.answer += "; the client left"
+            left = "; the client left"
         finally:
+            if rule is not None and asked.status:
+                asked.answer += f" {asked.status}"
+            asked.answer += left
             self._end(asked)
             self.task = None
         if _wants_close(asked.raw) and not self._closing:

@@ -1,9 +1,9 @@
 """What a power cut can leave on a disk: writes are recorded, and whatever was not synced may be there, or not, in part.
 
-The model (POSIX fsync, read strictly): a sync of a file makes its content durable, not its name; a sync of a folder makes
-the names in it durable, not what they name. Until then each 512-byte sector of each write has reached the disk or hasn't,
-on its own and in any order; a file is as long as the last sector that did, or as it should be, with zeros in between;
-names have been changed in their order, up to some point. A sector is never torn.
+The model (POSIX fsync, read strictly): a sync of a file makes its content durable, not its name; a sync of a folder
+makes the names in it durable, not what they name. Until then each 512-byte sector of each write has reached the disk or
+hasn't, on its own and in any order; a file is as long as the last sector that did, or as it should be, with zeros in
+between; names have been changed in their order, up to some point. A sector is never torn.
 """
 
 from __future__ import annotations

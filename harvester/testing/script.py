@@ -237,9 +237,14 @@ def _lines(record: Any) -> Iterable[str]:
         if value is None or value == plain[item.name] or value in ((), {}):
             continue
         if isinstance(value, Mapping):
-            yield f"{item.name} = {{ {', '.join(f'{json.dumps(k)} = {json.dumps(v)}' for k, v in value.items())} }}"
+            yield f"{item.name} = {{ {', '.join(f'{_toml(k)} = {_toml(v)}' for k, v in value.items())} }}"
         else:
-            yield f"{item.name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}"
+            yield f"{item.name} = {_toml(list(value) if isinstance(value, tuple) else value)}"
+
+
+def _toml(value: object) -> str:
+    """A string, number or list as TOML writes it: as JSON does, but with no surrogate pairs and no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _record(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:

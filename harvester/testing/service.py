@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -270,8 +271,10 @@ class FaultyService(FaultServer):
         *,
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(site or ArcGisSite(), script, port=port, ssl_context=ssl_context)
+        super().__init__(site or ArcGisSite(), script, port=port, ssl_context=ssl_context, clock=clock, wall=wall)
 
     @property
     def url(self) -> str:
