@@ -125,7 +125,7 @@ class Plan:
     def shard(self, i: int, n: int) -> Plan:
         """The i-th of n parts (i from 1): a contiguous range of the plan's order, sizes differing by at most one."""
         if not 1 <= i <= n:
-            raise UsageError(f"there is no shard {i}/{n}", hint="write I/N with I from 1 to N, as in --shard 1/4")
+            raise UsageError(f"there is no shard {i}/{n}", hint="Write I/N with I from 1 to N, as in --shard 1/4.")
         low, high = self.total * (i - 1) // n, self.total * i // n
         before = accumulate((lod.planned for lod in self.lods), initial=0)
         parts = {
@@ -183,13 +183,13 @@ def make_plan(
         if planned.bounds is not None and max(planned.bounds) >= MAX_INDEX:
             raise UsageError(
                 f"LOD {level} would have rows or columns beyond {MAX_INDEX:,}: more than any tile service has",
-                hint="choose coarser LODs, or give a smaller area",
+                hint="Choose coarser LODs, or give a smaller area.",
             )
     plan = Plan(scheme=info.scheme, runs=runs, policies=policies, bound=bound, notices=tuple(notices))
     if not plan.total:
         raise UsageError(
             "the selection holds no tile",
-            hint="its areas lie outside the service's grid or have no interior; check them and their CRS",
+            hint="Its areas lie outside the service's grid or have no interior; check them and their CRS.",
         )
     return plan
 
@@ -200,7 +200,7 @@ def _window(info: ServiceInfo, level: int, bound: Box | None, name: str) -> tupl
     if box is None:
         raise UsageError(
             f"{name}LOD {level} has no area: the service's extent is not used or not stated, and its grid has no end",
-            hint="give an area with --aoi or --bbox, or leave --no-extent out",
+            hint="Give an area with --aoi or --bbox, or leave --no-extent out.",
         )
     return extent_window(info.scheme, level, box)
 
@@ -242,7 +242,7 @@ def _check_inside(
         raise UsageError(
             f"{name}the area lies outside the service's extent: "
             f"{_box_in_words(Box(xmin, ymin, xmax, ymax))} against {_box_in_words(bound)} (in the service's CRS)",
-            hint="check the area's CRS; --no-extent drops the extent's bound",
+            hint="Check the area's CRS; --no-extent drops the extent's bound.",
         )
     if share > 0:
         percent = f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
@@ -256,7 +256,7 @@ def _share_outside(geometries: Sequence[Any], bound: Box) -> float:
         inside = shapely.intersection(whole, shapely.box(*bound))
     except shapely.errors.GEOSException as error:
         raise UsageError(
-            f"the area can't be cut at the service's extent: {error}", hint="repair its geometry"
+            f"the area can't be cut at the service's extent: {error}", hint="Repair its geometry."
         ) from error
     return 1.0 if not inside.area > 0 else max(0.0, 1.0 - float(inside.area / whole.area))
 

@@ -7,12 +7,8 @@ from typing import NoReturn
 
 from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
-from harvester.job import Policy
+from harvester.job import SCALE_TOLERANCE, Policy
 from harvester.tiling.scheme import Lod
-
-SCALE_TOLERANCE = 1e-3
-"""Relative error of a scale that still names a LOD: Esri's and OGC's scales of the same tiles differ by 5.8 %, printed
-digits by far less."""
 
 
 def select_levels(info: ServiceInfo, policy: Policy) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -21,34 +17,25 @@ def select_levels(info: ServiceInfo, policy: Policy) -> tuple[tuple[int, ...], t
     *All LODs* are ``min_lod..max_lod`` when the service states both, else every LOD of its scheme; a web map layer's
     own scale range limits them only where the policy selects nothing. A range is intersected with them; a level or
     scale named outright must be among them.
-    Raises UsageError (``code`` "selection") when it isn't, when nothing is left, or when a range is the wrong way
-    round.
+    Raises UsageError (``code`` "selection") when it isn't, or when nothing is left.
     """
     lods = _all_lods(info)
     if not lods:
         raise UsageError(
-            "the service has no LODs between its minLOD and maxLOD", hint="its service document is inconsistent"
+            "the service has no LOD between its minLOD and maxLOD", hint="Its service document contradicts itself."
         )
     notices: list[str] = []
-    kept = lods
-    selected = False
     if policy.lods is not None:
         wanted = _by_ranges(lods, policy.lods, notices)
-        kept, selected = [lod for lod in kept if lod.level in wanted], True
-    if policy.min_zoom is not None or policy.max_zoom is not None:
+    elif policy.min_zoom is not None or policy.max_zoom is not None:
         wanted = _by_zooms(lods, policy.min_zoom, policy.max_zoom, notices)
-        kept, selected = [lod for lod in kept if lod.level in wanted], True
-    if policy.scales is not None:
+    elif policy.scales is not None:
         wanted = {_by_scale(lods, scale).level for scale in policy.scales}
-        kept, selected = [lod for lod in kept if lod.level in wanted], True
-    if policy.min_scale is not None or policy.max_scale is not None:
+    elif policy.min_scale is not None or policy.max_scale is not None:
         wanted = _by_scale_range(lods, policy.min_scale, policy.max_scale, notices)
-        kept, selected = [lod for lod in kept if lod.level in wanted], True
-    if not selected:
-        kept = _in_layer_range(info, lods, notices)
-    if not kept:
-        _refuse("the selection leaves no LOD", lods)
-    return tuple(lod.level for lod in kept), tuple(notices)
+    else:
+        wanted = _by_layer(lods, info.min_scale or None, info.max_scale or None, notices)
+    return tuple(lod.level for lod in lods if lod.level in wanted), tuple(notices)
 
 
 def _all_lods(info: ServiceInfo) -> list[Lod]:
@@ -61,8 +48,6 @@ def _by_ranges(lods: list[Lod], ranges: Iterable[tuple[int, int]], notices: list
     levels = {lod.level for lod in lods}
     wanted: set[int] = set()
     for low, high in ranges:
-        if low > high:
-            raise UsageError(f"LODs {low}-{high} are the wrong way round", hint=f"write {high}-{low}", code="selection")
         found = {level for level in levels if low <= level <= high}
         if low == high and not found:
             nearest = min(levels, key=lambda level: (abs(level - low), level))
@@ -76,12 +61,6 @@ def _by_ranges(lods: list[Lod], ranges: Iterable[tuple[int, int]], notices: list
 
 
 def _by_zooms(lods: list[Lod], low: int | None, high: int | None, notices: list[str]) -> set[int]:
-    if low is not None and high is not None and low > high:
-        raise UsageError(
-            f"--min-zoom {low} is more than --max-zoom {high}",
-            hint=f"swap them: --min-zoom {high} --max-zoom {low}",
-            code="selection",
-        )
     levels = [lod.level for lod in lods]
     found = {level for level in levels if (low is None or level >= low) and (high is None or level <= high)}
     words = " ".join(f"--{name}-zoom {value}" for name, value in (("min", low), ("max", high)) if value is not None)
@@ -104,13 +83,6 @@ def _by_scale(lods: list[Lod], scale: float) -> Lod:
 
 
 def _by_scale_range(lods: list[Lod], largest: float | None, smallest: float | None, notices: list[str]) -> set[int]:
-    if largest is not None and smallest is not None and largest < smallest:
-        raise UsageError(
-            f"--min-scale {_number(largest)} is a smaller denominator than --max-scale {_number(smallest)}: "
-            "the minimum scale is the one zoomed out",
-            hint=f"swap them: --min-scale {_number(smallest)} --max-scale {_number(largest)}",
-            code="selection",
-        )
     found = {lod.level for lod in _within(lods, largest, smallest)}
     words = " ".join(
         f"--{name}-scale {_number(value)}" for name, value in (("min", largest), ("max", smallest)) if value is not None
@@ -125,14 +97,15 @@ def _by_scale_range(lods: list[Lod], largest: float | None, smallest: float | No
     return found
 
 
-def _in_layer_range(info: ServiceInfo, lods: list[Lod], notices: list[str]) -> list[Lod]:
-    kept = _within(lods, info.min_scale or None, info.max_scale or None)
-    if not kept:
+def _by_layer(lods: list[Lod], largest: float | None, smallest: float | None, notices: list[str]) -> set[int]:
+    found = {lod.level for lod in _within(lods, largest, smallest)}
+    if not found:
         _refuse("the web map shows this layer at none of its LODs", lods)
-    if len(kept) < len(lods):
-        levels = _levels_in_words({lod.level for lod in kept})
-        notices.append(f"the web map's own scale range limits this layer: {levels} (select LODs or scales for others)")
-    return kept
+    if len(found) < len(lods):
+        notices.append(
+            f"the web map's own scale range limits this layer: {_levels_in_words(found)} (select LODs for others)"
+        )
+    return found
 
 
 def _within(lods: list[Lod], largest: float | None, smallest: float | None) -> list[Lod]:
@@ -159,7 +132,7 @@ def _levels_in_words(levels: set[int]) -> str:
 
 def _refuse(message: str, lods: list[Lod]) -> NoReturn:
     listed = ", ".join(f"{lod.level} (1:{_number(lod.scale)})" for lod in lods)
-    raise UsageError(message, hint=f"the LODs are {listed}", code="selection")
+    raise UsageError(message, hint=f"The LODs are {listed}.", code="selection")
 
 
 def _number(value: float) -> str:

@@ -72,7 +72,7 @@ class Runs:
         if int(counts.sum()) > MAX_PIECES:
             raise UsageError(
                 f"the areas of this plan cross each other in more than {MAX_PIECES:,} rows",
-                hint="choose coarser LODs for the large area, or split the job",
+                hint="Choose coarser LODs for the large area, or split the job.",
             )
         strip = begin.repeat(counts) + offsets(counts)
         return cls.from_strips(strip, first.repeat(counts), last.repeat(counts), cuts[:-1], cuts[1:] - 1)

@@ -144,7 +144,7 @@ def _strips(edges: Edges, top: Ints, bottom: Ints, upright: NDArray[np.bool_], w
     if max(total, pieces) > MAX_PIECES:
         raise UsageError(
             f"the area's edges cross {max(total, pieces):,} rows of tiles, more than {MAX_PIECES:,}",
-            hint="choose coarser LODs, or split the area",
+            hint="Choose coarser LODs, or split the area.",
         )
     base = np.zeros(counts.size + 1, np.int64)
     np.cumsum(counts, out=base[1:])
