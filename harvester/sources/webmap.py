@@ -98,7 +98,7 @@ def item_in(source: str) -> Item | None:
     match, page = _ITEM_PATH.match(parts.path), _PAGE_PATH.match(parts.path)
     if match:
         root, name = match.group(1), match.group(2)
-    elif page:
+    elif page and "/rest/services/" not in parts.path:
         query = {key.lower(): value for key, value in parse_qsl(parts.query)}
         root, name = page.group(1), query.get("webmap") or query.get("id") or ""
     else:
