@@ -167,8 +167,10 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
             layer = file.layer if file.layer is not None else _only_layer(path)
             info = pyogrio.read_info(path, layer=layer)
             columns = [field for field in info["fields"] if field.lower() == "level"][:1]
+            # Fields that are not asked for are not there for ``where`` either: some drivers then find nothing.
+            wanted = columns if file.where is None else None
             meta, fids, shapes, values = pyogrio.raw.read(
-                path, layer=layer, columns=columns, where=file.where, force_2d=True, return_fids=True
+                path, layer=layer, columns=wanted, where=file.where, force_2d=True, return_fids=True
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
             raise UsageError(f"{name}: {str(error)[:300]}", hint=_layers_hint(path)) from error
@@ -180,7 +182,8 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
     label = name if file.layer is not None or layer in (None, path.stem) else f"{path}, layer {layer}"
     notices: list[str] = []
     geometries = shapely.from_wkb(shapes, on_invalid="ignore")
-    levels = values[0].tolist() if columns else [None] * len(fids)
+    names = list(meta["fields"])
+    levels = values[names.index(columns[0])].tolist() if columns else [None] * len(fids)
     features = []
     for fid, shape, geometry, level in zip(fids.tolist(), shapes, geometries, levels, strict=True):
         where = f"{label}, feature {fid}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -292,7 +293,7 @@ def _esri_rings(data: object, where: str, notices: list[str]) -> Any:
     for holes, group in _grouped(order, [is_hole[index] if not all(is_hole) else None for index in order]):
         part = shapely.union_all([polygons[index] for index in group])
         if holes is None:
-            whole = shapely.symmetric_difference_all([polygons[index] for index in group])
+            whole = reduce(shapely.symmetric_difference, [polygons[index] for index in group])
         else:
             whole = shapely.difference(whole, part) if holes else shapely.union(whole, part)
     return whole

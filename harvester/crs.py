@@ -109,7 +109,8 @@ class Crs:
         number = re.fullmatch(r"(?:(?:EPSG|ESRI)\s*::?\s*)?(\d{1,9})", text, re.IGNORECASE)
         if number:
             return cls.from_epsg(int(number[1]))
-        parsed = _parse(text)
+        # Anything else PROJ takes for a name and searches its whole database for what is like it.
+        parsed = _parse(text) if re.match(r"[A-Za-z0-9_]+\s*[:\[]|\+|http|\{", text) else None
         if parsed is None:
             raise UsageError(
                 f"not a known horizontal coordinate system: {text[:120]}", hint="Write EPSG:n, ESRI:n or the CRS's WKT."
