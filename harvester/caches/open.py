@@ -1,0 +1,285 @@
+"""Formats by name, suffix and content: which one a path means, what each can hold, and the modules behind them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from harvester.caches import compact
+from harvester.durable import Disk
+from harvester.edges import CacheReader, CacheWriter, ServiceInfo, Subject, TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError, UsageError
+
+GDAL_MAX_PIXELS = 2**31 - 1
+"""GDAL opens no cache one of whose levels is wider; web mercator is from LOD 23 on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format that works. ``module`` has ``open_reader(path)`` and ``async open_writer(path, subject, ...)``."""
+
+    name: str
+    module: str
+    writer: str
+    """The module with ``open_writer``; of a sealed format, that of its work folder."""
+    suffix: str = ""
+    """With its dot; empty for folders."""
+    sealed: bool = False
+    """True: collected in a work folder, and there under its name by rename."""
+    folder: bool = False
+    google_only: bool = False
+    """True: web mercator on the Google grid only."""
+    refused: frozenset[TileFormat] = frozenset()
+    """Tiles that it cannot hold."""
+
+
+FORMATS: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format(
+            name="mbtiles",
+            module="harvester.caches.mbtiles",
+            writer="harvester.caches.mbtiles",
+            suffix=".mbtiles",
+            google_only=True,
+            refused=frozenset({TileFormat.LERC}),
+        ),
+        Format(
+            name="compactv2",
+            module="harvester.caches.compact",
+            writer="harvester.caches.compact_writer",
+            folder=True,
+        ),
+        Format(
+            name="tpkx",
+            module="harvester.caches.package",
+            writer="harvester.caches.compact_writer",
+            suffix=".tpkx",
+            sealed=True,
+            refused=frozenset({TileFormat.PBF}),
+        ),
+    )
+}
+"""The formats that work, by name; a new one is an entry here."""
+
+NAMES = ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk", "compact", "compactv2", "exploded", "xyz")
+"""Every format that has a name, whether it works yet or not."""
+
+SUFFIXES = {f".{name}": name for name in ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk")}
+
+
+# ---------------------------------------------------------------------------------------------- choosing
+
+
+def format_for(output: Path | str, explicit: str | None = None) -> str:
+    """The format of an output: the one named, else by suffix; a folder is ``compactv2``. Raises UsageError.
+
+    A folder is what exists as one, ends in a separator (in a ``str``; a Path has none) or has no suffix.
+    """
+    if explicit is not None:
+        return _working(explicit.strip().lower(), f"--format {explicit}")
+    path = Path(output)
+    ends = tuple(filter(None, (os.sep, os.altsep)))
+    if path.is_dir() or (isinstance(output, str) and output.endswith(ends)) or not path.suffix:
+        return "compactv2"
+    name = SUFFIXES.get(path.suffix.lower())
+    if name is None:
+        raise UsageError(
+            f"{path.name}: no format has the suffix {path.suffix}",
+            hint=f"use one of {', '.join(sorted(_suffixes()))}, or name the format with --format",
+        )
+    return _working(name, path.name)
+
+
+def _working(name: str, where: str) -> str:
+    if name in FORMATS:
+        return name
+    known = "is not supported yet" if name in NAMES else "is no format"
+    raise UsageError(f"{where}: {name!r} {known}", hint=f"use one of {', '.join(FORMATS)}")
+
+
+def _suffixes() -> list[str]:
+    return [each.suffix for each in FORMATS.values() if each.suffix]
+
+
+def require_can_hold(format: str, info: ServiceInfo, levels: Sequence[int]) -> tuple[str, ...]:
+    """Notices about these levels of a source in a format. Raises UnsupportedFormatError where it cannot hold them."""
+    chosen = FORMATS[_working(format, f"format {format}")]
+    reason = _obstacle(chosen, info, levels)
+    if reason is not None:
+        able = [each.name for each in FORMATS.values() if _obstacle(each, info, levels) is None]
+        hint = f"formats that can: {', '.join(able)} (--format, or the output's suffix)" if able else "no format can"
+        raise UnsupportedFormatError(f"{chosen.name} cannot hold this: {reason}", hint=hint)
+    return tuple(_notices(chosen, info, levels))
+
+
+def _obstacle(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> str | None:
+    if info.tile_format in chosen.refused:
+        return f"{info.source} has {info.tile_format.value.upper()} tiles"
+    if not chosen.google_only:
+        return None
+    scheme = info.scheme
+    if not scheme.crs.is_web_mercator:
+        return f"{info.source} is in {scheme.crs}, not in web mercator"
+    off = [level for level in levels if scheme.google(level) is None]
+    if not off:
+        return None
+    named = ", ".join(f"LOD {level} (1:{scheme.by_level[level].scale:,.0f})" for level in off[:3])
+    more = f" and {len(off) - 3} more" if len(off) > 3 else ""
+    return f"{named}{more} of {info.source} {'are' if len(off) > 1 else 'is'} off the Google grid"
+
+
+def _notices(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[str]:
+    found: list[str] = []
+    if chosen.name == "mbtiles" and info.tile_format is TileFormat.MIXED:
+        found.append(
+            "MBTiles states one format for all tiles; of these mixed PNG and JPEG tiles it will be the commonest"
+        )
+    if chosen.module.endswith(("compact", "package")):
+        if info.tile_format in (TileFormat.WEBP, TileFormat.PBF):
+            found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in a {chosen.name} cache")
+        if levels:
+            found += [
+                f"GDAL will not show this {chosen.name} cache: {reason}" for reason in _gdal(chosen, info, levels)
+            ]
+    return found
+
+
+def _gdal(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[str]:
+    """What keeps GDAL's ESRIC driver from reading a cache that is in order; Esri's readers don't mind."""
+    scheme = info.scheme
+    finest = min((scheme.by_level[level] for level in levels), key=lambda lod: lod.resolution)
+    coarsest = max((scheme.by_level[level] for level in levels), key=lambda lod: lod.resolution)
+    # A folder lists all LODs down to the finest, and GDAL counts level folders from the first; a package has minLOD.
+    first = scheme.lods[0] if chosen.folder else coarsest
+    listed = [lod.level for lod in scheme.lods if finest.resolution <= lod.resolution <= first.resolution]
+    start = 0 if chosen.folder else listed[0]
+    if scheme.tile_width != scheme.tile_height:
+        return [f"its tiles are {scheme.tile_width} x {scheme.tile_height} pixels, not square"]
+    if scheme.origin_x >= 0 or scheme.origin_y <= 0:
+        return ["it takes tiling schemes for symmetric about 0, and this origin is on the other side"]
+    if listed != list(range(start, start + len(listed))):
+        return [f"it numbers levels by position, and these are {', '.join(map(str, listed[:6]))} ..."]
+    if 2 * max(-scheme.origin_x, scheme.origin_y) / finest.resolution > GDAL_MAX_PIXELS:
+        return [f"LOD {finest.level} is wider than {GDAL_MAX_PIXELS:,} pixels"]
+    return []
+
+
+# ---------------------------------------------------------------------------------------------- recognising
+
+
+def is_empty_or_missing(path: Path) -> bool:
+    """True where a new cache may be made: nothing there, an empty file, or a folder without anything of anybody's."""
+    if path.is_dir():
+        return compact.is_empty(path)
+    return not path.exists() or path.stat().st_size == 0
+
+
+def sniff(path: Path) -> str | None:
+    """The format of the cache at ``path``, by its content; None where there is none. It may be one of NAMES only."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _sniff_folder(path)
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return None
+    if head.startswith(b"SQLite format 3\0"):
+        return _sniff_sqlite(path, head)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _sniff_zip(path)
+    if head.startswith(b"PMTiles"):
+        return "pmtiles"
+    return _sniff_folder(path) if path.name.lower() in (compact.CONF, compact.ROOT) else None
+
+
+def _sniff_folder(path: Path) -> str | None:
+    from harvester.caches import conf
+
+    try:
+        layout = compact.locate(path)
+    except CacheError:
+        return "compactv2"
+    if layout is None:
+        return None
+    if layout.conf is not None:
+        try:
+            stated = conf.parse_conf(compact.read_document(layout.conf, Disk()), str(layout.conf)).storage_format
+        except CacheError:
+            return "compactv2"
+        return {conf.COMPACT_V1: "compact", conf.EXPLODED: "exploded"}.get(stated, "compactv2")
+    return "compactv2"
+
+
+def _sniff_sqlite(path: Path, head: bytes) -> str | None:
+    """By application id (bytes 68..71 of the header), else by the tables that MBTiles must have."""
+    if head[68:72] in (b"GPKG", b"GP10", b"GP11"):
+        return "gpkg"
+    if head[68:72] == b"MPBX":
+        return "mbtiles"
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        try:
+            names = {str(row[0]).lower() for row in connection.execute("SELECT name FROM sqlite_master")}
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        # Damaged, or left in the middle of a transaction: what opens it for good says so.
+        return "mbtiles" if path.suffix.lower() == ".mbtiles" else None
+    return "mbtiles" if {"tiles", "metadata"} <= names else None
+
+
+def _sniff_zip(path: Path) -> str | None:
+    from harvester.caches.stored_zip import read_directory
+
+    try:
+        names = {entry.name.lower() for entry in read_directory(path)}
+    except CacheError:
+        return SUFFIXES.get(path.suffix.lower())
+    if "root.json" in names:
+        return "tpkx"
+    if "p12/root.json" in names:
+        return "vtpk"
+    return "tpk" if any(name.endswith("/conf.xml") for name in names) else None
+
+
+# ---------------------------------------------------------------------------------------------- opening
+
+
+def open_cache(path: str | Path) -> CacheReader:
+    """Open any cache for reading; nothing on disk is changed. Raises CacheError where there is none or it is damaged."""
+    path = Path(path)
+    name = sniff(path)
+    if name is None:
+        if not path.exists():
+            raise CacheError(f"{path} is not there", hint="check the path", code="missing")
+        what = "is empty" if is_empty_or_missing(path) else "is no cache"
+        hint = f"formats that can be read: {', '.join(FORMATS)}"
+        raise CacheError(f"{path} {what}", hint=hint, code="not_a_cache")
+    if name not in FORMATS:
+        raise UnsupportedFormatError(
+            f"{path} is a {name} cache, which can't be read yet", hint=f"formats that can: {', '.join(FORMATS)}"
+        )
+    reader: CacheReader = importlib.import_module(FORMATS[name].module).open_reader(path)
+    return reader
+
+
+async def open_writer(
+    format: str, path: Path, subject: Subject, *, disk: Disk, dedup: bool = False, hash: bool = False
+) -> CacheWriter:
+    """Open a cache for writing, new or there already; of a sealed format, ``path`` is its work folder.
+
+    ``dedup`` and ``hash`` are MBTiles' own. Raises CacheError where it can't be written.
+    """
+    chosen = FORMATS[_working(format, f"format {format}")]
+    options: dict[str, Any] = {"dedup": dedup, "hash": hash} if chosen.name == "mbtiles" else {}
+    opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)
+    writer: CacheWriter = await opened
+    return writer
