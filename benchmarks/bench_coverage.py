@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
-from itertools import islice
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import shapely
 
+from harvester.aoi import Area
 from harvester.crs import Crs
+from harvester.edges import ServiceInfo, TileFormat
+from harvester.planning import Plan, make_plan
 from harvester.tiling.coverage import Runs, cover, grid_window
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Lod, TilingScheme
 
@@ -61,34 +64,68 @@ def work(level: int, geometry: Any) -> Runs:
     return runs
 
 
-def bench_the_coast_is_covered_alike_at_every_zoom() -> None:
-    """Area of the tiles shrinks towards the area of the coast, from above."""
+def plan(geometry: Any, *levels: int) -> Plan:
+    """A plan of the coast."""
+    info = ServiceInfo(
+        source="coast", identity="coast", kind="xyz", name="Coast", scheme=WEB_MERCATOR, extent=None,
+        tile_format=TileFormat.PNG,
+    )  # fmt: skip
+    return make_plan(info, [(levels, Area(geometry=geometry))])
+
+
+def test_the_coast_has_the_tiles_that_testing_every_box_finds() -> None:
+    geometry, level = coast(SMALL), 13
+    runs = work(level, geometry)
+    row_min, row_max, col_min, col_max = runs.bounds or (0, 0, 0, 0)
+    rows, cols = (grid.ravel() for grid in np.mgrid[row_min - 1 : row_max + 2, col_min - 1 : col_max + 2])
+    span = GOOGLE_WIDTH / 2**level
+    left, top = cols * span - GOOGLE_ORIGIN, GOOGLE_ORIGIN - rows * span
+    shapely.prepare(geometry)
+    inside = shapely.intersects(geometry, shapely.box(left, top - span, left + span, top))
+    assert list(runs) == list(zip(rows[inside].tolist(), cols[inside].tolist(), strict=True))
+
+
+def test_counting_needs_memory_by_the_coast_not_by_its_tiles() -> None:
     geometry = coast(SMALL)
-    areas = [work(z, geometry).count * (GOOGLE_WIDTH / 2**z) ** 2 for z in (12, 15, 18)]
-    assert areas[0] > areas[1] > areas[2] > geometry.area
-    assert areas[2] < geometry.area * 1.01
+    peaks = []
+    for level in (16, 21):
+        tracemalloc.start()
+        work(level, geometry)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 40_000_000  # 190 million tiles
+    assert peaks[1] < 40 * peaks[0]  # for 1,000 times the tiles
 
 
-def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def timed(name: str, unit: str, run: Callable[[], int], times: int = 3) -> None:
+    """Print the best of a few runs; ``run`` gives how many it did."""
+    best, count = float("inf"), 0
+    for _ in range(times):
+        start = time.perf_counter()
+        count = run()
+        best = min(best, time.perf_counter() - start)
+    print(f"{name:<22}{count:>15,} {unit:<7}{best:>9.4f} s {count / best / 1e6:>12,.1f} M/s")
 
 
 def main() -> None:
-    """Print what ``VERTICES`` cost at each zoom."""
+    """Print what ``VERTICES`` cost: counting at each zoom, then what a plan is used for."""
     geometry = coast(int(sys.argv[1]) if len(sys.argv) > 1 else VERTICES)
-    print(f"{shapely.get_num_coordinates(geometry):,} coordinates, {_megabytes():.0f} MB before")
-    for level in (14, 16, 18, 20, 22, 22, 22):
-        start = time.perf_counter()
-        runs = work(level, geometry)
-        seconds = time.perf_counter() - start
-        print(f"z{level} {runs.count:>13,} tiles {seconds:.3f} s {runs.top.size:>9,} runs {_megabytes():.0f} MB")
-    runs = work(18, geometry)
-    start = time.perf_counter()
-    rows, _ = runs.arrays()
-    print(f"arrays {rows.size / (time.perf_counter() - start) / 1e6:.0f} M/s")
-    start = time.perf_counter()
-    count = sum(1 for _ in islice(runs, 3_000_000))
-    print(f"iteration {count / (time.perf_counter() - start) / 1e6:.1f} M/s")
+    print(f"{shapely.get_num_coordinates(geometry):,} coordinates")
+    for level in (14, 16, 18, 20, 22, 23):
+        timed(f"count z{level}", "tiles", lambda level=level: work(level, geometry).count)  # type: ignore[misc]
+    tracemalloc.start()
+    work(22, geometry)
+    print(f"peak of counting z22: {tracemalloc.get_traced_memory()[1] / 1e6:.0f} MB")
+    tracemalloc.stop()
+    runs, small, large = work(18, geometry), plan(geometry, 18), plan(geometry, 22)
+    timed("arrays", "tiles", lambda: runs.arrays()[0].size)
+    timed("iterate (row, col)", "tiles", lambda: sum(1 for _ in runs))
+    timed("Plan.tiles", "tiles", lambda: sum(1 for _ in small.tiles()))
+    timed("Plan.blocks z22", "blocks", lambda: sum(1 for _ in large.blocks()))
+    timed(
+        "Plan.tile_at z22", "tiles", lambda: len({large.tile_at(k) for k in range(0, large.total, large.total // 999)})
+    )
+    timed("Plan.shard z22", "tiles", lambda: large.shard(3, 7).total)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ has one or more *runs* of columns. A run is one entry of four equal-long int64 a
 
 Entries are sorted by (top, first); bands are disjoint; runs of one band neither overlap nor touch. Equal sets of tiles
 have equal arrays, whatever way they were made, so their bytes can be hashed. A box of 2**31 x 2**31 tiles is one entry.
+
+Rows and columns are below 2**31, so that counts and sort keys (strip of rows * width + column) fit in an int64.
 """
 
 from __future__ import annotations
@@ -34,9 +36,6 @@ million."""
 
 ITERATION_CHUNK = 1 << 16
 """Tiles that iteration turns into Python numbers at a time: enough to hide numpy's fixed cost, little memory."""
-
-_KEY_LIMIT = 1 << 62
-"""Row and column are sorted as one int64 while it holds both; one bit is left for the end of the last run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +84,12 @@ class Runs:
             return cls.empty()
         left, right = int(first.min()), int(last.max())
         width = right - left + 2  # one free column keeps the end of a row from touching the start of the next
-        columns: Ints | None = None
-        if strip_top.size * width >= _KEY_LIMIT:
-            columns = np.unique(np.concatenate([first, last + 1]))
-            first, last = np.searchsorted(columns, first), np.searchsorted(columns, last + 1) - 1
-            left, width = 0, columns.size + 1
         begin = strip * width + (first - left)
         end = strip * width + (last - left + 1)
         begin, end = merge_intervals(begin, end)
         where = begin // width
         first = begin - where * width + left
         last = end - where * width + (left - 1)
-        if columns is not None:
-            first, last = columns[first], columns[last + 1] - 1
         return cls._joined(strip_top[where], strip_bottom[where], first, last)
 
     @classmethod
@@ -137,11 +129,8 @@ class Runs:
 
     @cached_property
     def count(self) -> int:
-        """How many tiles: a Python int, exact however large."""
-        heights, widths = self.bottom - self.top + 1, self.last - self.first + 1
-        if float((heights.astype(np.float64) * widths).sum()) < 2.0**62:
-            return int((heights * widths).sum())
-        return sum(h * w for h, w in zip(heights.tolist(), widths.tolist(), strict=True))
+        """How many tiles."""
+        return int(((self.bottom - self.top + 1) * (self.last - self.first + 1)).sum())
 
     @cached_property
     def bounds(self) -> tuple[int, int, int, int] | None:

@@ -247,15 +247,10 @@ def _crossing_column(x: Floats, window: Window) -> Ints:
 def _fill(window: Window, strip: Ints, column: Ints) -> tuple[Ints, Ints, Ints]:
     """Runs between every first and second crossing of a strip."""
     width = window.col_max - window.col_min + 2
-    if int(strip.max(initial=0)) * width < 1 << 62:
-        key = np.sort(strip * width + (column - window.col_min))
-        strip = key[::2] // width
-        first = key[::2] - strip * width + window.col_min
-        last = key[1::2] - strip * width + (window.col_min - 1)
-    else:
-        order = np.lexsort((column, strip))
-        strip, column = strip[order][::2], column[order]
-        first, last = column[::2], column[1::2] - 1
+    key = np.sort(strip * width + (column - window.col_min))
+    strip = key[::2] // width
+    first = key[::2] - strip * width + window.col_min
+    last = key[1::2] - strip * width + (window.col_min - 1)
     keep = first <= last
     return strip[keep], first[keep], last[keep]
 

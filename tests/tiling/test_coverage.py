@@ -180,7 +180,7 @@ def hardly_there(polygons: list[Any], tiles: set[tuple[int, int]]) -> bool:
 @pytest.mark.parametrize("kind", GRIDS)
 def test_coverage_is_what_exact_fractions_say(kind: str) -> None:
     random = np.random.default_rng(len(kind))
-    for _ in range(120):
+    for _ in range(70):
         geometry = random_area(random, kind)
         parts = snapped(geometry, UNIT)
         odd = covered(geometry) ^ by_fractions(parts, WINDOW)
@@ -190,7 +190,7 @@ def test_coverage_is_what_exact_fractions_say(kind: str) -> None:
 @pytest.mark.parametrize("kind", GRIDS)
 def test_coverage_is_what_relate_says_of_every_box(kind: str) -> None:
     random = np.random.default_rng(100 + len(kind))
-    for _ in range(500):
+    for _ in range(300):
         geometry = random_area(random, kind)
         parts = snapped(geometry, UNIT)
         odd = covered(geometry) ^ by_relate(parts, WINDOW)
@@ -201,7 +201,7 @@ def test_coverage_is_what_relate_says_of_every_box(kind: str) -> None:
 def test_coverage_holds_in_any_scheme(kind: str) -> None:
     """Foreign origins, tiles that are not square, spans that are no round number."""
     random = np.random.default_rng(200 + len(kind))
-    for _ in range(60):
+    for _ in range(40):
         origin = tuple(random.uniform(-2e7, 2e7, 2))
         width = float(np.exp(random.uniform(-2, 12)))
         grid = scheme(origin, (width, width * random.integers(1, 3)))

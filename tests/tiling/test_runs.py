@@ -65,17 +65,11 @@ def test_columns_that_touch_are_one_run_and_rows_never_flow_into_each_other() ->
     assert [field.tolist() for field in runs.fields] == [[0, 2], [1, 2], [0, 0], [9, 0]]
 
 
-def test_counting_is_exact_beyond_64_bits() -> None:
-    half = 1 << 40
-    runs = of([(0, half, 0, half), (half + 1, 2 * half, 5, half)])
-    assert runs.count == (half + 1) ** 2 + half * (half - 4)
-
-
-def test_columns_too_far_apart_for_one_sort_key_are_joined_all_the_same() -> None:
-    far = 1 << 60
-    runs = of([(r, r, c, c + 1) for r in range(0, 18, 2) for c in (0, 1, far, far + 2)])
-    assert runs.count == 9 * (3 + 4)
-    assert runs.first.tolist()[:2] == [0, far]
+def test_the_largest_set_is_counted_exactly() -> None:
+    half = 1 << 30
+    assert Runs.box(0, 2 * half - 1, 0, 2 * half - 1).count == 1 << 62
+    runs = of([(0, half - 1, 0, half), (half, 2 * half - 1, 5, 2 * half - 1), (7, 7, 3 * half // 2, 2 * half - 1)])
+    assert runs.count == half * (half + 1) + half * (2 * half - 5) + half // 2
 
 
 def test_a_wide_row_is_iterated_without_being_expanded() -> None:
