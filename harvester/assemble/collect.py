@@ -68,6 +68,7 @@ class Collection:
     notices: list[str] = field(default_factory=list)
     dedup: bool = False
     hash: bool = False
+    closed: bool = False
 
     @property
     def sealed(self) -> bool:
@@ -97,7 +98,8 @@ class Collection:
         return self.writer
 
     async def close(self) -> None:
-        """Release everything; no journal stays behind."""
+        """Release everything; no journal stays behind. May be called twice."""
+        self.closed = True
         if self.writer is not None:
             await self.writer.close()
         if self.package is not None:

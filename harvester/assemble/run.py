@@ -210,11 +210,13 @@ async def _fetch_and_finish(
         await collection.close()
         collection.remove_created()
         return report
+    await ledger.finish_run(run, report.to_dict())
     try:
         await _finish(collection, report)
     except CacheError as error:
         report = report.with_error(error)
-    await ledger.finish_run(run, report.to_dict())
+        if not collection.closed:
+            await ledger.finish_run(run, report.to_dict())
     return report
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from harvester.cli.frame import Common, say, show, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import say, show, show_json, verb
 from harvester.errors import UsageError
 
 FOLDER = "harvester-demo"
@@ -68,7 +69,8 @@ def command(common: Common, output: Path) -> int:
             show(f"{path}  ({path.stat().st_size / 1e6:,.1f} MB)" if path.exists() else f"{path}  (not there)")
         if not common.quiet:
             say(f"look at {picture}; then try: harvester info {reports[0].output}")
-    return max(report.exit_code for report in reports)
+    code: int = max(report.exit_code for report in reports)
+    return code
 
 
 def _draw(cache: Path, picture: Path) -> None:
@@ -77,4 +79,4 @@ def _draw(cache: Path, picture: Path) -> None:
     from harvester.coverage_picture import draw_coverage
 
     with Audited(cache) as audited:
-        draw_coverage(audited.scheme, audited.blocks(), picture, title=cache.name)
+        draw_coverage(audited.scheme, audited.blocks, picture, title=cache.name)

@@ -4,32 +4,21 @@ console takes."""
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
 
+from harvester.cli.common import Common, common_params, log
 from harvester.errors import HarvesterError, UsageError
 from harvester.redact import redact_text
 from harvester.version import __version__
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-
-
-@dataclass(slots=True)
-class Common:
-    """The options that every verb has."""
-
-    json: bool = False
-    quiet: bool = False
-    debug: bool = False
 
 
 class Verbs(click.Group):
@@ -66,62 +55,14 @@ class Verbs(click.Group):
             formatter.write_dl(list(self._verbs.items()))
 
 
-def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json --quiet --debug --log-file``, the same on every verb; they arrive as one ``common`` argument."""
-
-    def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-        def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-            setattr(ctx.ensure_object(Common), name, bool(value) or getattr(ctx.obj, name))
-            return value
-
-        return callback
-
-    for option in (
-        click.option(
-            "--log-file",
-            type=click.Path(path_type=Path, dir_okay=False),
-            expose_value=False,
-            callback=lambda ctx, param, value: _log_to(value, ctx),
-            help="Append a log of what happened to FILE.",
-        ),
-        click.option(
-            "--debug",
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=keep("debug"),
-            help="Show tracebacks and log every decision.",
-        ),
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=keep("quiet"),
-            help="Say nothing unless something is wrong.",
-        ),
-        click.option(
-            "--json",
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=keep("json"),
-            help="One JSON document on stdout, nothing else there.",
-        ),
-    ):
-        function = option(function)
-    return click.pass_obj(function)
-
-
 def verb(name: str, *, example: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command with the common options and an example at the end of its help."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         text = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
-        command: click.Command = click.command(name, context_settings=SETTINGS, epilog=text, **settings)(
-            common_options(function)
-        )
+        wrapped: Callable[..., Any] = click.pass_obj(function)
+        command = click.command(name, context_settings=SETTINGS, epilog=text, **settings)(wrapped)
+        command.params.extend(common_params())
         return command
 
     return decorate
@@ -140,6 +81,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
             "obj": (common := Common(debug="--debug" in arguments, json="--json" in arguments)),
         },
         params=[
+            *common_params(),
             click.Option(
                 ["--version", "-V"],
                 is_flag=True,
@@ -188,10 +130,6 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         )
 
 
-log = logging.getLogger("harvester")
-log.addHandler(logging.NullHandler())
-
-
 def _complain(error: HarvesterError, common: Common) -> int:
     message, hint = redact_text(error.message), redact_text(error.hint)
     log.error("%s (%s)", message, error.code)
@@ -211,27 +149,6 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     if value:
         sys.stdout.write(f"harvester {__version__}\n")
         ctx.exit(0)
-
-
-def _log_to(path: Path | None, ctx: click.Context) -> None:
-    if path is None:
-        return
-    try:
-        handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as cause:
-        raise UsageError(
-            f"--log-file {path}: {cause.strerror}", hint="Name a file in a folder that can be written."
-        ) from cause
-    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if ctx.ensure_object(Common).debug else logging.INFO)
-
-
-class _Redacting(logging.Formatter):
-    """A formatter whose lines never hold a secret, whatever was logged."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact_text(super().format(record))
 
 
 def make_output_safe() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.frame import Common, say, show, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import say, show, show_json, verb
 
 
 @verb(
     "holes",
     example=(
-        "harvester holes streets.mbtiles -o holes.geojson\n"
-        "harvester run SOURCE --aoi holes.geojson -o streets.mbtiles"
+        "harvester holes streets.mbtiles -o holes.geojson\nharvester run SOURCE --aoi holes.geojson -o streets.mbtiles"
     ),
 )
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))

@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
-from harvester.cli.frame import Common, show, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import show, show_json, verb
+
+STAMP = "harvester_stamp"
+"""The row in which an MBTiles keeps its own state; no news to a person."""
 
 
 @verb("info", example="harvester info streets.tpkx")
@@ -82,7 +86,7 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
         "tiles": sum(lod["tiles"] for lod in lods),
         "bytes": _bytes_of(output),
         "lods": lods,
-        "details": dict(info.details),
+        "details": {name: value for name, value in info.details.items() if name != STAMP},
     }
 
 

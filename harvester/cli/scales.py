@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from harvester.cli.frame import Common, say, show, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import say, show, show_json, verb
 from harvester.cli.options import build_job, source_options
 
 

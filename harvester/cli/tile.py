@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harvester.cli.frame import Common, say, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import say, show_json, verb
 from harvester.cli.options import build_job, source_options
 from harvester.errors import UsageError
 from harvester.tiling.tile import Tile

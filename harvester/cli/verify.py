@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.frame import Common, say, show, show_json, verb
+from harvester.cli.common import Common
+from harvester.cli.frame import say, show, show_json, verb
 
 SHOWN = 10
 """Damages that a person reads before the rest is only counted."""

@@ -1,0 +1,81 @@
+"""The options that every verb has: ``--json --quiet --debug --log-file``, before the verb or after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harvester.errors import UsageError
+from harvester.redact import redact_text
+
+log = logging.getLogger("harvester")
+log.addHandler(logging.NullHandler())
+
+
+@dataclass(slots=True)
+class Common:
+    """What the common options say."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+
+def common_params() -> list[click.Parameter]:
+    """The common options, as parameters of a command; they arrive in its context's ``Common``."""
+    return [
+        _flag("--json", text="One JSON document on stdout, nothing else there."),
+        _flag("-q", "--quiet", text="Say nothing unless something is wrong."),
+        _flag("--debug", text="Show tracebacks and log every decision."),
+        click.Option(
+            ["--log-file"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            expose_value=False,
+            callback=lambda ctx, param, value: _log_to(value, ctx),
+            help="Append a log of what happened to FILE.",
+        ),
+    ]
+
+
+def _flag(*names: str, text: str) -> click.Option:
+    field = names[-1].removeprefix("--")
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value:
+            setattr(ctx.ensure_object(Common), field, True)
+        return value
+
+    callback: Callable[[click.Context, click.Parameter, Any], Any] = keep
+    return click.Option(list(names), is_flag=True, expose_value=False, is_eager=True, callback=callback, help=text)
+
+
+def _log_to(path: Path | None, ctx: click.Context) -> None:
+    if path is None:
+        return
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as cause:
+        raise UsageError(
+            f"--log-file {path}: {cause.strerror}", hint="Name a file in a folder that can be written."
+        ) from cause
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if ctx.ensure_object(Common).debug else logging.INFO)
+
+    def end() -> None:
+        log.removeHandler(handler)
+        handler.close()
+
+    ctx.find_root().call_on_close(end)
+
+
+class _Redacting(logging.Formatter):
+    """A formatter whose lines never hold a secret, whatever was logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
