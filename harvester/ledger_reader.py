@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ from harvester.database import open_read_only, sqlite_errors
 from harvester.edges import LedgerFailure, State
 from harvester.errors import CacheError
 from harvester.events import Counts
-from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges import States
@@ -95,14 +96,17 @@ def encode(states: States) -> bytes:
 def decode(row: bytes, path: Path) -> States:
     """The bytes of a row to states, shape (128, 128), read-only. Raises CacheError ``ledger_damaged``."""
     try:
-        data = zlib.decompress(row)
-    except (zlib.error, TypeError) as cause:
-        raise damaged_ledger(path, "the states of a block can't be read") from cause
-    if len(data) != BLOCK_TILES:
-        raise damaged_ledger(path, "the states of a block are not 16,384")
-    states = np.frombuffer(data, dtype=np.uint8).reshape(BLOCK, BLOCK)
+        return _decoded(row)
+    except (zlib.error, TypeError, ValueError) as cause:
+        raise damaged_ledger(path, f"the states of a block can't be read ({cause})") from cause
+
+
+@lru_cache(maxsize=64)
+def _decoded(row: bytes) -> States:
+    # Most blocks of a plan are all pending or all stored: the same few rows over and over.
+    states = np.frombuffer(zlib.decompress(row), dtype=np.uint8).reshape(BLOCK, BLOCK)
     if int(states.max()) > _LARGEST_STATE:
-        raise damaged_ledger(path, "the states of a block are none")
+        raise ValueError("there is no such state")
     return states
 
 
