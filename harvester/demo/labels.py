@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from harvester.crs import WGS84, projector
-from harvester.demo.lettering import text_width, write
 from harvester.demo.style import CITY, NAME, NAME_HALO, SEA_NAME, SEAS, TOWNS, Rgb
 from harvester.demo.topology import World
+from harvester.lettering import text_width, write
 from harvester.tiling.scheme import TilingScheme
 
 FIRST_CITY_ZOOM = 4.0
