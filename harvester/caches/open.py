@@ -254,7 +254,7 @@ def _sniff_zip(path: Path) -> str | None:
 
 
 def open_cache(path: str | Path) -> CacheReader:
-    """Open any cache for reading; nothing on disk is changed. Raises CacheError where there is none or it is damaged."""
+    """Open any cache for reading; nothing on disk is changed. Raises CacheError where none is, or it is damaged."""
     path = Path(path)
     name = sniff(path)
     if name is None:
