@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harvester.testing import schemes as schemes
+    from harvester.testing.crash import CrashingDisk as CrashingDisk
+    from harvester.testing.crash import CrashPoint as CrashPoint
     from harvester.testing.images import address_of as address_of
     from harvester.testing.images import tile_jpeg as tile_jpeg
     from harvester.testing.images import tile_png as tile_png
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from harvester.testing.memory import MemoryService as MemoryService
     from harvester.testing.memory import MemorySource as MemorySource
     from harvester.testing.memory import MemoryTransport as MemoryTransport
+    from harvester.testing.power import CrashState as CrashState
+    from harvester.testing.power import RecordingDisk as RecordingDisk
     from harvester.testing.proxy import Passage as Passage
     from harvester.testing.proxy import ProxyServer as ProxyServer
     from harvester.testing.script import Capacity as Capacity
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
     from harvester.testing.virtual import run_virtual as run_virtual
 
 _HOMES = {
+    "CrashPoint": "crash",
+    "CrashingDisk": "crash",
+    "CrashState": "power",
+    "RecordingDisk": "power",
     "address_of": "images",
     "tile_jpeg": "images",
     "tile_png": "images",

@@ -98,8 +98,8 @@ class RecordingDisk(Disk):
         if is_new:
             self.trace.append(Named(path.parent, ((path, self._number(path)),)))
         elif truncate:
-            self.trace.append(Written(self._numbers[path], 0, None))
-        self._open[descriptor] = self._numbers[path]
+            self.trace.append(Written(self._known(path), 0, None))
+        self._open[descriptor] = self._known(path)
         return descriptor
 
     def close(self, descriptor: int) -> None:
@@ -129,18 +129,15 @@ class RecordingDisk(Disk):
 
     def replace(self, source: Path, target: Path) -> None:
         """As Disk, noted; a folder takes along what is in it."""
-        moved = {path: number for path, number in self._numbers.items() if path == source or source in path.parents}
-        is_folder = source.is_dir()
+        moved = self._below(source)
         super().replace(source, target)
-        for path in moved:
-            del self._numbers[path]
-        names: list[tuple[Path, int | None]] = [(source, None), *((path, None) for path in moved if path != source)]
-        if is_folder:
-            names.append((target, FOLDER))
+        names: list[tuple[Path, int | None]] = [(path, None) for path in moved]
         for path, number in moved.items():
+            self._numbers.pop(path, None)
             new = target / path.relative_to(source)
-            self._numbers[new] = number
             names.append((new, number))
+            if number != FOLDER:
+                self._numbers[new] = number
         self.trace.append(Named(target.parent, tuple(names)))
 
     def remove(self, path: Path) -> None:
@@ -151,11 +148,11 @@ class RecordingDisk(Disk):
 
     def remove_tree(self, path: Path) -> None:
         """As Disk, noted."""
+        gone = self._below(path)
         super().remove_tree(path)
-        gone = [known for known in self._numbers if known == path or path in known.parents]
         for known in gone:
-            del self._numbers[known]
-        self.trace.append(Named(path.parent, ((path, None), *((known, None) for known in gone))))
+            self._numbers.pop(known, None)
+        self.trace.append(Named(path.parent, tuple((known, None) for known in gone)))
 
     def make_dirs(self, path: Path) -> None:
         """As Disk, noted: each folder is a name in the one above."""
@@ -164,6 +161,15 @@ class RecordingDisk(Disk):
         for folder in new:
             self.trace.append(Named(folder.parent, ((folder, FOLDER),)))
         super().make_dirs(path)
+
+    def _below(self, path: Path) -> dict[Path, int]:
+        """A file, or a folder with all that is in it, each with what its name leads to."""
+        inside = sorted(path.rglob("*")) if path.is_dir() else []
+        return {item: FOLDER if item.is_dir() else self._known(item) for item in (path, *inside) if item.exists()}
+
+    def _known(self, path: Path) -> int:
+        """A file's number; a file that another program made gets one now."""
+        return self._numbers[path] if path in self._numbers else self._number(path)
 
     def _number(self, path: Path) -> int:
         self._numbers[path] = self._next

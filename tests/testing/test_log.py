@@ -9,11 +9,12 @@ from harvester.testing import RequestLog
 from harvester.testing.log import Asked, Place
 from harvester.tiling.tile import Tile
 
+TILE = Tile(1, 0, 0)
 
-def note(
-    log: RequestLog, at: float, *, kind: str = "tile", tile: Tile | None = Tile(1, 0, 0), target: str = "/"
-) -> Asked:
-    return log.add(at=at, connection=1, nth=1, method="GET", target=target, raw=b"", body=b"", place=Place(kind, tile))
+
+def note(log: RequestLog, at: float, *, kind: str = "tile", tile: Tile | None = TILE, target: str = "/") -> Asked:
+    place = Place(kind, tile)
+    return log.add(at=at, connection=1, nth=1, method="GET", target=target, raw=b"", body=b"", place=place)
 
 
 times = st.lists(st.floats(0, 20).map(lambda value: round(value, 1)), max_size=40)

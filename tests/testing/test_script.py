@@ -11,31 +11,14 @@ from harvester.testing import Capacity, FaultyService, RequestLog, Rule, Script
 from harvester.testing.acts import ACTS
 from harvester.testing.log import Asked, Place
 from harvester.tiling.tile import Tile
-from tests.testing.raw import Client
+from tests.testing.raw import TILE, Client
 
 
-def asked(
-    tile: Tile | None = Tile(5, 3, 7),
-    *,
-    kind: str = "tile",
-    tries: int = 1,
-    nth: int = 1,
-    at: float = 0.0,
-    log: RequestLog | None = None,
-) -> Asked:
+def asked(tile: Tile | None = TILE, *, kind: str = "tile", tries: int = 1, nth: int = 1, at: float = 0.0) -> Asked:
     """A request as the server would have read it."""
-    log = log or RequestLog()
+    log, target, place = RequestLog(), f"/x/{kind}/{tile}", Place(kind, tile)
     for _ in range(tries):
-        last = log.add(
-            at=at,
-            connection=1,
-            nth=nth,
-            method="GET",
-            target=f"/x/{kind}/{tile}",
-            raw=b"",
-            body=b"",
-            place=Place(kind, tile),
-        )
+        last = log.add(at=at, connection=1, nth=nth, method="GET", target=target, raw=b"", body=b"", place=place)
     return last
 
 

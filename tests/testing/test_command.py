@@ -1,0 +1,86 @@
+"""The fault server on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from harvester.errors import UsageError
+from harvester.testing import address_of
+from harvester.testing.command import main, site_from_toml
+from harvester.tiling.tile import Tile
+
+COMMAND = [sys.executable, "-m", "harvester.testing.lab"]
+
+SCRIPT = """
+[service]
+grid = "rio"
+format = "JPEG"
+variant = 9
+
+[[rule]]
+levels = 3
+do = "status"
+status = 503
+"""
+
+
+def test_it_prints_its_url_and_serves_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "faults.toml"
+    script.write_text(SCRIPT)
+    command = [*COMMAND, "--script", str(script), "--max-seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            with urllib.request.urlopen(f"{url}/tile/2/5/6") as answer:
+                assert address_of(answer.read()) == (Tile(2, 5, 6), 9)
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(f"{url}/tile/3/5/6")
+            caught.value.close()
+            assert caught.value.code == 503
+        finally:
+            process.terminate()
+
+
+def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--max-seconds", "0.01", "--seed", "3", "--log"]) == 0
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+
+
+def test_what_is_wrong_ends_with_2_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--script", str(tmp_path / "none.toml")]) == 2
+    script = tmp_path / "faults.toml"
+    script.write_text('[[rule]]\ndo = "stal"\n')
+    assert main(["--script", str(script)]) == 2
+    told = capsys.readouterr().err
+    assert "none.toml" in told
+    assert "did you mean 'stall'?" in told
+
+
+def test_help_lists_every_act(capsys: pytest.CaptureFixture[str]) -> None:
+    from harvester.testing.acts import ACTS
+
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert all(f"\n  {name} " in told for name in ACTS)
+    assert "[[rule]]" in told
+
+
+def test_the_service_table_makes_a_site() -> None:
+    site = site_from_toml(
+        '[service]\nabsent_share = 0.25\ntokens = ["a"]\nrefusal = "html"\ntile_servers = ["x"]\ntilemap = "on"'
+    )
+    assert 150 < sum(site.absent(Tile(9, row, col)) for row in range(30) for col in range(30)) < 300
+    assert site.office is not None
+    assert site.office.tokens == {"a"}
+    assert site.tile_servers == ("x",)
+    for table in ('grid = "mars"', "gird = 3", 'tilemap = "perhaps"', 'refusal = "never"'):
+        with pytest.raises(UsageError):
+            site_from_toml("[service]\n" + table)
