@@ -54,8 +54,10 @@ def _outline(polygons: Any) -> list[Any]:
     if not both.is_empty:
         rim = rim.difference(both).difference(_moved(both, -360.0))
     poles = shapely.MultiLineString([[(-180.0, y), (180.0, y)] for y in (-90.0, 90.0)])
-    if max(map(abs, (rim.bounds[1], rim.bounds[3]))) >= 90.0:
+    if not rim.is_empty and max(abs(rim.bounds[1]), abs(rim.bounds[3])) >= 90.0:
         rim = rim.difference(poles)
+    if rim.is_empty:
+        return []
     parts = shapely.get_parts(shapely.line_merge(rim) if shapely.get_type_id(rim) == 5 else rim)
     return [shapely.get_coordinates(part) for part in parts if shapely.get_type_id(part) in (1, 2)]
 

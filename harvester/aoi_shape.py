@@ -17,6 +17,9 @@ LATITUDE_SLACK = 1e-6
 MAX_LONGITUDE = 540.0
 """Longitudes may run on past 180 (190 is -170), but not more than once round the world."""
 
+MAX_CROSSINGS = 2_000_000_000
+"""Faces times edges of one polygon to repair: some ten seconds. Beyond it GEOS's own repair is taken."""
+
 EDGE_ROUND_THE_WORLD = 360.0 - 1e-6
 """An edge this long runs along a parallel from -180 to 180: it is the world's width, not a way across its back."""
 
@@ -56,8 +59,30 @@ def only_polygons(geometry: Any) -> Any:
 
 
 def made_valid(polygon: Any) -> Any:
-    """The even-odd area of a polygon's rings as valid polygons: both halves of a bow-tie are kept."""
-    return polygon if polygon.is_valid else only_polygons(shapely.make_valid(polygon))
+    """The even-odd area of a polygon's rings as valid polygons: both halves of a bow-tie are kept.
+
+    Faces of the noded rings are kept where a ray from them crosses the rings an odd number of times. (GEOS's own repair
+    differs where a ring runs along itself.)
+    """
+    if polygon.is_valid:
+        return polygon
+    rings = [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+    start = np.vstack([ring[:-1] for ring in rings])
+    end = np.vstack([ring[1:] for ring in rings])
+    faces = shapely.get_parts(shapely.polygonize([shapely.union_all([polygon.exterior, *polygon.interiors])]))
+    if len(faces) * len(start) > MAX_CROSSINGS:
+        return only_polygons(shapely.make_valid(polygon))
+    inner = shapely.get_coordinates(shapely.point_on_surface(faces))
+    kept = [face for face, point in zip(faces, inner, strict=True) if _crossings(start, end, point) % 2]
+    return only_polygons(shapely.union_all(kept))
+
+
+def _crossings(start: Any, end: Any, point: Any) -> int:
+    """How many edges a ray from a point to the right crosses."""
+    meets = (start[:, 1] > point[1]) != (end[:, 1] > point[1])
+    first, last = start[meets], end[meets]
+    x = first[:, 0] + (point[1] - first[:, 1]) / (last[:, 1] - first[:, 1]) * (last[:, 0] - first[:, 0])
+    return int((x > point[0]).sum())
 
 
 def repaired(polygon: Any, where: str, notices: list[str]) -> Any:
