@@ -167,7 +167,7 @@ def parse_header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
         raise UsageError("a header without a colon", hint='Write "Name: value".')
-    return check_header(name.strip(), value.strip())
+    return check_header(name.strip(" \t"), value.strip(" \t"))
 
 
 def check_header(name: str, value: str) -> tuple[str, str]:

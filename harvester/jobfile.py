@@ -15,6 +15,7 @@ from typing import Any
 from harvester.errors import UsageError
 from harvester.job import SECRET_HINT, AoiFile, Auth, Job, Limits, Policy
 from harvester.job_keys import AUTH, LIMITS, POLICY, TABLES, TOP, Read, as_is, kind_of
+from harvester.job_text import check_header
 
 MAX_JOB_FILE_BYTES = 4 << 20
 """A job file of a thousand policies has 200 kB; a larger one is another file given by mistake."""
@@ -70,13 +71,15 @@ def _table(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    text = _decode(data)
     try:
-        return tomllib.loads(_decode(data))
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         hint = "A job file is TOML: key = value, texts in quotes."
         if "escape" in str(error) or "hex" in str(error):
             hint = r"Write Windows paths in single quotes: 'C:\maps\area.gpkg'."
-        raise UsageError(f"{path}: {error}", hint=hint) from error
+        said = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the end of the file")
+        raise UsageError(f"{path}: {said}", hint=hint) from error
 
 
 def _decode(data: bytes) -> str:
@@ -188,7 +191,8 @@ def _headers(table: Any) -> dict[str, str]:
             value = os.environ[value["env"]]
         if not isinstance(value, str):
             raise UsageError(f'{name}: must be a text or {{ env = "NAME" }}, not {kind_of(value)}')
-        found[name] = value.strip()
+        check_header(name, value.strip(" \t"))
+        found[name] = value.strip(" \t")
     return found
 
 
