@@ -72,6 +72,8 @@ class ArcGisSite:
     """The document's bytes as they stand."""
     office: TicketOffice | None = None
     """Gives out and checks tokens; None: the service is open."""
+    secure: bool = False
+    """Served over TLS, as links in documents say; FaultyService sets it."""
 
     def __post_init__(self) -> None:
         if self.tilemap not in TILEMAPS:
@@ -123,9 +125,13 @@ class ArcGisSite:
         if kind == "info":
             tokens: dict[str, Any] = {"isTokenBasedSecurity": self.office is not None}
             if self.office is not None:
-                tokens["tokenServicesUrl"] = f"{_origin(asked)}/arcgis/tokens/"
+                tokens["tokenServicesUrl"] = f"{self._origin(asked)}/arcgis/tokens/"
             return _json({"currentVersion": self.version, "authInfo": tokens})
         return Reply(status=404, body=b"<html><body>Not Found</body></html>", content_type="text/html")
+
+    def _origin(self, asked: Asked) -> str:
+        """Where the client believes to be, by its Host header."""
+        return f"{'https' if self.secure else 'http'}://{asked.headers.get('host', '127.0.0.1')}"
 
     # ---- tiles
 
@@ -275,17 +281,12 @@ class FaultyService(FaultServer):
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(site or ArcGisSite(), script, port=port, ssl_context=ssl_context, clock=clock, wall=wall)
+        self.site.secure = ssl_context is not None
 
     @property
     def url(self) -> str:
         """The service's URL."""
         return self.origin + self.site.path
-
-
-def _origin(asked: Asked) -> str:
-    """Where the client believes to be: by its Host header, http unless it came to a TLS port named localhost."""
-    host = asked.headers.get("host", "127.0.0.1")
-    return f"{'https' if host.startswith('localhost') else 'http'}://{host}"
 
 
 def _json(document: Mapping[str, Any], status: int = 200) -> Reply:

@@ -36,7 +36,8 @@ class Threaded:
         await self.stop()
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        # On Windows the other loop says goodbye (FIN) before it closes, and a reset would be none.
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=type(self).__name__, daemon=True)
         self._thread.start()
         try:
