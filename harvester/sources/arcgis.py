@@ -82,6 +82,8 @@ class ArcGisSource:
 
     def request(self, tile: Tile, attempt: int) -> Request:
         """``GET <service>/tile/{level}/{row}/{col}``; rows are shared out over the tile servers, as Esri's SDK does."""
+        if self._credentials.generation != self._generation:  # renewed by another layer of the same host
+            self._dress()
         level, row, col = tile
         host, path = self._hosts[row % len(self._hosts)]
         return Request(host, f"{path}/tile/{level}/{row}/{col}{self._query}", tile, 0, attempt, self._generation)
@@ -90,6 +92,8 @@ class ArcGisSource:
         """``GET <service>/tilemap/{level}/{row}/{col}/128/128``: aligned, so it never crosses a bundle."""
         if not self._tilemap:
             return None
+        if self._credentials.generation != self._generation:
+            self._dress()
         level, row, col = key
         host, path = self._hosts[0]
         asked = f"{path}/tilemap/{level}/{row}/{col}/{BLOCK}/{BLOCK}{self._window_query}"

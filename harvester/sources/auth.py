@@ -10,24 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
 from urllib.parse import quote
 
 from harvester.errors import AuthError
 from harvester.job import Auth
-from harvester.redact import redact_text, redact_url
-from harvester.sources.arcgis_errors import status_in
-from harvester.sources.fields import as_number
-from harvester.sources.service_url import LOOPBACK, ServiceUrl
+from harvester.sources.login import Login, token_service
+from harvester.sources.service_url import ServiceUrl
 from harvester.transport.documents import Documents
-from harvester.transport.origins import is_allowed, origin_of, same_site
-from harvester.transport.refusals import LOGIN_HINT, DocumentError
-
-TOKEN_MINUTES = 120
-"""Asked for; servers give less if they allow less. A stolen token soon ends, a renewal costs one request."""
+from harvester.transport.origins import Origin
+from harvester.transport.refusals import LOGIN_HINT
 
 LEAD_SECONDS = 60.0
 """A token is renewed this long before its end, or in the last tenth of a short life."""
@@ -38,57 +30,6 @@ class Style(Enum):
 
     HEADER = "header"
     QUERY = "query"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What a token service gave: the token and its life in seconds (None: it doesn't end)."""
-
-    token: str = field(repr=False)
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """A user's name and password, and the token service of the host that they are for."""
-
-    url: str
-    referer: str
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-
-    async def grant(self, session: Documents) -> Grant:
-        """Ask for a token (``generateToken``). Raises AuthError when the login is refused."""
-        form = {
-            "username": self.username,
-            "password": self.password,
-            "client": "referer",
-            "referer": self.referer,
-            "expiration": str(TOKEN_MINUTES),
-            "f": "json",
-        }
-        where = redact_url(self.url)
-        try:
-            value, document = await session.post_form(
-                self.url, form, headers=[("Referer", self.referer)], status_in=status_in
-            )
-        except DocumentError as error:
-            if error.status != 400:
-                raise
-            raise AuthError(
-                f"{where} refuses the login: {_secretless(error.message, self)}", hint=WRONG_LOGIN
-            ) from None
-        except AuthError as error:
-            raise AuthError(
-                f"{where} refuses the login: {_secretless(error.message, self)}", hint=WRONG_LOGIN
-            ) from None
-        token = value.get("token") if isinstance(value, dict) else None
-        if not isinstance(token, str) or not token.strip():
-            raise AuthError(f"{where} gave no token", hint="is it the address of an ArcGIS token service?")
-        return Grant(token=token.strip(), seconds=_life(value, document.headers))
-
-
-WRONG_LOGIN = "check --username and the password in the variable that --password-env names"
 
 
 class Credentials:
@@ -188,6 +129,37 @@ class Credentials:
         self.generation += 1
 
 
+class Wallet:
+    """The credentials of one job, one record for each host, so that a web map's layers sign in and renew together."""
+
+    def __init__(
+        self,
+        auth: Auth,
+        session: Documents,
+        *,
+        environ: Mapping[str, str],
+        headers: tuple[tuple[str, str], ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._auth = auth
+        self._session = session
+        self._environ = environ
+        self._headers = headers
+        self._clock = clock
+        self._held: dict[tuple[Origin, str | None], Credentials] = {}
+
+    async def credentials_for(self, url: ServiceUrl) -> Credentials:
+        """The credentials for one address, signed in. Raises AuthError, SourceError."""
+        key = (url.origin, url.token)
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = await credentials_for(
+                url, self._auth, self._session, environ=self._environ, headers=self._headers, clock=self._clock
+            )
+        await held.sign_in()
+        return held
+
+
 async def credentials_for(
     url: ServiceUrl,
     auth: Auth,
@@ -207,79 +179,11 @@ async def credentials_for(
         return Credentials(token=_from_environment(auth.token_env, "--token-env", environ), clock=clock)
     if not auth.username:
         return Credentials(clock=clock)
-    if not auth.password_env:
-        raise AuthError("--username needs --password-env", hint="name the environment variable that holds the password")
-    password = _from_environment(auth.password_env, "--password-env", environ)
+    password = _from_environment(auth.password_env or "", "--password-env", environ)
     referer = next((value for name, value in headers if name.lower() == "referer"), str(url.origin))
     token_url = await token_service(url, session, headers=headers)
     login = Login(url=token_url, referer=referer, username=auth.username, password=password)
     return Credentials(login=login, session=session, clock=clock)
-
-
-async def token_service(url: ServiceUrl, session: Documents, *, headers: tuple[tuple[str, str], ...] = ()) -> str:
-    """The address of ``generateToken`` for a service: what its server's ``/rest/info`` says, or its portal's.
-
-    The password goes there, so it must be https (or this machine) and the service's own host or an allowed one.
-    """
-    if url.rest_root is None:
-        found = portal_token_service(url)
-    else:
-        value, _ = await session.get_json(f"{url.rest_root}/info?f=json", headers=headers, status_in=status_in)
-        stated = _stated_service(value)
-        if stated is None:
-            raise AuthError(
-                f"{url.rest_root}/info names no token service", hint="log in another way: --token-env or --header"
-            )
-        found = stated
-    origin = origin_of(found)
-    if origin is None:
-        raise AuthError(f"the token service of {url.origin}, {redact_url(found)}, is no http(s) address")
-    if not same_site(url.origin, origin) and not is_allowed(origin, session.allow_hosts):
-        raise AuthError(
-            f"the token service of {url.origin} is on another host, {origin}: the password would go there",
-            hint=f"allow it if you trust it: --allow-host {origin.place}",
-        )
-    if origin.scheme != "https" and origin.host not in LOOPBACK:
-        raise AuthError(
-            f"the token service {redact_url(found)} is not https: the password would travel in the clear",
-            hint="use the https address of the service, or a token (--token-env)",
-        )
-    return found
-
-
-def portal_token_service(url: ServiceUrl) -> str:
-    """``generateToken`` of the portal that an address under ``/sharing/`` or ``/home/`` belongs to."""
-    root = url.path
-    for mark in ("/sharing/", "/home/", "/apps/"):
-        root = root.partition(mark)[0]
-    return f"{url.origin}{root}/sharing/rest/generateToken"
-
-
-def _stated_service(value: Any) -> str | None:
-    """``authInfo.tokenServicesUrl`` (old servers leave ``generateToken`` out), else the portal that owns the server."""
-    if not isinstance(value, dict):
-        return None
-    info = value.get("authInfo")
-    stated = info.get("tokenServicesUrl") if isinstance(info, dict) else None
-    if isinstance(stated, str) and stated.strip():
-        base = stated.strip().rstrip("/")
-        return base if base.lower().endswith("generatetoken") else f"{base}/generateToken"
-    portal = value.get("owningSystemUrl")
-    if isinstance(portal, str) and portal.strip():
-        return f"{portal.strip().rstrip('/')}/sharing/rest/generateToken"
-    return None
-
-
-def _life(value: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds from the answer's own ``Date`` (else our clock) to ``expires`` (ms since 1970); None: none is stated."""
-    expires = as_number(value.get("expires"))
-    if expires is None or expires <= 0:
-        return None
-    try:
-        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        now = time.time()
-    return max(0.0, expires / 1000.0 - now)
 
 
 def _from_environment(name: str, option: str, environ: Mapping[str, str]) -> str:
@@ -289,9 +193,3 @@ def _from_environment(name: str, option: str, environ: Mapping[str, str]) -> str
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise AuthError(f"{option}: the value of {name} holds a line break or a control character")
     return value
-
-
-def _secretless(message: str, login: Login) -> str:
-    for secret in (login.password, login.username):
-        message = message.replace(secret, "***") if secret else message
-    return redact_text(message.partition(": ")[2] or message)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.errors import AuthError, SourceError
 from harvester.job import Auth
@@ -14,9 +14,10 @@ from harvester.redact import redact_url
 from harvester.sources.arcgis import ArcGisSource, HeaderPairs, merge_headers
 from harvester.sources.arcgis_document import parse_service
 from harvester.sources.arcgis_errors import status_in
-from harvester.sources.auth import Credentials, credentials_for
+from harvester.sources.auth import Credentials, Wallet
 from harvester.sources.service_url import ServiceUrl, parse_service_url
 from harvester.transport.documents import Documents
+from harvester.transport.origins import same_site
 from harvester.transport.refusals import DeniedError
 
 if TYPE_CHECKING:
@@ -38,6 +39,50 @@ class Options:
     def of(cls, job: Job) -> Options:
         """From a job."""
         return cls(auth=job.auth, headers=tuple(job.headers.items()), tilemap=job.tilemap)
+
+
+class Asker(NamedTuple):
+    """Who asks while sources are opened: the session, what the job says, and the credentials that its layers share."""
+
+    session: Documents
+    options: Options
+    wallet: Wallet
+
+    @classmethod
+    def of(cls, session: Documents, options: Options | None) -> Asker:
+        """With a wallet of its own."""
+        options = options or Options()
+        return cls(session, options, Wallet(options.auth, session, environ=options.environ, headers=options.headers))
+
+    def headers_for(self, url: ServiceUrl) -> HeaderPairs:
+        """The person's headers, and the login that was in the address."""
+        basic = (("Authorization", url.basic),) if url.basic is not None else ()
+        return merge_headers(self.options.headers, basic)
+
+    async def get_json(self, url: ServiceUrl, address: str) -> tuple[Any, str, Credentials]:
+        """A document of ``url``'s host with its credentials, in the query where the header is refused.
+
+        Gives the value, the address that gave it, and the credentials. Raises SourceError.
+        """
+        credentials = await self.wallet.credentials_for(url)
+        try:
+            return *await self.get_json_as(url, address, credentials), credentials
+        except DeniedError as error:
+            if not credentials.present:
+                raise
+            refused = error
+        credentials.use_query()
+        try:
+            return *await self.get_json_as(url, address, credentials), credentials
+        except DeniedError as error:
+            raise AuthError(f"{refused.message}, although credentials were given", hint=error.hint) from None
+
+    async def get_json_as(self, url: ServiceUrl, address: str, credentials: Credentials) -> tuple[Any, str]:
+        """A document with these credentials, as they travel now."""
+        asked = "&".join(part for part in (address, credentials.query) if part)
+        headers = merge_headers(self.headers_for(url), credentials.headers)
+        value, document = await self.session.get_json(asked, headers=headers, status_in=status_in)
+        return value, document.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +109,13 @@ async def open_services(source: str, session: Documents, options: Options | None
     """Open a service, a portal item or a web map. Raises SourceError (AuthError for credentials)."""
     from harvester.sources import webmap
 
-    options = options or Options()
+    asker = Asker.of(session, options)
     if webmap.is_file(source):
-        return await webmap.open_file(Path(source), session, options)
+        return await webmap.open_file(Path(source), asker)
     item = webmap.item_in(source)
     if item is not None:
-        return await webmap.open_item(item, session, options)
-    opened = await open_service(parse_typed(source), session, options)
+        return await webmap.open_item(item, asker)
+    opened = await open_service(parse_typed(source), asker)
     return Opened(source=opened.info.source, layers=(OpenedLayer(name=opened.info.name, source=opened),))
 
 
@@ -104,53 +149,36 @@ def parse_typed(source: str) -> ServiceUrl:
     return parse_service_url(text)
 
 
-async def open_service(
-    url: ServiceUrl, session: Documents, options: Options, *, anonymous_first: bool = False
-) -> ArcGisSource:
+async def open_service(url: ServiceUrl, asker: Asker, *, anonymous_first: bool = False) -> ArcGisSource:
     """Fetch and read one service's document. Raises SourceError.
 
     ``anonymous_first``: credentials are shown only to a host that refuses without them (addresses from a web map).
     """
-    headers = options.headers
-    if url.basic is not None:
-        headers = merge_headers(headers, (("Authorization", url.basic),))
+    credentials = Credentials()
     if anonymous_first:
-        credentials = Credentials()
         try:
-            document = await _document(url, session, headers, credentials)
+            document, found = await asker.get_json_as(url, url.document, credentials)
         except DeniedError:
-            credentials, document = await _document_as_someone(url, session, replace(options, headers=headers))
+            document, found, credentials = await asker.get_json(url, url.document)
     else:
-        credentials, document = await _document_as_someone(url, session, replace(options, headers=headers))
+        document, found, credentials = await asker.get_json(url, url.document)
+    headers = asker.headers_for(url)
+    at = moved_to(url, found)
+    if not same_site(url.origin, at.origin):
+        headers, credentials = (), Credentials()
     return ArcGisSource(
-        parse_service(document, url),
-        url,
+        parse_service(document, at),
+        at,
         credentials,
         headers=headers,
-        allow_hosts=session.allow_hosts,
-        use_tilemap=options.tilemap,
-        kinds=options.kinds,
+        allow_hosts=asker.session.allow_hosts,
+        use_tilemap=asker.options.tilemap,
+        kinds=asker.options.kinds,
     )
 
 
-async def _document_as_someone(url: ServiceUrl, session: Documents, options: Options) -> tuple[Credentials, Any]:
-    """The document with the credentials that the options hold; in the query where the header is refused."""
-    credentials = await credentials_for(url, options.auth, session, environ=options.environ, headers=options.headers)
-    await credentials.sign_in()
-    try:
-        return credentials, await _document(url, session, options.headers, credentials)
-    except DeniedError as error:
-        if not credentials.present:
-            raise
-        refused = error
-    credentials.use_query()
-    try:
-        return credentials, await _document(url, session, options.headers, credentials)
-    except DeniedError as error:
-        raise AuthError(f"{refused.message}, although credentials were given", hint=error.hint) from None
-
-
-async def _document(url: ServiceUrl, session: Documents, headers: HeaderPairs, credentials: Credentials) -> Any:
-    address = "&".join(part for part in (url.document, credentials.query) if part)
-    value, _ = await session.get_json(address, headers=merge_headers(headers, credentials.headers), status_in=status_in)
-    return value
+def moved_to(url: ServiceUrl, found: str) -> ServiceUrl:
+    """Where the service is after redirects of its document: tiles are asked there, since theirs aren't followed."""
+    at = parse_service_url(found)
+    same = (at.origin, at.path) == (url.origin, url.path) or (at.named, at.kind) != (url.named, url.kind)
+    return url if same else at

@@ -14,18 +14,14 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from harvester.errors import AuthError, SourceError
 from harvester.redact import redact_url
-from harvester.sources.arcgis import merge_headers
 from harvester.sources.arcgis_document import NotTiledError
-from harvester.sources.arcgis_errors import status_in
-from harvester.sources.auth import credentials_for
 from harvester.sources.fields import as_number
 from harvester.sources.service_url import ServiceUrl, parse_service_url
 from harvester.transport.documents import MAX_DOCUMENT_BYTES, Document, Documents, read_json
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
-from harvester.transport.refusals import DeniedError
 
 if TYPE_CHECKING:
-    from harvester.sources.open import Opened, OpenedLayer, Options
+    from harvester.sources.open import Asker, Opened, OpenedLayer
 
 MAX_LAYERS = 1000
 """Layers and groups of one map; real ones hold dozens."""
@@ -109,7 +105,7 @@ def item_in(source: str) -> Item | None:
     return Item(portal=replace(typed, path=quote(root, safe="/%-._~")), id=name)
 
 
-async def open_file(path: Path, session: Documents, options: Options) -> Opened:
+async def open_file(path: Path, asker: Asker) -> Opened:
     """Open a web map's JSON file. Its http(s) addresses count as typed by the person who named the file."""
     try:
         with path.open("rb") as file:
@@ -119,30 +115,30 @@ async def open_file(path: Path, session: Documents, options: Options) -> Opened:
     if len(body) > MAX_DOCUMENT_BYTES:
         raise SourceError(f"{path} is larger than {MAX_DOCUMENT_BYTES >> 20} MB: no web map")
     document = read_json(Document(str(path), {}, body))
-    return await _open_map(document, str(path), None, session, options)
+    return await _open_map(document, str(path), None, asker)
 
 
-async def open_item(item: Item, session: Documents, options: Options) -> Opened:
+async def open_item(item: Item, asker: Asker) -> Opened:
     """Open a portal item: a web map, or the service that an item of another type is about."""
     from harvester.sources.open import Opened, OpenedLayer, open_service
 
-    about = await _portal_json(item, "", session, options)
+    about = await _portal_json(item, "", asker)
     kind, address = about.get("type"), about.get("url")
     if kind == "Web Map":
-        document = await _portal_json(item, "/data", session, options)
-        return await _open_map(document, _shown(item), item, session, options)
+        document = await _portal_json(item, "/data", asker)
+        return await _open_map(document, _shown(item), item, asker)
     if not isinstance(address, str) or not address.strip():
         raise SourceError(
             f"{_shown(item)} is of type {str(kind)[:60]!r} and names no service",
             hint="give a web map or a tile layer's item",
         )
-    reason = _distrust(address, item.portal.origin, session)
+    reason = _distrust(address, item.portal.origin, asker.session)
     if reason is not None:
         raise SourceError(f"{_shown(item)}: {reason[0]}", hint=reason[1])
     url = parse_service_url(address)
     typed = same_site(item.portal.origin, url.origin)
     url = replace(url, token=item.portal.token if typed else None, basic=None)
-    source = await open_service(url, session, options, anonymous_first=not typed)
+    source = await open_service(url, asker, anonymous_first=not typed)
     return Opened(source=source.info.source, layers=(OpenedLayer(name=source.info.name, source=source),))
 
 
@@ -163,13 +159,13 @@ def layers_of(document: Any) -> Iterator[MapLayer]:
         yield _layer(layer)
 
 
-async def _open_map(document: Any, shown: str, item: Item | None, session: Documents, options: Options) -> Opened:
+async def _open_map(document: Any, shown: str, item: Item | None, asker: Asker) -> Opened:
     from harvester.sources.open import Opened
 
     opened: list[OpenedLayer] = []
     skipped: list[tuple[str, str]] = []
     for layer in layers_of(document):
-        result = await _open_layer(layer, item, session, options)
+        result = await _open_layer(layer, item, asker)
         if isinstance(result, str):
             skipped.append((layer.title, result))
         else:
@@ -177,7 +173,7 @@ async def _open_map(document: Any, shown: str, item: Item | None, session: Docum
     return Opened(source=shown, layers=tuple(opened), skipped=tuple(skipped), is_map=True)
 
 
-async def _open_layer(layer: MapLayer, item: Item | None, session: Documents, options: Options) -> OpenedLayer | str:
+async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> OpenedLayer | str:
     """The layer's service, or the reason why it isn't taken. Raises SourceError when it should be there and isn't."""
     from harvester.sources.open import OpenedLayer, open_service
 
@@ -188,17 +184,17 @@ async def _open_layer(layer: MapLayer, item: Item | None, session: Documents, op
         if not address and layer.item_id:
             if item is None:
                 return "it names only an item of a portal, and a file doesn't say of which portal"
-            about = await _portal_json(replace(item, id=layer.item_id), "", session, options)
+            about = await _portal_json(replace(item, id=layer.item_id), "", asker)
             address = about["url"] if isinstance(about.get("url"), str) else ""
         if not address:
             return "it names no service"
-        reason = _distrust(address, item.portal.origin if item else None, session)
+        reason = _distrust(address, item.portal.origin if item else None, asker.session)
         if reason is not None:
             return f"{reason[0]}: {reason[1]}"
         url = parse_service_url(address)
         typed = item is not None and same_site(item.portal.origin, url.origin)
         url = replace(url, token=item.portal.token if item is not None and typed else None, basic=None)
-        source = await open_service(url, session, options, anonymous_first=not typed)
+        source = await open_service(url, asker, anonymous_first=not typed)
     except NotTiledError as error:
         return error.message
     except SourceError as error:
@@ -221,24 +217,8 @@ def _distrust(address: str, typed: Origin | None, session: Documents) -> tuple[s
     return f"its service is on another host, {found}", f"allow it with --allow-host {found.place}"
 
 
-async def _portal_json(item: Item, end: str, session: Documents, options: Options) -> dict[str, Any]:
-    headers = options.headers
-    if item.portal.basic is not None:
-        headers = merge_headers(headers, (("Authorization", item.portal.basic),))
-    credentials = await credentials_for(item.portal, options.auth, session, environ=options.environ, headers=headers)
-    await credentials.sign_in()
-    address = item.url(end)
-    try:
-        value, _ = await session.get_json(
-            address, headers=merge_headers(headers, credentials.headers), status_in=status_in
-        )
-    except DeniedError:
-        if not credentials.present:
-            raise
-        credentials.use_query()
-        value, _ = await session.get_json(
-            f"{address}&{credentials.query}", headers=merge_headers(headers, credentials.headers), status_in=status_in
-        )
+async def _portal_json(item: Item, end: str, asker: Asker) -> dict[str, Any]:
+    value, _, _ = await asker.get_json(item.portal, item.url(end))
     if not isinstance(value, dict):
         raise SourceError(f"{_shown(item)} is no portal item")
     return value

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f:.]{2,45}(%[a-z0-9_.-]+)?")
+"""A name as DNS and Windows networks have them, or the number of an IPv6 address."""
+
 
 class Origin(NamedTuple):
-    """Scheme, lower-case host without brackets, and port of an http(s) URL."""
+    """Scheme, lower-case ASCII host without brackets, and port of an http(s) URL."""
 
     scheme: str
     host: str
@@ -31,10 +35,11 @@ def origin_of(url: str) -> Origin | None:
     """The origin of an http or https URL, None for anything else (other schemes, no host, a port that is none)."""
     try:
         parts = urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-    except ValueError:
+        scheme, port = parts.scheme.lower(), parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:  # UnicodeError is one
         return None
-    if scheme not in DEFAULT_PORTS or not host or port == 0:
+    if scheme not in DEFAULT_PORTS or not _HOST.fullmatch(host) or port == 0:
         return None
     return Origin(scheme, host, port if port is not None else DEFAULT_PORTS[scheme])
 

@@ -238,12 +238,28 @@ def test_a_redirect_to_an_allowed_host_is_followed_without_credentials() -> None
                 session(allow_hosts=(f"127.0.0.1:{real.port}",)) as client,
             ):
                 options = Options(headers=(("X-Canary", "secret"),), auth=Auth(token_env="T"), environ={"T": "canary"})
-                await open_source(front.url, client, options)
+                source = await open_source(front.url, client, options)
+                tile = source.request(Tile(1, 0, 0), 0)
+                assert (tile.host.port, tile.host.headers) == (real.port, ())
+                assert source.info.source == real.url
                 assert front.log[0].headers["x-canary"] == "secret"
                 assert "canary" in front.log[0].headers["x-esri-authorization"]
                 assert not any(word in real.log[0].raw.lower() for word in (b"x-canary", b"canary", b"secret"))
 
     asyncio.run(main())
+
+
+def test_a_service_that_moved_is_asked_where_it_is_now() -> None:
+    rule = Rule(kind="other", do="redirect", to="/arcgis/rest/services/Streets/MapServer?f=json")
+
+    async def use(service: FaultyService, client: Session) -> None:
+        typed = f"{service.origin}/old/rest/services/Streets/MapServer?token={SECRET}"
+        source = await open_source(typed, client)
+        assert source.info.source == service.url
+        assert source.request(Tile(1, 0, 0), 0).path.startswith(service.site.path)
+        assert source.request(Tile(1, 0, 0), 0).host.headers, "the same host keeps its token"
+
+    serving(ArcGisSite(), use, rule)
 
 
 # ---- credentials
@@ -361,7 +377,7 @@ def test_a_token_service_on_another_host_never_sees_the_password() -> None:
 
 
 def test_a_password_is_not_sent_in_the_clear() -> None:
-    from harvester.sources.auth import token_service
+    from harvester.sources.login import token_service
     from harvester.sources.service_url import parse_service_url
 
     url = parse_service_url("http://gis.example.org/arcgis/rest/services/X/MapServer")
