@@ -37,7 +37,10 @@ _LINGER_0 = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class FaultServer(Threaded):
-    """Serves a site under a script on 127.0.0.1. ``log`` holds every request; ``script`` may be replaced any time."""
+    """Serves a site under a script on 127.0.0.1. ``log`` holds every request; ``script`` may be replaced any time.
+
+    ``port`` 0: any free one. ``clock`` gives monotonic seconds, ``wall`` those since 1970. ``keep`` bounds the log.
+    """
 
     def __init__(
         self,
@@ -48,10 +51,11 @@ class FaultServer(Threaded):
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        keep: int | None = None,
     ) -> None:
         super().__init__()
         self.site = site
-        self.log = RequestLog()
+        self.log = RequestLog(keep)
         self.port = port
         self.clock = clock
         self.wall = wall

@@ -92,9 +92,13 @@ class Asked:
 
 
 class RequestLog:
-    """All requests of a server in the order of arrival; safe to read from another thread while the server runs."""
+    """All requests of a server in the order of arrival; safe to read from another thread while the server runs.
 
-    def __init__(self) -> None:
+    ``keep`` bounds the entries held (at least the newest so many) for runs of millions; what is counted stays counted.
+    """
+
+    def __init__(self, keep: int | None = None) -> None:
+        self._keep = keep
         self._entries: list[Asked] = []
         self._tries: Counter[object] = Counter()
         self._recent: deque[float] = deque(maxlen=100_000)
@@ -126,7 +130,7 @@ class RequestLog:
         self.in_progress += 1
         asked = Asked(
             at=at,
-            serial=len(self._entries) + 1,
+            serial=self._kinds.total(),
             serial_of_kind=self._kinds[place.kind],
             connection=connection,
             serial_on_connection=nth,
@@ -139,6 +143,8 @@ class RequestLog:
             concurrency=self.in_progress,
         )
         self._entries.append(asked)
+        if self._keep is not None and len(self._entries) > 2 * self._keep:
+            self._entries = self._entries[-self._keep :]
         if place.kind in ("tile", "tilemap"):
             self._recent.append(at)
         return asked
@@ -166,7 +172,7 @@ class RequestLog:
 
     def count(self, kind: str | None = None) -> int:
         """How many requests of one kind (None: all)."""
-        return len(self._entries) if kind is None else self._kinds[kind]
+        return self._kinds.total() if kind is None else self._kinds[kind]
 
     def requests_of(self, tile: Tile) -> list[Asked]:
         """Every try of one tile, first to last."""

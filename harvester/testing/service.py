@@ -266,7 +266,7 @@ class ArcGisSite:
 
 
 class FaultyService(FaultServer):
-    """An ArcGIS service under a script. ``url`` is what a person types, ``site`` what is served."""
+    """An ArcGIS service under a script. ``url`` is what a person types."""
 
     site: ArcGisSite
 
@@ -279,8 +279,11 @@ class FaultyService(FaultServer):
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        keep: int | None = None,
     ) -> None:
-        super().__init__(site or ArcGisSite(), script, port=port, ssl_context=ssl_context, clock=clock, wall=wall)
+        super().__init__(
+            site or ArcGisSite(), script, port=port, ssl_context=ssl_context, clock=clock, wall=wall, keep=keep
+        )
         self.site.secure = ssl_context is not None
 
     @property

@@ -61,6 +61,14 @@ def test_tries_and_serials_count_what_is_alike() -> None:
     assert (len(log), log.count("tile"), log.tiles()) == (0, 0, {})
 
 
+def test_a_bounded_log_forgets_the_oldest_and_goes_on_counting() -> None:
+    log = RequestLog(keep=10)
+    for at in range(95):
+        note(log, float(at))
+    assert 10 <= len(log) <= 20
+    assert (log.count(), log[-1].serial, log[-1].try_number) == (95, 95, 95)
+
+
 def test_a_request_that_has_no_end_still_counts() -> None:
     log = RequestLog()
     for at in range(4):
