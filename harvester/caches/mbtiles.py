@@ -257,30 +257,38 @@ class MBTilesWriter:
         """Write a batch in one durable transaction. Raises CacheError; then none of it is there."""
         if not batch:
             return {}
-        rows: dict[Address, bytes] = {}
         kinds = Counter(self._state.kinds)
-        for tile, body, kind in batch:
-            rows[self._address(tile)] = body
-            kinds[kind] += 1
+        kinds.update([stored.kind for stored in batch])
         if "lerc" in kinds:
             raise UnsupportedFormatError("MBTiles cannot hold LERC tiles", hint=OTHER_FORMATS)
+        addresses = self._addresses([stored.tile for stored in batch])
+        # The last of two bodies for one tile counts.
+        rows = dict(zip(addresses, [stored.body for stored in batch], strict=True))
         return await self._change(rows, (), dict(kinds))
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out in one durable transaction."""
         if not tiles:
             return {}
-        return await self._change({}, [self._address(tile) for tile in tiles], self._state.kinds)
+        return await self._change({}, self._addresses(tiles), self._state.kinds)
 
-    def _address(self, tile: Tile) -> Address:
-        level, row, col = tile
-        zoom, row_offset, col_offset = self._places.get(level) or self._place_of(level)
-        row, col, size = row + row_offset, col + col_offset, 1 << zoom
-        if not (0 <= row < size and 0 <= col < size):
-            raise UnsupportedFormatError(
-                f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds", hint=OTHER_FORMATS
-            )
-        return zoom, col, size - 1 - row
+    def _addresses(self, tiles: Sequence[Tile]) -> list[Address]:
+        """Zoom, column and TMS row of tiles."""
+        addresses: list[Address] = []
+        level, zoom, row_offset, col_offset, size = -1, 0, 0, 0, 0
+        for tile in tiles:
+            if tile[0] != level:
+                level = tile[0]
+                zoom, row_offset, col_offset = self._place_of(level)
+                size = 1 << zoom
+            row, col = tile[1] + row_offset, tile[2] + col_offset
+            if not (0 <= row < size and 0 <= col < size):
+                raise UnsupportedFormatError(
+                    f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds",
+                    hint=OTHER_FORMATS,
+                )
+            addresses.append((zoom, col, size - 1 - row))
+        return addresses
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
         database = await self._connect()

@@ -66,13 +66,15 @@ class Pictures:
         ids = await self._ids(rows.values())
         wanted = [(*address, name) for address, name in zip(rows, ids, strict=True)]
         index, joint = self._schema.index, self._schema.id_column
-        replaced = await self._used_by(rows)
-        await self._database.executemany(
-            f"INSERT INTO {index} (zoom_level, tile_column, tile_row, {joint}) VALUES (?, ?, ?, ?) ON CONFLICT"
-            f" (zoom_level, tile_column, tile_row) DO UPDATE SET {joint} = excluded.{joint}",
-            wanted,
-        )
-        self._unused |= replaced.difference(ids)
+        insert = f"INTO {index} (zoom_level, tile_column, tile_row, {joint}) VALUES (?, ?, ?, ?)"
+        # Nearly always all of them are new. Only if not, it is worth asking what the replaced ones showed.
+        if await self._database.executemany(f"INSERT OR IGNORE {insert}", wanted) < len(wanted):
+            self._unused |= (await self._used_by(rows)).difference(ids)
+            await self._database.executemany(
+                f"INSERT {insert} ON CONFLICT (zoom_level, tile_column, tile_row)"
+                f" DO UPDATE SET {joint} = excluded.{joint}",
+                wanted,
+            )
         return bool(self._unused)
 
     async def remove(self, addresses: Sequence[Address]) -> bool:
@@ -134,14 +136,15 @@ class Pictures:
         moved: dict[Id, Id] = {}
         unsettled = [name for name, body in pictures.items() if self._recent.get(name) != body]
         while unsettled:
-            there = await self._there(unsettled)
-            new: list[tuple[Id, bytes]] = []
+            new = [(name, pictures[name]) for name in unsettled]
+            insert = f"INTO {self._schema.pictures} ({self._schema.id_column}, tile_data) VALUES (?, ?)"
+            there: dict[Id, bytes] = {}
+            # Nearly always all of them are new. Only if not, the bytes under their ids are looked at.
+            if await self._database.executemany(f"INSERT OR IGNORE {insert}", new) < len(new):
+                there = await self._there(unsettled)
             clashing: list[Id] = []
-            for name in unsettled:
-                body = pictures[name]
-                if name not in there:
-                    new.append((name, body))
-                elif there[name] != body:
+            for name, body in new:
+                if there.get(name, body) != body:
                     other_name = next_id(name)
                     while other_name in pictures:
                         other_name = next_id(other_name)
@@ -150,9 +153,6 @@ class Pictures:
                     clashing.append(other_name)
                     continue
                 self._remember(name, body)
-            await self._database.executemany(
-                f"INSERT INTO {self._schema.pictures} ({self._schema.id_column}, tile_data) VALUES (?, ?)", new
-            )
             unsettled = clashing
         if moved:
             ids = [_followed(name, moved) for name in ids]
