@@ -166,12 +166,19 @@ def _edge(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _outline(canvas: ImageDraw.ImageDraw, frame: Frame, shape: Any) -> None:
-    for line in shapely.get_parts(shapely.boundary(shapely.get_parts(shape))):
+    for line in shapely.boundary(_polygons(shape)):
         for part in shapely.get_parts(line):
             points = [(float(x), float(y)) for x, y in frame.pixels(shapely.get_coordinates(part))]
             if frame.width >= LARGE_PIXELS:
                 canvas.line(points, fill=(255, 255, 255), width=4)
             canvas.line(points, fill=INK, width=2 if frame.width >= LARGE_PIXELS else 1)
+
+
+def _polygons(shape: Any) -> NDArray[Any]:
+    """The parts of a shape, of collections in collections too."""
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    polygons: NDArray[Any] = parts[shapely.get_dimensions(parts) == 2]
+    return polygons
 
 
 def _rings(canvas: ImageDraw.ImageDraw, holes: Sequence[NDArray[np.bool_]], colour: Rgb) -> None:

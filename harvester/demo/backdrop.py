@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harvester.crs import WGS84, Crs, project_box
+import numpy as np
+import shapely
+
+from harvester.crs import WGS84, Crs, project_box, projector
 from harvester.demo.drawing import Sheet, draw
+from harvester.demo.job import AREAS, area_bytes
 from harvester.demo.topology import coarse_world, fine_world
 from harvester.errors import HarvesterError
 from harvester.tiling.scheme import GOOGLE_WIDTH, Box
@@ -17,6 +21,13 @@ if TYPE_CHECKING:
 FINE_ZOOM = 6.0
 TILE_PIXELS = 256
 MARGIN_DEGREES = 5.0
+
+
+def demo_outlines(crs: Crs) -> tuple[Any, ...]:
+    """The demo's areas as shapely geometries in a CRS, for the outlines of a coverage picture."""
+    project = projector(WGS84, crs)
+    shapes = [shapely.from_geojson(area_bytes(name)) for name in AREAS]
+    return tuple(shapely.transform(shape, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1]))) for shape in shapes)
 
 
 class WorldBackdrop:

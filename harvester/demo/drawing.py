@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from harvester.crs import WGS84, Crs, projector
 from harvester.demo import style
@@ -158,7 +158,8 @@ class _Picture:
         for ring, colour in lands:
             canvas.polygon(_scaled(ring, OVERSAMPLING), fill=style.LAND_INDEX + colour)
         if self._zoom >= LAND_GRATICULE_ZOOM:
-            self._lines_over_land(image, lines)
+            image = self._lines_over_land(image, lines)
+            canvas = ImageDraw.Draw(image)
         fine = self._zoom >= 5
         if self._zoom >= 3:
             self._stroke(canvas, self._sheet.rivers, style.RIVER_INDEX, 3 if self._zoom >= 6 else 2 if fine else 1)
@@ -171,14 +172,21 @@ class _Picture:
         rgb = image.convert("RGB").reduce(OVERSAMPLING)
         return rgb.crop((self._margin, self._margin, width - self._margin, height - self._margin))
 
-    def _lines_over_land(self, image: Image.Image, lines: Shapes) -> None:
-        """The graticule once more, in its colour for land, where the picture shows land."""
-        drawn = Image.new("1", image.size, 0)
-        self._stroke(ImageDraw.Draw(drawn), lines, 1, 1)
-        bounds = drawn.getbbox()
-        if bounds is not None:
-            land = image.point([255 * (style.LAND_INDEX <= i < LAND_END) for i in range(256)], "1")
-            image.paste(style.LAND_GRATICULE_INDEX, mask=ImageChops.logical_and(drawn, land))
+    def _lines_over_land(self, image: Image.Image, lines: Shapes) -> Image.Image:
+        """The graticule once more, in its colour for land, where the picture shows land: pixel by pixel along it."""
+        found = lines.touching(self._box)
+        if not len(found):
+            return image
+        parts = shapely.get_parts(shapely.clip_by_rect(lines.shapes[found], *self._box))
+        dots = shapely.segmentize(parts, self._resolution / OVERSAMPLING)
+        points = _pixels(shapely.get_coordinates(dots), self._left, self._top, self._resolution) * OVERSAMPLING
+        x, y = np.floor(points).astype(np.int64).T
+        inside = (x >= 0) & (x < image.width) & (y >= 0) & (y < image.height)
+        x, y = x[inside], y[inside]
+        pixels = np.array(image)
+        land = (pixels[y, x] >= style.LAND_INDEX) & (pixels[y, x] < LAND_END)
+        pixels[y[land], x[land]] = style.LAND_GRATICULE_INDEX
+        return _indexes(pixels)
 
     def _sea(self, lands: list[tuple[Points, int]], width: int, height: int) -> Image.Image:
         """The sea with its bands along the coasts: the land blurred, and cut at grey values."""
@@ -188,16 +196,13 @@ class _Picture:
             canvas.polygon(_scaled(ring, 1 / SHELF_DIVISOR), fill=255)
         size = (width * OVERSAMPLING, height * OVERSAMPLING)
         darkest, lightest = mask.getextrema()
-        if darkest == lightest:
-            image = Image.new("P", size, 0)
-        else:
+        if darkest != lightest:
             radius = SHELF_PIXELS / SHELF_DIVISOR / 2
             blurred = mask.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius))
             table = [sum(grey >= threshold for threshold in SHELF_THRESHOLDS) for grey in range(256)]
-            bands = blurred.resize(size, Image.Resampling.BILINEAR).point(table)
-            image = Image.frombytes("P", size, bands.tobytes())
-        image.putpalette(np.array(style.BASES, dtype=np.uint8).tobytes(), "RGB")
-        return image
+            bands = blurred.resize((width, height), Image.Resampling.BILINEAR).point(table)
+            return _indexes(np.asarray(bands.resize(size, Image.Resampling.NEAREST)))
+        return _indexes(np.zeros((size[1], size[0]), dtype=np.uint8))
 
     def _rings_of(self, shapes: Shapes) -> list[tuple[Points, int]]:
         return _rings(shapes, self._box, self._left, self._top, self._resolution)
@@ -212,6 +217,13 @@ class _Picture:
             )
             if len(points) >= 4:
                 canvas.line(points, fill=index, width=width, joint="curve" if width > 2 else None)
+
+
+def _indexes(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Indexes into ``style.BASES`` as an image that can be drawn on."""
+    image = Image.frombytes("P", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+    image.putpalette(np.array(style.BASES, dtype=np.uint8).tobytes(), "RGB")
+    return image
 
 
 def _rings(shapes: Shapes, box: Box, left: float, top: float, resolution: float) -> list[tuple[Points, int]]:

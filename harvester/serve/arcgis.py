@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import ipaddress
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import xxhash
 from aiohttp import web
 
 from harvester.errors import SourceError, UsageError
+from harvester.serve.answers import ROOT, conditional, content_type, document_answer, etag, json_answer
 from harvester.serve.documents import (
     CURRENT_VERSION,
     ServedCache,
@@ -25,9 +23,8 @@ from harvester.serve.documents import (
     tilemap_json,
 )
 from harvester.serve.held import Held, HeldAnswers
+from harvester.serve.tokens import TokenCheck, TokenDesk, token_desk, token_gate
 from harvester.tiling.tile import Tile, block_of
-
-ROOT = "/arcgis/rest"
 
 HELD_BYTES = 64 * 1024 * 1024
 """Answers kept ready: some 10,000 ordinary tiles, what a few people look at in a session."""
@@ -46,12 +43,6 @@ CORS_HEADERS = {
 }
 
 NOT_FOUND_PAGE = b"<html><head><title>Error 404</title></head><body>Not found</body></html>"
-
-TokenCheck = Callable[[str], bool]
-"""True when a token is good now."""
-
-TokenDesk = Callable[[str, str], "tuple[str, int] | None"]
-"""Username and password to (token, end in milliseconds since 1970), or None when refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +77,7 @@ def make_app(
     ArcGIS does, to requests without a good token; ``issue_token`` adds ``/arcgis/tokens/generateToken``.
     Raises UnsupportedFormatError for caches that no MapServer can serve.
     """
-    app = web.Application(middlewares=[_token_gate(require_token)] if require_token else [])
+    app = web.Application(middlewares=[token_gate(require_token)] if require_token else [])
     app.on_response_prepare.append(_add_cors)
     pool = ThreadPoolExecutor(threads, "draw") if threads else None
     held = HeldAnswers(held_bytes)
@@ -108,14 +99,14 @@ def make_app(
         if desk:
             document["authInfo"]["tokenServicesUrl"] = f"{request.scheme}://{request.host}/arcgis/tokens/"
             document["authInfo"]["shortLivedTokenValidity"] = 60
-        return _document(request, document, "Server info")
+        return document_answer(request, document, "Server info")
 
     async def directory(request: web.Request) -> web.Response:
         folder = request.match_info.get("folder", "")
         document = directory_document(names, folder)
         if document is None:
-            return _json(error_document(404, "Folder not found", folder))
-        return _document(request, document, folder or "Services", document["services"])
+            return json_answer(error_document(404, "Folder not found", folder))
+        return document_answer(request, document, folder or "Services", document["services"])
 
     for path, handler in ((f"{ROOT}/info", info), (f"{ROOT}/services", directory)):
         route.add_get(path, handler)
@@ -123,7 +114,7 @@ def make_app(
     route.add_get(ROOT + "/services/{folder}", directory)
     if issue_token is not None:
         for path in ("/arcgis/tokens/", "/arcgis/tokens/generateToken"):
-            route.add_post(path, _token_desk(issue_token))
+            route.add_post(path, token_desk(issue_token))
     route.add_route("*", "/{path:.*}", _elsewhere)
     if pool is not None:
 
@@ -168,13 +159,13 @@ class _Service:
         self._document = service_document(name, cache, tilemap=tilemap)
 
     async def describe(self, request: web.Request) -> web.Response:
-        return _document(request, self._document, self._name)
+        return document_answer(request, self._document, self._name)
 
     async def tile(self, request: web.Request) -> web.Response:
         try:
             tile = Tile(*(int(request.match_info[part]) for part in ("level", "row", "col")))
         except ValueError:
-            return _json(error_document(400, "Invalid or missing input parameters."))
+            return json_answer(error_document(400, "Invalid or missing input parameters."))
         key = (self._name, tile)
         if key in self._held:
             held = self._held.get(key)
@@ -183,7 +174,7 @@ class _Service:
             self._held.put(key, held)
         if held is None:
             return web.Response(status=404, body=NOT_FOUND_PAGE, content_type="text/html")
-        return _conditional(request, held, MAX_AGE_SECONDS)
+        return conditional(request, held, MAX_AGE_SECONDS)
 
     async def window(self, request: web.Request) -> web.Response:
         try:
@@ -191,9 +182,11 @@ class _Service:
                 int(request.match_info[part]) for part in ("level", "row", "col", "width", "height")
             )
         except ValueError:
-            return _json(error_document(400, "Invalid or missing input parameters."))
+            return json_answer(error_document(400, "Invalid or missing input parameters."))
         if width < 1 or height < 1:
-            return _json(error_document(400, "Invalid or missing input parameters.", "width and height start at 1"))
+            return json_answer(
+                error_document(400, "Invalid or missing input parameters.", "width and height start at 1")
+            )
         tile = Tile(level, row, col)
         key = (self._name, tile, width, height)
         if key in self._held:
@@ -203,114 +196,25 @@ class _Service:
             self._held.put(key, held)
         if held is None:
             # HTTP 200: browsers' clients take that as an empty window, an HTTP error as a broken service.
-            return _json(error_document(422, "Tilemap not found", f"no tiles in the bundle of {tile}"))
-        return _conditional(request, held, 0)
+            return json_answer(error_document(422, "Tilemap not found", f"no tiles in the bundle of {tile}"))
+        return conditional(request, held, 0)
 
     def _read(self, tile: Tile) -> Held | None:
         if tile.level not in self._levels or tile.row < 0 or tile.col < 0:
             return None
         body = self._cache.read(tile.level, tile.row, tile.col)
-        return None if body is None else Held(body, _etag(body), _content_type(body))
+        return None if body is None else Held(body, etag(body), content_type(body))
 
     def _window(self, tile: Tile, width: int, height: int) -> Held | None:
         if tile.level not in self._levels or tile.row < 0 or tile.col < 0:
             return None
         body = tilemap_json(self._cache.present(block_of(tile)), tile, width, height)
-        return None if body is None else Held(body, _etag(body), "application/json")
+        return None if body is None else Held(body, etag(body), "application/json")
 
     async def _call(self, work: Callable[..., Held | None], *args: object) -> Held | None:
         if self._pool is None:
             return work(*args)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
-
-
-def _etag(body: bytes) -> str:
-    return f'"{xxhash.xxh3_128_hexdigest(body)}"'
-
-
-def _content_type(body: bytes) -> str:
-    if body.startswith(b"\x89PNG"):
-        return "image/png"
-    if body.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
-        return "image/webp"
-    if body.startswith(b"GIF8"):
-        return "image/gif"
-    return "application/octet-stream"
-
-
-def _conditional(request: web.Request, held: Held, max_age_seconds: int) -> web.Response:
-    headers = {"ETag": held.etag, "Cache-Control": f"max-age={max_age_seconds}"}
-    condition = request.headers.get("If-None-Match")
-    if condition is not None and (condition.strip() == "*" or held.etag in _etags(condition)):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=held.body, headers=headers, content_type=held.content_type)
-
-
-def _etags(condition: str) -> set[str]:
-    """The tags of an If-None-Match header, compared weakly (RFC 9110, 13.1.2)."""
-    return {tag.strip().removeprefix("W/") for tag in condition.split(",")}
-
-
-def _json(document: Mapping[str, Any], *, pretty: bool = False) -> web.Response:
-    text = json.dumps(document, ensure_ascii=False, indent=1 if pretty else None)
-    return web.Response(text=text, content_type="application/json")
-
-
-def _document(
-    request: web.Request, document: Mapping[str, Any], title: str, services: list[dict[str, str]] | None = None
-) -> web.Response:
-    """A document as ``f`` asks: json, pjson, or a page for people (ArcGIS's default)."""
-    form = request.query.get("f", "html").lower()
-    if form in ("json", "pjson"):
-        return _json(document, pretty=form == "pjson")
-    names = [html.escape(service["name"]) for service in services or ()]
-    links = "".join(f'<li><a href="{ROOT}/services/{name}/MapServer">{name}</a></li>' for name in names)
-    text = html.escape(json.dumps(document, ensure_ascii=False, indent=1))
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title></head>'
-        f"<body><h1>{html.escape(title)}</h1><ul>{links}</ul>"
-        f'<p><a href="?f=json">JSON</a></p><pre>{text}</pre></body></html>'
-    )
-    return web.Response(text=page, content_type="text/html")
-
-
-def _token_gate(good: TokenCheck) -> Any:
-    @web.middleware
-    async def gate(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if request.method == "OPTIONS" or not request.path.startswith(f"{ROOT}/services"):
-            return await handler(request)
-        token = _token_of(request)
-        if not token:
-            return _json(error_document(499, "Token Required"))
-        if not good(token):
-            return _json(error_document(498, "Invalid Token"))
-        return await handler(request)
-
-    return gate
-
-
-def _token_of(request: web.Request) -> str:
-    for name in ("X-Esri-Authorization", "Authorization"):
-        scheme, _, token = request.headers.get(name, "").partition(" ")
-        if scheme.lower() == "bearer" and token:
-            return token.strip()
-    return request.query.get("token", "")
-
-
-def _token_desk(issue: TokenDesk) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def generate(request: web.Request) -> web.Response:
-        form = await request.post()
-        issued = issue(str(form.get("username", "")), str(form.get("password", "")))
-        if issued is None:
-            return _json(error_document(400, "Unable to generate token.", "Invalid username or password."))
-        token, expires = issued
-        return _json({"token": token, "expires": expires, "ssl": False})
-
-    return generate
 
 
 async def _add_cors(_: web.Request, response: web.StreamResponse) -> None:

@@ -141,8 +141,6 @@ def service_document(name: str, cache: ServedCache, *, tilemap: bool) -> dict[st
             "Credits": info.attribution,
         },
         "capabilities": "Map,TilesOnly,Tilemap" if tilemap else "Map,TilesOnly",
-        "exportTilesAllowed": False,
-        "maxExportTilesCount": 100000,
         "tileServers": [],
         "resampling": False,
     }

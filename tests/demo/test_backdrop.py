@@ -6,7 +6,7 @@ import numpy as np
 
 from harvester.crs import WEB_MERCATOR, WGS84, Crs, project_box
 from harvester.demo import style
-from harvester.demo.backdrop import WorldBackdrop
+from harvester.demo.backdrop import WorldBackdrop, demo_outlines
 from harvester.tiling.scheme import Box
 
 
@@ -25,3 +25,10 @@ def test_a_box_beyond_the_earth_is_drawn_without_an_error() -> None:
     far = Box(3e7, 3e7, 4e7, 4e7)
     for crs in (WEB_MERCATOR, Crs(wkid=3035, latest_wkid=3035)):
         assert WorldBackdrop(crs)(far, 40, 40).size == (40, 40)
+
+
+def test_the_demo_areas_lie_where_the_demo_says() -> None:
+    europe, nordic = demo_outlines(WEB_MERCATOR)
+    west, south, east, north = project_box(Box(*nordic.bounds), WEB_MERCATOR, WGS84)
+    assert 3 < west < 6 and 54 < south < 55 and 31 < east < 34 and 71 < north < 72
+    assert europe.intersects(nordic)
