@@ -57,10 +57,12 @@ class DictCache:
         return sorted({tile.level for tile in self.tiles})
 
     def read(self, level: int, row: int, col: int) -> bytes | None:
+        assert level in (3, 4) and row >= 0 and col >= 0, "a reader is asked for tiles of its scheme only"
         self.reads += 1
         return self.tiles.get(Tile(level, row, col))
 
     def present(self, key: BlockKey) -> np.ndarray:
+        assert key.level in (3, 4) and key.row >= 0 and key.col >= 0
         mask = np.zeros((BLOCK, BLOCK), dtype=bool)
         for tile in self.tiles:
             if block_of(tile) == key:
