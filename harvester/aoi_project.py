@@ -23,7 +23,7 @@ PROBES = (0.5, 0.3)
 
 LONG_EDGE_DEGREES = 45.0
 LONG_EDGE_METRES = 1_000_000.0
-"""Longer edges are cut before they are measured: round the world, both ends of an edge can be the same place."""
+"""Longer edges are cut before they are measured: two probes say little of a course across a continent."""
 
 MAX_FIRST_CUTS = 64
 
