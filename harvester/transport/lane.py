@@ -1,0 +1,299 @@
+"""One connection's side of HTTP/1.1: a request out, its whole answer in, parsed by llhttp; then the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httptools
+
+from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
+from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
+from harvester.transport.head import Head, head_end, longest_line
+
+if TYPE_CHECKING:
+    from harvester.transport.dial import Place
+
+MAX_HEADER_BYTES = 16 << 10
+"""Per header: what nginx and IIS send at most; a longer one is a fault, not an answer."""
+
+MAX_HEAD_BYTES = 64 << 10
+"""A whole head, the interim answers before it included; twice what servers allow themselves."""
+
+MANY_PIECES = 1024
+"""Pieces of a body that are joined to one before more are taken: one-byte chunks cost forty times their size."""
+
+
+FIRST_BYTE = ord("H")
+"""Of every answer; llhttp passes over line ends before it."""
+
+
+class Pool(Protocol):
+    """Who owns a lane and hears of it."""
+
+    def ended(self, lane: Lane, answer: Answer) -> None:
+        """The request in flight has its answer; ``lane.keep`` says whether the connection may be used again."""
+
+    def opened(self, lane: Lane) -> None:
+        """The connection stands."""
+
+    def lost(self, lane: Lane) -> None:
+        """The connection is no more; nothing is in flight on it."""
+
+    def closed(self, lane: Lane) -> None:
+        """The socket is given back."""
+
+
+class ExtraBytesError(Exception):
+    """Bytes of another answer than the one that was asked for."""
+
+
+class Lane(asyncio.Protocol):
+    """A connection and what is in flight on it: nothing, or one request.
+
+    llhttp calls ``on_*`` while it is fed; what they noted is acted upon when it returns. Any bytes whatever give
+    exactly one ``Pool.ended`` for the request in flight once the answer, the fault or the connection's end is there.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_head",
+        "_interim",
+        "_parser",
+        "_parts",
+        "_pool",
+        "_status",
+        "_taken",
+        "_transport",
+        "_unsent",
+        "_whole",
+        "began",
+        "keep",
+        "keeps_gzip",
+        "on_body",
+        "place",
+        "request",
+        "started",
+        "task",
+    )
+
+    def __init__(self, pool: Pool, place: Place) -> None:
+        self._pool = pool
+        self.place = place
+        self.task: asyncio.Task[None] | None = None
+        """Opens the connection, while that lasts."""
+        self.request: Request | None = None
+        self.keep = False
+        self.keeps_gzip = False
+        self.started = self.began = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._unsent = b""
+        self._parts: list[bytes] = []
+        self._blocks: list[bytes] = []
+        self._head: bytes | None = None
+        self._status = self._interim = self._taken = 0
+        self._whole = False
+        self.on_body = self._parts.append  # straight into the list: no Python frame a piece
+        self._parser: Any = httptools.HttpResponseParser(self)
+        # What servers in the wild get wrong and every client bears with: lines that end in LF, odd header bytes,
+        # blanks behind a chunk's size. Framing stays strict.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    def __repr__(self) -> str:
+        state = "idle" if self.request is None else f"asked for {self.request.tile}"
+        return f"<Lane {'open' if self._transport else 'opening'}, {state}>"
+
+    @property
+    def stage(self) -> str:
+        """Where the request in flight stands, for a person who reads of a timeout."""
+        if self._transport is None:
+            return "no connection yet"
+        return "in the middle of the answer" if self._taken or self._head else "no answer yet"
+
+    # ---- asking
+
+    def send(self, request: Request, head: bytes, keeps_gzip: bool) -> None:
+        """Ask now, or as soon as the connection stands."""
+        self.request = request
+        self.keeps_gzip = keeps_gzip
+        self.started = self.began = time.monotonic()
+        self._whole = False
+        self._status = 0
+        if self._transport is None:
+            self._unsent = head
+        else:
+            self._transport.write(head)
+
+    def fail(self, fault: Fault, detail: str = "") -> None:
+        """End the request in flight with a fault; the connection is not used again."""
+        self.keep = False
+        self._answer(Answer(0, {}, b"", time.monotonic() - self.began, True, fault, detail))
+
+    def drop(self) -> None:
+        """Close the connection, or stop opening it, without a word about what is in flight."""
+        self.request = None
+        if self.task is not None:
+            self.task.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._pool.opened(self)
+        if self.request is None:
+            self.drop()
+            return
+        self.began = time.monotonic()
+        self._transport.write(self._unsent)  # type: ignore[union-attr]
+        self._unsent = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self.request is None:  # nobody asked: 408 of a server that tires of waiting, or worse
+            self._pool.lost(self)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.fail(Fault.PROTOCOL, "another protocol was switched to")
+            return
+        except httptools.HttpParserError as error:
+            if not self._whole:
+                self.fail(Fault.PROTOCOL, _words(error))
+                return
+            self.keep = False  # bytes behind a whole answer
+        if self._whole and self._head is None and not self._interim and data[0] == FIRST_BYTE:
+            self._deliver(data[: head_end(data)])
+        else:
+            self._gather(data)
+
+    def eof_received(self) -> None:
+        self._lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(exc)
+        self._transport = None
+        self._pool.closed(self)
+
+    # ---- llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            raise ExtraBytesError
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+
+    def on_message_complete(self) -> None:
+        if self._status >= 200:
+            self._whole = True
+            self.keep = self._parser.should_keep_alive()
+        elif self._parts or self._status < 100:
+            raise ExtraBytesError("an interim answer with a body, or a status that is none")
+        else:
+            self._interim += 1
+            self._status = 0
+
+    # ---- an answer in more than one piece
+
+    def _gather(self, data: bytes) -> None:
+        """What came when the answer was not whole in one read, or an interim answer came before it."""
+        if self._taken == 0:
+            self._head = data if self._head is None else self._head + data
+            if not self._find_head():
+                return
+        if self._whole:
+            self._deliver(self._head or b"")
+            return
+        parts = self._parts
+        if len(parts) >= MANY_PIECES:
+            self._blocks.append(b"".join(parts))
+            parts.clear()
+        self._taken += len(data)
+        if self._taken > MAX_TILE_BYTES and sum(map(len, self._blocks)) + sum(map(len, parts)) > MAX_TILE_BYTES:
+            self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
+
+    def _find_head(self) -> bool:
+        """Cut what came down to the final answer's head. False: not there yet, or failed."""
+        came = self._head or b""
+        if not self._status or self._status < 200:
+            if len(came) > MAX_HEAD_BYTES or (len(came) > MAX_HEADER_BYTES and longest_line(came) > MAX_HEADER_BYTES):
+                self.fail(Fault.PROTOCOL, "the head is too long")
+            return False
+        start = came.find(b"H")
+        for _ in range(self._interim):
+            start = came.find(b"H", head_end(came, start))
+        self._head = came[start : head_end(came, start)]
+        self._taken = len(came)
+        return self._whole or not self._states_too_much()
+
+    def _states_too_much(self) -> bool:
+        length = Head(self._head or b"").get("content-length", "") or ""
+        if length.isascii() and length.isdigit() and int(length) > MAX_TILE_BYTES:
+            self.fail(Fault.TOO_LARGE, f"{length} bytes stated, more than {MAX_TILE_BYTES}")
+            return True
+        return False
+
+    # ---- the end of an answer
+
+    def _lost(self, exc: Exception | None) -> None:
+        if self.request is None:
+            self._pool.lost(self)
+        elif self._taken == 0:
+            self.fail(Fault.RESET)
+        elif exc is not None:
+            self.fail(Fault.RESET, "in the middle of the body")
+        else:
+            head = Head(self._head or b"")
+            if "content-length" in head or "chunked" in (head.get("transfer-encoding") or "").lower():
+                self.fail(Fault.TRUNCATED)
+            else:  # only the connection's end says that this is all
+                self.keep = False
+                self._deliver(self._head or b"", delimited=False)
+
+    def _deliver(self, raw: bytes, *, delimited: bool = True) -> None:
+        seconds = time.monotonic() - self.began
+        if len(raw) > MAX_HEADER_BYTES and (len(raw) > MAX_HEAD_BYTES or longest_line(raw) > MAX_HEADER_BYTES):
+            return self.fail(Fault.PROTOCOL, "the head is too long")
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 and not self._blocks else b"".join((*self._blocks, *parts))
+        if len(body) > MAX_TILE_BYTES:
+            return self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
+        head = Head(raw)
+        if body and not self.keeps_gzip and head.mentions(b"content-encoding"):
+            return self._unpacked(Answer(self._status, head, body, seconds, delimited))
+        self._answer(Answer(self._status, head, body, seconds, delimited))
+        return None
+
+    def _unpacked(self, answer: Answer) -> None:
+        headers = dict(answer.headers)
+        try:
+            body = unpack(answer.body, headers.pop("content-encoding", ""), MAX_TILE_BYTES)
+        except BodyTooLargeError as error:
+            self.fail(Fault.TOO_LARGE, str(error))
+        except PackedBodyError as error:
+            self.fail(Fault.PROTOCOL, str(error))
+        else:
+            self._answer(answer._replace(headers=headers, body=body))
+
+    def _answer(self, answer: Answer) -> None:
+        self._clear()
+        self._pool.ended(self, answer)
+
+    def _clear(self) -> None:
+        self._parts.clear()
+        if self._blocks:
+            self._blocks = []
+        self._head = None
+        self._interim = self._taken = 0
+
+
+def _words(error: BaseException) -> str:
+    """llhttp's own words, which quote nothing of what came, or those of the callback that stopped it."""
+    if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+        error = error.__context__
+    return (str(error) or type(error).__name__).splitlines()[0][:100]

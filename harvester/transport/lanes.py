@@ -1,0 +1,299 @@
+"""The hot path: tiles over fixed lanes, one asyncio Protocol a connection, no task, future or timer a tile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from harvester.edges import Answer, Done, Fault, Host, Next, Request, Wait
+from harvester.job import DEFAULT_CONCURRENCY
+from harvester.transport.dial import DialError, Place
+from harvester.transport.lane import Lane
+from harvester.transport.route import Route, UnsendableError
+from harvester.transport.trust import tls_context
+from harvester.transport.wire import Access
+
+SWEEP_SECONDS = 0.01
+"""The least time between two looks for requests beyond their deadline: how late a timeout may be."""
+
+MAX_ROUTES = 256
+"""Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
+
+CLOSE_SECONDS = 2.0
+"""How long ``close`` waits for sockets that were aborted; they need one turn of the loop."""
+
+
+class LaneTransport:
+    """``edges.Transport`` over plain HTTP/1.1 connections, at most ``connections`` of them, made when first needed.
+
+    Lanes are bound to no host: an idle connection of another host gives way. Works on asyncio's loop and on uvloop's.
+    Nothing is sent twice: a request whose connection was closed under it ends with ``Fault.RESET``, and the engine
+    decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Raises UsageError when the trust bundle is
+    wrong. Speaks no proxy: ``choose.transport_for`` knows when that matters.
+    """
+
+    def __init__(self, access: Access | None = None, *, connections: int = DEFAULT_CONCURRENCY) -> None:
+        access = access or Access()
+        self._tls = tls_context(access.ca_bundle, access.environ)
+        self._tls.set_alpn_protocols(["http/1.1"])
+        self._user_agent = access.user_agent
+        self._timeout = access.timeout_seconds
+        self._connections = connections
+        self._lanes: set[Lane] = set()
+        """Open and opening connections."""
+        self._sockets: set[Lane] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places: dict[tuple[str, str, int], Place] = {}
+        self._routes: dict[Host, tuple[Route, Place]] = {}
+        self._last: tuple[Host, Route, Place] | None = None
+        self._next: Next | None = None
+        self._done: Done | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
+        self._busy = 0
+        self._ended = False
+        self._pumping = False
+        self._woken: asyncio.Handle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = self._ask_at = 0.0
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<LaneTransport {self._busy} in flight, {len(self._lanes)} open of {self._connections}>"
+
+    # ---- edges.Transport
+
+    async def drain(self, next_request: Next, done: Done) -> None:
+        """Ask until ``next_request`` gives None and all that is in flight has ended."""
+        self._over = asyncio.get_running_loop().create_future()
+        self._next, self._done, self._ended = next_request, done, False
+        try:
+            self._pump()
+            await self._over
+        except BaseException:
+            self._drop_all()
+            raise
+        finally:
+            self._next = self._done = self._over = None
+            self._still()
+
+    def wake(self) -> None:
+        """Something can be asked again: ``next_request`` is called in the loop's next turn for every idle lane."""
+        if self._woken is None and self._over is not None:
+            self._woken = asyncio.get_running_loop().call_soon(self._pump)
+
+    def rebuild(self) -> None:
+        """Drop every connection, idle or stalled; what is in flight ends with ``Fault.RESET`` in the loop's next
+        turn."""
+        flying = [(lane, lane.request, lane.began) for lane in self._lanes if lane.request is not None]
+        for lane in list(self._lanes):
+            self._discard(lane)
+        for place in self._places.values():
+            place.forget()
+        if flying:
+            asyncio.get_running_loop().call_soon(self._reset, self._over, flying)
+
+    async def close(self) -> None:
+        """Close all connections. May be called twice."""
+        self._drop_all()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._sockets:
+            self._gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._gone,), timeout=CLOSE_SECONDS)
+            self._gone = None
+
+    # ---- what the lanes say (lane.Pool)
+
+    def ended(self, lane: Lane, answer: Answer) -> None:
+        request = lane.request
+        lane.request = None
+        if request is None or self._done is None:
+            self._discard(lane)
+            return
+        if lane.keep:
+            lane.place.idle.append(lane)
+        else:
+            self._discard(lane)
+        self._finish(request, answer)
+
+    def opened(self, lane: Lane) -> None:
+        self._sockets.add(lane)
+
+    def lost(self, lane: Lane) -> None:
+        self._discard(lane)
+
+    def closed(self, lane: Lane) -> None:
+        self._sockets.discard(lane)
+        if self._gone is not None and not self._sockets and not self._gone.done():
+            self._gone.set_result(None)
+
+    # ---- asking
+
+    def _pump(self) -> None:
+        """Call ``next_request`` until it gives a Wait or the end, or no lane is idle."""
+        if self._woken is not None:
+            self._woken.cancel()
+            self._woken = None
+        if self._pumping or self._next is None:
+            return
+        self._pumping = True
+        self._ask_at = 0.0
+        try:
+            while not self._ended and self._busy < self._connections:
+                item = self._next()
+                if item is None:
+                    self._ended = True
+                elif isinstance(item, Wait):
+                    if item.seconds is not None:
+                        self._ask_again_in(item.seconds)
+                    break
+                else:
+                    self._ask(item)
+        except BaseException as error:  # a fault of the caller's: it is told, nothing hangs
+            self._collapse(error)
+        finally:
+            self._pumping = False
+        if self._ended and not self._busy and self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _finish(self, request: Request, answer: Answer) -> None:
+        self._busy -= 1
+        try:
+            self._done(request, answer)  # type: ignore[misc]
+        except BaseException as error:
+            self._collapse(error)
+        if not self._pumping:
+            self._pump()
+
+    def _ask(self, request: Request) -> None:
+        self._busy += 1
+        last = self._last
+        if last is not None and last[0] is request.host:
+            _, route, place = last
+        else:
+            route, place = self._route(request.host)
+            self._last = request.host, route, place
+        try:
+            head, keeps_gzip = route.head(request)
+        except UnsendableError as error:
+            self._finish(request, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
+            return
+        idle = place.idle
+        lane = idle.pop() if idle else self._new_lane(place)
+        lane.send(request, head, keeps_gzip)
+        if self._sweeper is None:
+            self._watch(self._timeout)
+
+    def _route(self, host: Host) -> tuple[Route, Place]:
+        known = self._routes.get(host)
+        if known is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            address = (host.scheme, host.name.lower(), host.port)
+            place = self._places.get(address)
+            if place is None:
+                place = self._places[address] = Place(host)
+            known = self._routes[host] = Route(host, self._user_agent), place
+        return known
+
+    def _new_lane(self, place: Place) -> Lane:
+        if len(self._lanes) >= self._connections:  # then one is idle, at another place
+            self._discard(next(other.idle[0] for other in self._places.values() if other.idle))
+        lane = Lane(self, place)
+        self._lanes.add(lane)
+        lane.task = asyncio.get_running_loop().create_task(self._open(lane))
+        self._tasks.add(lane.task)
+        lane.task.add_done_callback(self._tasks.discard)
+        return lane
+
+    async def _open(self, lane: Lane) -> None:
+        try:
+            await lane.place.connect(lambda: lane, self._tls)
+        except DialError as error:
+            fault, detail = error.fault, error.detail
+        except Exception as error:  # whatever else a loop or a resolver raises is no connection either
+            fault, detail = Fault.CONNECT, type(error).__name__
+        else:
+            lane.task = None
+            return
+        lane.task = None
+        if lane.request is not None:
+            lane.fail(fault, detail)
+
+    # ---- time
+
+    def _ask_again_in(self, seconds: float) -> None:
+        """One timer for all Waits: moved only when it would ring too late; rings too early are slept over."""
+        loop = asyncio.get_running_loop()
+        self._ask_at = loop.time() + max(0.0, seconds)
+        if self._alarm is not None:
+            if self._alarm_at <= self._ask_at:
+                return
+            self._alarm.cancel()
+        self._alarm_at = self._ask_at
+        self._alarm = loop.call_at(self._alarm_at, self._rung)
+
+    def _rung(self) -> None:
+        self._alarm = None
+        if not self._ask_at:
+            return
+        loop = asyncio.get_running_loop()
+        if self._ask_at > self._alarm_at:
+            self._alarm_at = self._ask_at
+            self._alarm = loop.call_at(self._alarm_at, self._rung)
+        else:
+            self._pump()
+
+    def _sweep(self) -> None:
+        """End what is beyond its deadline; look again when the oldest request in flight reaches its own."""
+        self._sweeper = None
+        due = time.monotonic() - self._timeout
+        for lane in [lane for lane in self._flying() if lane.started <= due]:
+            if lane.request is not None:
+                lane.fail(Fault.TIMEOUT, lane.stage)
+        oldest = min((lane.started for lane in self._flying()), default=None)
+        if oldest is not None:
+            self._watch(max(SWEEP_SECONDS, oldest + self._timeout - time.monotonic()))
+
+    def _watch(self, seconds: float) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
+
+    def _flying(self) -> Iterator[Lane]:
+        return (lane for lane in self._lanes if lane.request is not None)
+
+    def _still(self) -> None:
+        for timer in (self._alarm, self._sweeper, self._woken):
+            if timer is not None:
+                timer.cancel()
+        self._alarm = self._sweeper = self._woken = None
+
+    # ---- dropping
+
+    def _discard(self, lane: Lane) -> None:
+        """Close a connection and forget it, whatever it does."""
+        if lane in self._lanes:
+            self._lanes.remove(lane)
+            if lane in lane.place.idle:
+                lane.place.idle.remove(lane)
+            lane.drop()
+
+    def _drop_all(self) -> None:
+        self._busy = 0
+        for lane in list(self._lanes):
+            self._discard(lane)
+
+    def _reset(self, drain: object, flying: list[tuple[Lane, Request, float]]) -> None:
+        now = time.monotonic()
+        for _, request, began in flying:
+            if self._over is drain and self._done is not None:
+                self._finish(request, Answer(0, {}, b"", now - began, True, Fault.RESET))
+
+    def _collapse(self, error: BaseException) -> None:
+        """``next`` or ``done`` raised, which they promise not to: ``drain`` raises it and drops everything."""
+        self._ended = True
+        if self._over is not None and not self._over.done():
+            self._over.set_exception(error)
