@@ -6,6 +6,7 @@ import asyncio
 import io
 import socket
 import ssl
+import threading
 from contextlib import suppress
 
 import pytest
@@ -126,6 +127,22 @@ def test_beyond_its_rate_the_server_is_busy() -> None:
         # The clock is read as a request comes and as it ends: they come 0.2 s apart, so five lie in any second.
         assert statuses == [200] * 4 + [503] * 5
         assert service.log.max_in_window(1.0, "tile") == 5
+
+
+def test_the_knee_is_for_tiles_not_for_documents() -> None:
+    with serving(capacity=Capacity(concurrent=0)) as (service, client):
+        client.send(service.site.path + "?f=json")
+        assert client.answer()[0] == 200
+        client.ask()
+        assert client.answer()[0] == 429
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_no_thread() -> None:
+    with FaultyService() as service:
+        other = FaultyService(port=service.port)
+        with pytest.raises(OSError), other:
+            pass
+        assert [thread.name for thread in threading.enumerate()].count("FaultyService") == 1
 
 
 def test_a_rule_holds_for_its_time_only() -> None:

@@ -61,6 +61,14 @@ def test_tries_and_serials_count_what_is_alike() -> None:
     assert (len(log), log.count("tile"), log.tiles()) == (0, 0, {})
 
 
+def test_a_request_ends_once() -> None:
+    log = RequestLog()
+    asked = note(log, 1.0)
+    log.end(asked, 2.0)
+    log.end(asked, 3.0)
+    assert (log.in_progress, asked.ended) == (0, 2.0)
+
+
 def test_a_bounded_log_forgets_the_oldest_and_goes_on_counting() -> None:
     log = RequestLog(keep=10)
     for at in range(95):

@@ -16,7 +16,7 @@ from harvester.caches.compact_writer import open_writer
 from harvester.edges import Stored, Subject
 from harvester.testing import CrashState, RecordingDisk
 from harvester.testing.memory import memory_info
-from harvester.testing.power import materialise
+from harvester.testing.power import FOLDER, Named, materialise
 from harvester.tiling.tile import Tile
 
 ENTRY = struct.Struct("<QI")
@@ -163,6 +163,24 @@ def test_a_new_name_needs_its_folder_synced(tmp_path: Path) -> None:
         disk.close(file)
 
     assert outcomes(tmp_path, act) == {(), (("f", b"x"),)}
+
+
+def test_names_of_one_folder_change_in_their_order(tmp_path: Path) -> None:
+    def act(disk: RecordingDisk, folder: Path) -> None:
+        for name in "ab":
+            disk.close(disk.open(folder / name, write=True, create=True))
+
+    assert outcomes(tmp_path, act) == {(), (("a", b""),), (("a", b""), ("b", b""))}
+
+
+def test_what_lies_in_a_folder_is_gone_with_the_folders_own_name(tmp_path: Path) -> None:
+    def act(disk: RecordingDisk, folder: Path) -> None:
+        inner = folder / "inner"
+        inner.mkdir()
+        disk.trace.append(Named(folder, ((inner, FOLDER),)))
+        disk.write_whole(inner / "f", b"x")
+
+    assert outcomes(tmp_path, act) == {(), (("inner/f", b"x"),)}
 
 
 def test_a_rename_before_the_data_may_show_an_empty_file(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_without_its_password_nobody_passes() -> None:
         assert len(service.log) == 0
         named = proxy.url.replace("http://", "http://me:canary@")
         assert fetch(f"{service.url}/tile/3/1/2", named)[:4] == b"\x89PNG"
+        assert not any(name.startswith("proxy-") for name in service.log[0].headers)
         assert [passage.allowed for passage in proxy.passages] == [False, True]
 
 

@@ -205,6 +205,7 @@ def test_a_token_ends_and_is_refused_in_any_way(refusal: str, status: int, text:
         assert [get(url)[2][:4] for _ in range(2)] == [b"\x89PNG"] * 2
         got, _, body = get(url)
         assert (got, text in body) == (status, True)
+        assert office.tokens == set()
         assert get_json(service.url + "?f=json")["singleFusedMapCache"] is True
 
 
