@@ -23,8 +23,8 @@ FORMAT = "compactv2"
 ALL_LAYERS = "_alllayers"
 CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
 
-LEFTOVERS = frozenset({f"{name}.part" for name in (CONF, CDI, ROOT)})
-"""What a kill between making the folder and its first document leaves."""
+LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT)), CDI})
+"""What a kill between making the folder and its first document leaves; conf.cdi alone says nothing of a scheme."""
 
 MAX_DOCUMENT_BYTES = 1 << 24
 """Real documents have kilobytes, with the legends of a hundred layers a megabyte."""
