@@ -169,9 +169,8 @@ def sizes(index: Index) -> NDArray[np.int64]:
     return (index >> np.uint64(OFFSET_BITS)).astype(np.int64)
 
 
-def prefix(size: int) -> bytes:
-    """The size word in front of a tile."""
-    return _PREFIX.pack(size)
+prefix: Callable[[int], bytes] = _PREFIX.pack
+"""The size word in front of a tile of a size (the packing itself: it is called once a tile)."""
 
 
 def within(index: Index, file_size: int) -> NDArray[np.bool_]:

@@ -15,13 +15,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harvester.caches import bundle_v2, compact, conf, root_json, stored_zip
-from harvester.caches.bundle_v2 import PREFIX_SIZE
-from harvester.caches.bundles import BundleReader, Bundles, Span, read_index, read_record, sound_entries
+from harvester.caches.bundles import RUN_BYTES, BundleReader, Bundles, Span, read_index, read_runs, sound_numbers
 from harvester.caches.conf import Description
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
@@ -33,10 +32,10 @@ from harvester.errors import CacheError, HarvesterError
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import BLOCK_TILES, BlockKey
 
-FORMAT = "tpkx"
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-CHUNK_BYTES = 4 << 20
-"""Bytes read, checked and written at once while sealing; larger ones are no faster, and memory stays flat."""
+FORMAT = "tpkx"
 
 _NO_GUID = "00000000-0000-0000-0000-000000000000"
 _WGS84 = {"wkid": 4326, "latestWkid": 4326}
@@ -143,24 +142,24 @@ def compacted(bundles: Bundles, key: BlockKey) -> tuple[int, Iterator[bytes]]:
     index = read_index(span) if span is not None else None
     if span is None or index is None:
         raise CacheError(f"the bundle of the block {key} is gone or damaged", hint="run the same command again")
-    numbers = np.fromiter(sound_entries(span, index), dtype=np.int64)
+    numbers = sound_numbers(span, index)
     sizes = np.zeros(BLOCK_TILES, dtype=np.int64)
     sizes[numbers] = bundle_v2.sizes(index)[numbers]
     packed, file_size = bundle_v2.layout(sizes)
     header = bundle_v2.Header(largest=int(sizes.max()), file_size=file_size)
-    places = zip(bundle_v2.offsets(index)[numbers].tolist(), sizes[numbers].tolist(), strict=True)
-    return file_size, _records(span, header.pack() + bundle_v2.pack_index(packed), places)
+    head = header.pack() + bundle_v2.pack_index(packed)
+    return file_size, _records(span, head, bundle_v2.offsets(index)[numbers], sizes[numbers])
 
 
-def _records(span: Span, head: bytes, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+def _records(span: Span, head: bytes, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes]:
+    """Records that lie in order are copied by the megabyte, size words and all; scattered ones are gathered."""
     waiting, length = [head], len(head)
-    for offset, size in places:
-        body = read_record(span, offset, size)
-        if body is None:
+    for _, _, data, whole in read_runs(span, offsets, sizes):
+        if not whole.all():
             raise CacheError(f"{span.where} changed while it was read", hint="run the same command again")
-        waiting += (bundle_v2.prefix(size), body)
-        length += PREFIX_SIZE + size
-        if length >= CHUNK_BYTES:
+        waiting.append(data)
+        length += len(data)
+        if length >= RUN_BYTES:
             yield b"".join(waiting)
             waiting, length = [], 0
     if waiting:

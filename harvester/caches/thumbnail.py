@@ -66,12 +66,15 @@ def _compose(reader: CacheReader, level: int, extent: Box) -> Image | None:
     (top, left), (bottom, right) = _window(scheme, level, extent)
     bottom, right = min(bottom, top + MAX_TILES), min(right, left + MAX_TILES)
     wide, high = scheme.tile_width, scheme.tile_height
+    tried = 0
     seen: list[tuple[int, int, Any]] = []
     for row in range(top, bottom):
         for col in range(left, right):
-            if len(seen) >= MAX_TILES:
-                break
-            picture = _decoded(reader.read(level, row, col), (wide, high))
+            body = reader.read(level, row, col) if tried < MAX_TILES else None
+            if body is None:
+                continue
+            tried += 1
+            picture = _decoded(body, (wide, high))
             if picture is not None:
                 seen.append((row, col, picture))
     if not seen:
@@ -93,12 +96,10 @@ def _compose(reader: CacheReader, level: int, extent: Box) -> Image | None:
     return canvas.crop(box) if box[2] - box[0] >= 8 and box[3] - box[1] >= 8 else canvas
 
 
-def _decoded(body: bytes | None, size: tuple[int, int]) -> Image | None:
+def _decoded(body: bytes, size: tuple[int, int]) -> Image | None:
     """A tile as RGBA, or None where it is no picture of the scheme's size."""
     from PIL import Image
 
-    if body is None:
-        return None
     try:
         with Image.open(io.BytesIO(body), formats=_FORMATS) as picture:
             # The size comes first: decoding a small file that claims a huge picture would fill the memory.
