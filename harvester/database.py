@@ -23,8 +23,8 @@ BUSY_SECONDS = 20.0
 """How long to wait for another process: a reader holds the file for one query, a commit for as long as a sync takes."""
 
 CACHE_KIB = 2048
-"""Page cache of a writer: the inner pages of an index of 10^8 tiles. What a batch needs beyond it goes to the file before
-the commit, under the journal: a larger cache, or holding the pages back, measured 10 to 20 % slower."""
+"""Page cache of a writer: the inner pages of an index of 10^8 tiles. What a batch needs beyond it goes to the file
+before the commit, under the journal: a larger cache, or holding the pages back, measured 10 to 20 % slower."""
 
 MAGIC = b"SQLite format 3\x00"
 
@@ -35,8 +35,8 @@ HEADER_BYTES = 100
 _WAL = 2
 
 _WRITTEN_HERE: set[tuple[int, int]] = set()
-"""Device and inode of the files that this process writes. A POSIX lock belongs to the process and ends when *any* of its
-descriptors on the file is closed, so nothing but SQLite may open and close these (sqlite.org/howtocorrupt.html, 2.2)."""
+"""Device and inode of the files that this process writes. A POSIX lock belongs to the process and ends when *any* of
+its descriptors on the file is closed: none but SQLite may open and close these (sqlite.org/howtocorrupt.html, 2.2)."""
 
 
 def is_written_here(path: Path) -> bool:
@@ -214,20 +214,22 @@ class Database:
         self._file: tuple[int, int] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, disk: Disk, cache_kib: int = CACHE_KIB, page_size: int = PAGE_SIZE) -> Database:
-        """Open or create; a journal that a killed writer left is rolled back. Raises CacheError."""
+    async def open(
+        cls, path: Path, *, disk: Disk, page_size: int = PAGE_SIZE, busy_seconds: float = BUSY_SECONDS
+    ) -> Database:
+        """Open or create (then with ``page_size``); what a killed writer left half done is rolled back."""
         import aiosqlite
 
         with sqlite_errors(path, "open"):
-            connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = await aiosqlite.connect(path, timeout=busy_seconds, isolation_level=None)
             database = cls(path, disk, connection)
             try:
                 await database.execute(f"PRAGMA page_size={page_size}")
                 await database.execute("PRAGMA synchronous=FULL")
-                await database.execute(f"PRAGMA cache_size={-cache_kib}")
+                await database.execute(f"PRAGMA cache_size={-CACHE_KIB}")
                 await database.execute("PRAGMA temp_store=MEMORY")
                 await database.execute("SELECT count(*) FROM sqlite_master")
-                # A WAL database of another program stays one until the first transaction.
+                # A WAL database of another program stays one until something is written (see ``leave_wal``).
                 mode = (await database.execute("PRAGMA journal_mode"))[0][0]
                 if mode != "wal":
                     await database.execute("PRAGMA journal_mode=TRUNCATE")
@@ -253,14 +255,21 @@ class Database:
             await (await connection.executemany(sql, rows)).close()
             return connection.total_changes - before
 
+    @property
+    def is_wal(self) -> bool:
+        """Is it a WAL database, as another program made it? Then ``leave_wal`` comes before the first transaction."""
+        return not self._rollback_journal
+
+    async def leave_wal(self) -> None:
+        """Turn a WAL database into one with a rollback journal; nobody else may have it open."""
+        await self.execute("PRAGMA journal_mode=TRUNCATE")
+        self._rollback_journal = True
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """One durable transaction around the block; rolled back when the block or the commit fails or is cancelled."""
         async with self._writing:
             try:
-                if not self._rollback_journal:
-                    await self.execute("PRAGMA journal_mode=TRUNCATE")
-                    self._rollback_journal = True
                 self._step("sqlite_begin")
                 await self.execute("BEGIN IMMEDIATE")
                 yield

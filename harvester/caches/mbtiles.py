@@ -224,6 +224,15 @@ class MBTilesWriter:
             self._looking = open_beside_writer(self.path)
         return self._database
 
+    async def _connect_to_write(self) -> Database:
+        database = await self._connect()
+        if database.is_wal and self._looking is not None:
+            self._looking.close()
+            self._looking = None
+            await database.leave_wal()
+            self._looking = open_beside_writer(self.path)
+        return database
+
     # ------------------------------------------------------------------------------------------ looking
 
     def present(self, key: BlockKey) -> Mask:
@@ -291,7 +300,7 @@ class MBTilesWriter:
         return addresses
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
-        database = await self._connect()
+        database = await self._connect_to_write()
         state = replace(
             self._state, stamp=secrets.token_hex(8), changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds
         )
@@ -406,6 +415,7 @@ class MBTilesWriter:
         if not rows.keys() - {"generator"} and "generator" in existing and not self._state.unused and not stale:
             return
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
+        await self._connect_to_write()
         async with database.transaction():
             await self._prepare(database)
             if self._state.unused:
