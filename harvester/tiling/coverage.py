@@ -144,12 +144,12 @@ def _snapped(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _polygons(geometry: Any) -> NDArray[Any]:
-    """All polygons in a geometry or an array of geometries, however nested, as an array; empty ones are left out."""
+    """All polygons in a geometry or an array of geometries, however nested, as an array."""
     parts: NDArray[Any] = np.atleast_1d(np.asarray(geometry, dtype=object))
     while True:
         kinds = shapely.get_type_id(parts)
         if not (kinds > shapely.GeometryType.POLYGON).any():
-            polygons: NDArray[Any] = parts[(kinds == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
+            polygons: NDArray[Any] = parts[kinds == shapely.GeometryType.POLYGON]
             return polygons
         parts = shapely.get_parts(parts)
 

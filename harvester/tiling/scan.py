@@ -87,7 +87,7 @@ def scan(edges: Edges, window: Window, rounding: float) -> Runs:
         return Runs.empty()
     top, bottom = _row_range(edges, window)
     upright = edges.x0 == edges.x1
-    strips = _strips(edges, top, bottom, upright, window)
+    strips = _strips(top, bottom, upright)
     spans: list[tuple[Ints, Ints, Ints]] = []
     crossings: list[tuple[Ints, Ints]] = []
     slanted = ~upright
@@ -124,15 +124,11 @@ def _row_range(edges: Edges, window: Window) -> tuple[Ints, Ints]:
     return top, bottom
 
 
-def _strips(edges: Edges, top: Ints, bottom: Ints, upright: NDArray[np.bool_], window: Window) -> _Strips:
+def _strips(top: Ints, bottom: Ints, upright: NDArray[np.bool_]) -> _Strips:
+    # An upright edge that ends inside a row is followed there by a slanted edge, or by an upright one that cuts too.
     slanted = ~upright
-    dense = [(top[slanted], bottom[slanted] + 1)]
     cuts = [top[upright], bottom[upright] + 1]
-    if upright.any():  # a row in which an upright edge ends is a strip of its own
-        for tip, row in ((edges.y0, top), (edges.y1, bottom)):
-            inner = upright & (tip != np.floor(tip)) & (tip > window.row_min) & (tip < window.row_max + 1)
-            dense.append((row[inner], row[inner] + 1))
-    begin, stop = (np.concatenate([pair[side] for pair in dense]) for side in (0, 1))
+    begin, stop = top[slanted], bottom[slanted] + 1
     if begin.size:
         begin, stop = merge_intervals(begin, stop)
     start = np.unique(np.concatenate([begin, stop, *cuts]))

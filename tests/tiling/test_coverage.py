@@ -316,8 +316,8 @@ def test_an_edge_that_crosses_too_many_rows_is_refused_before_it_is_walked() -> 
         cover(area([(0, 0), (side, 0), (0, side)]), UNIT, 0, (0, side, 0, side))
 
 
-def test_a_long_edge_is_walked_in_chunks_without_a_seam() -> None:
-    rows = 2 * scan.CHUNK + 17
+@pytest.mark.parametrize("rows", [scan.CHUNK + 17, 2 * scan.CHUNK + 17])
+def test_a_long_edge_is_walked_in_chunks_without_a_seam(rows: int) -> None:
     runs = cover(area([(0, 0), (3, 0), (5, rows), (0, rows)]), UNIT, 0, (0, rows, 0, 9))
     assert runs.count == rows * 3 + rows // 2 + 1 + rows
     assert runs.bounds == (0, rows - 1, 0, 4)
@@ -327,6 +327,25 @@ def test_a_diagonal_through_a_million_corners_plans_no_tile_beyond_them() -> Non
     side = 1 << 18
     runs = cover(area([(0.1, 0.1), (side + 0.1, side + 0.1), (0.1, side + 0.1)]), UNIT, 0, (0, side, 0, side))
     assert runs.count == (side + 1) * (side + 2) // 2
+
+
+@pytest.mark.parametrize("denominator", [3, 7, 10])
+def test_an_edge_meant_to_pass_through_a_corner_does_though_its_ends_are_rounded(denominator: int) -> None:
+    """Vertices at thirds, sevenths, tenths: the twin takes them as they were meant, before rounding to doubles."""
+    random = np.random.default_rng(denominator)
+    for _ in range(150):
+        meant = [
+            (Fraction(int(x), denominator), Fraction(int(y), denominator)) for x, y in random.integers(0, 40, (3, 2))
+        ]
+        if area([(float(x), float(y)) for x, y in meant]).is_valid:
+            tiles = itertools.product(range(15), repeat=2)
+            want = {tile for tile in tiles if cut_area(meant, *tile) > 0}
+            assert covered(area([(float(x), float(y)) for x, y in meant]), (0, 14, 0, 14)) == want, meant
+
+
+def test_a_nearly_flat_edge_keeps_the_tile_that_it_ends_in() -> None:
+    thin = area([(0.3, 2 - 2e-6), (1000.0005, 2 + 2e-6), (0.3, 2 - 3e-6)])
+    assert (2, 1000) in covered(thin, (0, 5, 0, 2000))
 
 
 def test_an_outline_serves_every_lod() -> None:
