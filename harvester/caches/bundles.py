@@ -107,9 +107,9 @@ def sound_numbers(span: Span, index: Index) -> NDArray[np.int64]:
 
 
 def read_runs(
-    span: Span, offsets: NDArray[np.int64], sizes: NDArray[np.int64]
+    span: Span, offsets: NDArray[np.int64], sizes: NDArray[np.int64], *, limit: int = RUN_BYTES
 ) -> Iterator[tuple[int, int, bytes, NDArray[np.bool_]]]:
-    """Records that follow each other in the file, in one read of at most RUN_BYTES (or one record).
+    """Records that follow each other in the file, in one read of at most ``limit`` bytes (or one record).
 
     Gives the positions of the first record and of that behind the last, the bytes with their size words, and which
     records have theirs.
@@ -119,8 +119,8 @@ def read_runs(
     for low, high in pairwise([0, *breaks.tolist(), len(starts)]):
         first = low
         while first < high:
-            limit = starts[first] + RUN_BYTES
-            last = max(first + 1, low + int(np.searchsorted(ends[low:high], limit, side="right")))
+            last = low + int(np.searchsorted(ends[low:high], starts[first] + limit, side="right"))
+            last = max(first + 1, last)
             data = span.read(int(ends[last - 1] - starts[first]), int(starts[first]))
             yield first, last, data, _have_prefix(data, starts[first:last] - starts[first], sizes[first:last])
             first = last
