@@ -62,7 +62,7 @@ def test_entries_checked_by_the_run_are_those_checked_one_by_one(
         start = DATA_START if in_records else bundle_v2.entry_position(order[at % len(order)])
         span = len(data) - DATA_START if in_records else 8
         data[start + at % span] = value
-    memory = Memory(bytes(data[: len(data) - cut]))
+    memory = Memory(bytes(data[: max(DATA_START, len(data) - cut)]))
     index = read_index(memory)
     assert index is not None
     sound = sound_numbers(memory, index)
