@@ -12,12 +12,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.bench_compact import SIZES, subject
+from benchmarks.bench_compact import work as write
 from harvester.caches.package import open_reader, seal
 from harvester.durable import Disk
-
-sys.path.insert(0, str(Path(__file__).parent))
-from bench_compact import SIZES, subject
-from bench_compact import work as write
 
 CHUNK = 4 << 20
 

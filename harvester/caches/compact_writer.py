@@ -12,7 +12,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,15 +19,16 @@ import numpy as np
 
 from harvester.caches import bundle_v2
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
-from harvester.caches.bundles import BundleReader, FolderBundles, mask_of, read_index, sound_numbers
+from harvester.caches.bundles import BundleReader, FolderBundles
+from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_stamp, stamp_of
 from harvester.caches.compact_documents import Documents
+from harvester.caches.records import mask_of, read_index, sound_numbers
 from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
-    from harvester.caches.bundle_v2 import Index
     from harvester.edges import Mask
 
 MAX_OPEN_BLOCKS = 64
@@ -37,34 +37,7 @@ MAX_OPEN_BLOCKS = 64
 WRITE_BYTES = 512 << 10
 """Records joined into one write: less CPU than one write a tile, or one of many buffers or of megabytes at once."""
 
-STAMP_STEP_NANOSECONDS = 1_000_000
-"""What a file's time is moved on where the system's clock did not tick between two commits."""
-
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Block:
-    """A bundle open for writing. ``index`` is what is durable: replaced, never changed, so other threads may look."""
-
-    key: BlockKey
-    path: Path
-    descriptor: int
-    index: Index
-    end: int
-    """Where the next record goes: behind everything, torn records of an earlier kill included."""
-    largest: int
-    stamp: str
-
-
-@dataclass(slots=True)
-class _Change:
-    """What one batch does to one block: entry number to packed entry, and where its records end."""
-
-    block: _Block
-    entries: dict[int, int]
-    end: int
-    largest: int
 
 
 async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> CompactWriter:
@@ -84,7 +57,7 @@ class CompactWriter:
         self._documents = documents
         self._disk = disk
         self._bundles = FolderBundles(documents.bundles, Disk())
-        self._blocks: OrderedDict[BlockKey, _Block] = OrderedDict()
+        self._blocks: OrderedDict[BlockKey, OpenBlock] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "compact-writer")
         self._failure: CacheError | None = None
         self._closed = False
@@ -109,7 +82,7 @@ class CompactWriter:
             path = self._bundles.find(key)
             if path is not None:
                 try:
-                    found[key] = _stamp(path.stat())
+                    found[key] = stamp_of(path.stat())
                 except OSError as cause:
                     raise disk_error("look at", path, cause) from cause
         return found
@@ -175,7 +148,7 @@ class CompactWriter:
             stamps |= {key: self._blocks[key].stamp for key in group}
         return stamps
 
-    def _append(self, block: _Block, tiles: dict[int, bytes]) -> _Change:
+    def _append(self, block: OpenBlock, tiles: dict[int, bytes]) -> Change:
         """Write the records of one block at its end; tiles that are there with the same bytes are left out."""
         written = offset = block.end
         entries: dict[int, int] = {}
@@ -201,24 +174,24 @@ class CompactWriter:
                 buffers, written = [], offset
         if buffers:
             self._write_records(block, buffers, written, offset)
-        return _Change(block, entries, offset, largest)
+        return Change(block, entries, offset, largest)
 
-    def _write_records(self, block: _Block, buffers: Sequence[bytes], start: int, end: int) -> None:
+    def _write_records(self, block: OpenBlock, buffers: Sequence[bytes], start: int, end: int) -> None:
         if end - 1 > MAX_OFFSET:
             raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="rewrite the cache with --mode overwrite")
         self._disk.pwrite(block.descriptor, b"".join(buffers), start)
 
-    def _holds(self, block: _Block, entry: int, body: bytes) -> bool:
+    def _holds(self, block: OpenBlock, entry: int, body: bytes) -> bool:
         return self._disk.read(block.descriptor, len(body), entry & MAX_OFFSET) == body
 
-    def _commit(self, changes: Iterable[_Change]) -> dict[BlockKey | None, str]:
+    def _commit(self, changes: Iterable[Change]) -> dict[BlockKey | None, str]:
         """Make the records durable in every block, then publish them."""
         changes = list(changes)
         for change in changes:
             self._disk.fsync(change.block.descriptor)
         return self._publish(changes)
 
-    def _publish(self, changes: Sequence[_Change]) -> dict[BlockKey | None, str]:
+    def _publish(self, changes: Sequence[Change]) -> dict[BlockKey | None, str]:
         """Write entries and headers, make them durable; only then is any of it counted as there."""
         updated = []
         for change in changes:
@@ -235,7 +208,7 @@ class CompactWriter:
         stamps: dict[BlockKey | None, str] = {}
         for change in changes:
             self._disk.fsync(change.block.descriptor)
-            change.block.stamp = _next_stamp(change.block)
+            change.block.stamp = next_stamp(change.block)
             stamps[change.block.key] = change.block.stamp
         for change, index in zip(changes, updated, strict=True):
             change.block.index, change.block.end, change.block.largest = index, change.end, change.largest
@@ -253,7 +226,7 @@ class CompactWriter:
             block = self._open(key)
             gone = {number: 0 for number in blocks[key] if block.index[number]}
             if gone:
-                self._publish([_Change(block, gone, block.end, block.largest)])
+                self._publish([Change(block, gone, block.end, block.largest)])
             stamps[key] = block.stamp
         return stamps
 
@@ -263,7 +236,7 @@ class CompactWriter:
 
     # ------------------------------------------------------------------------------------------ open blocks
 
-    def _open(self, key: BlockKey) -> _Block:
+    def _open(self, key: BlockKey) -> OpenBlock:
         block = self._blocks.get(key)
         if block is not None:
             self._blocks.move_to_end(key)
@@ -286,9 +259,9 @@ class CompactWriter:
         self._blocks[key] = block
         return block
 
-    def _validated(self, key: BlockKey, path: Path, descriptor: int) -> _Block:
+    def _validated(self, key: BlockKey, path: Path, descriptor: int) -> OpenBlock:
         """An existing bundle, every entry checked; bad ones are zeroed on disk: missing, so that they are fetched."""
-        span = _OpenFile(self._disk, descriptor, str(path))
+        span = OpenFile(self._disk, descriptor, str(path))
         index = read_index(span)
         if index is None:
             raise CacheError(
@@ -298,19 +271,19 @@ class CompactWriter:
             )
         header = bundle_v2.parse_header(span.read(HEADER_SIZE, 0)) or Header()
         sound = mask_of(sound_numbers(span, index)).reshape(-1)
-        block = _Block(
+        block = OpenBlock(
             key=key,
             path=path,
             descriptor=descriptor,
             index=np.where(sound, index, np.uint64(0)),
             end=max(span.size(), DATA_START),
             largest=max(header.largest if header.records else 0, int(bundle_v2.sizes(index).max())),
-            stamp=_stamp(os.fstat(descriptor)),
+            stamp=stamp_of(os.fstat(descriptor)),
         )
         stated = bundle_v2.parse_index(span.read(INDEX_SIZE, HEADER_SIZE))
         bad = np.flatnonzero((bundle_v2.sizes(stated) > 0) & ~sound)
         if bad.size:
-            self._publish([_Change(block, dict.fromkeys(bad.tolist(), 0), block.end, block.largest)])
+            self._publish([Change(block, dict.fromkeys(bad.tolist(), 0), block.end, block.largest)])
         return block
 
     def _release(self) -> None:
@@ -318,34 +291,3 @@ class CompactWriter:
             _, block = self._blocks.popitem()
             self._disk.close(block.descriptor)
         self._bundles.close()
-
-
-class _OpenFile:
-    """A bundle that is open for writing, as bytes to read."""
-
-    def __init__(self, disk: Disk, descriptor: int, where: str) -> None:
-        self.where = where
-        self._disk = disk
-        self._descriptor = descriptor
-
-    def size(self) -> int:
-        return self._disk.size(self._descriptor)
-
-    def read(self, size: int, offset: int) -> bytes:
-        return self._disk.read(self._descriptor, size, offset)
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_size}:{status.st_mtime_ns}"
-
-
-def _next_stamp(block: _Block) -> str:
-    """The stamp after a commit. Where clock and size stood still, the time is moved on, so that no two are the same."""
-    status = os.fstat(block.descriptor)
-    if _stamp(status) != block.stamp:
-        return _stamp(status)
-    try:
-        os.utime(block.path, ns=(status.st_atime_ns, status.st_mtime_ns + STAMP_STEP_NANOSECONDS))
-        return _stamp(os.fstat(block.descriptor))
-    except OSError as cause:
-        raise disk_error("set the time of", block.path, cause) from cause

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harvester.caches import bundle_v2, compact, conf, root_json, stored_zip
-from harvester.caches.bundles import RUN_BYTES, BundleReader, Bundles, Span, read_index, read_runs, sound_numbers
+from harvester.caches.bundles import BundleReader, Bundles
 from harvester.caches.conf import Description
+from harvester.caches.records import RUN_BYTES, Span, read_index, read_runs, sound_numbers
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.zip_bundles import ZipBundles

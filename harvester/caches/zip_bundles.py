@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from harvester.caches import bundle_v2, compact, stored_zip
-from harvester.caches.bundles import Span
+from harvester.caches.records import Span
 from harvester.caches.stored_zip import Entry
 from harvester.durable import Disk
 from harvester.edges import Damage

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harvester.caches import bundle_v2
 from harvester.caches.bundle_v2 import DATA_START, Header
-from harvester.caches.bundles import each_sound, read_index, read_record, read_runs, sound_numbers
+from harvester.caches.records import each_sound, read_index, read_record, read_runs, sound_numbers
 from harvester.tiling.tile import BLOCK_TILES
 
 

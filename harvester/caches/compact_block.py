@@ -1,0 +1,72 @@
+"""A bundle that is open for writing: what is durable in it, what a batch changes, and the stamp of its file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harvester.durable import Disk, disk_error
+from harvester.tiling.tile import BlockKey
+
+if TYPE_CHECKING:
+    from harvester.caches.bundle_v2 import Index
+
+STAMP_STEP_NANOSECONDS = 1_000_000
+"""What a file's time is moved on where the system's clock did not tick between two commits."""
+
+
+@dataclass(slots=True)
+class OpenBlock:
+    """A bundle open for writing. ``index`` is what is durable: replaced, never changed, so other threads may look."""
+
+    key: BlockKey
+    path: Path
+    descriptor: int
+    index: Index
+    end: int
+    """Where the next record goes: behind everything, torn records of an earlier kill included."""
+    largest: int
+    stamp: str
+
+
+@dataclass(slots=True)
+class Change:
+    """What one batch does to one block: entry number to packed entry, and where its records end."""
+
+    block: OpenBlock
+    entries: dict[int, int]
+    end: int
+    largest: int
+
+
+class OpenFile:
+    """A bundle that is open for writing, as bytes to read."""
+
+    def __init__(self, disk: Disk, descriptor: int, where: str) -> None:
+        self.where = where
+        self._disk = disk
+        self._descriptor = descriptor
+
+    def size(self) -> int:
+        return self._disk.size(self._descriptor)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._disk.read(self._descriptor, size, offset)
+
+
+def stamp_of(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def next_stamp(block: OpenBlock) -> str:
+    """The stamp after a commit. Where clock and size stood still, the time is moved on, so that no two are the same."""
+    status = os.fstat(block.descriptor)
+    if stamp_of(status) != block.stamp:
+        return stamp_of(status)
+    try:
+        os.utime(block.path, ns=(status.st_atime_ns, status.st_mtime_ns + STAMP_STEP_NANOSECONDS))
+        return stamp_of(os.fstat(block.descriptor))
+    except OSError as cause:
+        raise disk_error("set the time of", block.path, cause) from cause
