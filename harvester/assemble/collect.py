@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.caches import package
-from harvester.caches.open import FORMATS, open_cache, open_writer, sniff
+from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
 from harvester.edges import CacheWriter, ServiceInfo, Stamps, Subject, TileFormat
@@ -134,7 +134,7 @@ async def open_collection(
     await _finish_swap(paths, disk)
     if paths.overwrite:
         await _prepare_new(paths, info, disk, notices)
-    elif not paths.sealed or not exists(paths.work):
+    elif not paths.sealed or is_empty_or_missing(paths.work):
         disk.remove_tree(paths.work)
     disk.remove(paths.part)
     if not paths.ledger.parent.exists():
@@ -145,11 +145,10 @@ async def open_collection(
     ledger = await _open_or_rebuild(paths.ledger, notices, disk)
     try:
         meta = await _check_identity(ledger, info, paths)
-        held = (
-            paths.collect if exists(paths.collect) else paths.out if not paths.overwrite and exists(paths.out) else None
-        )
-        if held is not None:
-            _check_scheme(held, info)
+        if not is_empty_or_missing(paths.collect):
+            _check_scheme(paths.collect, info)
+        elif not paths.overwrite and not is_empty_or_missing(paths.out):
+            _check_scheme(paths.out, info)
         subject = _subject(info, plan, meta, generator)
         await ledger.set_meta(
             {
@@ -168,7 +167,7 @@ async def open_collection(
             paths=paths, format=format, info=info, subject=subject, disk=disk, ledger=ledger, created=created,
             notices=notices, dedup=dedup, hash=hash,
         )  # fmt: skip
-        if paths.sealed and not paths.overwrite and not exists(paths.work) and exists(paths.out):
+        if paths.sealed and not paths.overwrite and not exists(paths.work) and not is_empty_or_missing(paths.out):
             collection.package = PackageHolding(paths.out, info)
         else:
             await collection.open_for_writing()
@@ -188,7 +187,7 @@ def _first_missing(folder: Path) -> Path:
 
 
 def _require_cache_or_nothing(out: Path, format: str) -> None:
-    if not exists(out):
+    if is_empty_or_missing(out):
         return
     found = sniff(out)
     if found is None:
@@ -243,14 +242,14 @@ async def _prepare_new(paths: OutputPaths, info: ServiceInfo, disk: Disk, notice
 
 async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> SqliteLedger:
     try:
-        return await open_ledger(path, create=True)
+        return await open_ledger(path, create=True, disk=disk)
     except CacheError as error:
         if error.code != "ledger_damaged":
             raise
     disk.remove(path.with_name(path.name + "-journal"))
     disk.remove(path)
     notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
-    return await open_ledger(path, create=True)
+    return await open_ledger(path, create=True, disk=disk)
 
 
 async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: OutputPaths) -> Mapping[str, Any]:

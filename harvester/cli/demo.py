@@ -77,6 +77,15 @@ def _draw(cache: Path, picture: Path) -> None:
     """The picture of what the ledger of a cache says."""
     from harvester.audit import Audited
     from harvester.coverage_picture import draw_coverage
+    from harvester.demo.backdrop import WorldBackdrop, demo_outlines
 
     with Audited(cache) as audited:
-        draw_coverage(audited.scheme, audited.blocks, picture, title=cache.name)
+        draw_coverage(
+            audited.scheme,
+            audited.blocks,
+            picture,
+            title=cache.name,
+            outlines=demo_outlines(audited.scheme.crs),
+            backdrop=WorldBackdrop(audited.scheme.crs),
+            attribution="Made with Natural Earth",
+        )
