@@ -21,8 +21,8 @@ from harvester.testing import ArcGisSite, FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
 
 LEVEL = 10
-PATIENCE = 20.0
-"""Seconds after which a hanging test fails; nothing in a passing one waits for it."""
+PATIENCE = 10.0
+"""Seconds after which a hanging test fails, less than any keep-alive; nothing in a passing one waits for it."""
 
 
 def host_of(service: FaultyService, *headers: tuple[str, str]) -> Host:
@@ -388,7 +388,9 @@ class TransportContract:
 
         async def main() -> None:
             async with FaultyService(script=Script(rules=(rule,))) as service:
-                await self._drain(Feed(ask(service, row) for row in range(4)), connections=1)
+                named = replace(host_of(service), name="localhost")
+                feed = await self._drain(Feed(ask(service, row, host=named) for row in range(4)), connections=1)
+                assert all("set-cookie" in answer.headers for _, answer in feed.answers)
                 assert not any("cookie" in asked.headers for asked in service.log)
 
         asyncio.run(main())
@@ -459,14 +461,16 @@ class TransportContract:
 
         asyncio.run(main())
 
-    def test_cancelling_closes_every_connection_and_says_no_more(self) -> None:
+    def test_cancelling_closes_every_connection_busy_or_idle_and_says_no_more(self) -> None:
         async def main() -> None:
-            async with FaultyService(script=Script(rules=(Rule(do="stall", requests="5-"),))) as service:
+            async with FaultyService(script=Script(rules=(Rule(do="stall", requests="7-8"),))) as service:
                 transport = self.make(connections=4)
-                feed = Feed(ask(service, row) for row in range(50))
+                feed = Feed(ask(service, row) for row in range(8))
                 drain = asyncio.create_task(transport.drain(feed.next, feed.done))
                 async with asyncio.timeout(PATIENCE):
                     while service.log.count("tile") < 8:
+                        await asyncio.sleep(0.001)
+                    while len(feed.answers) < 6:
                         await asyncio.sleep(0.001)
                     drain.cancel()
                     with pytest.raises(asyncio.CancelledError):

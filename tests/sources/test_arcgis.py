@@ -91,6 +91,14 @@ def test_secrets_are_only_in_paths_and_headers() -> None:
     assert "canary" not in source.request(TILE, 0).path
 
 
+def test_a_secure_service_never_hands_its_tiles_to_a_plain_server() -> None:
+    url = parse_service_url(URL)
+    document = parse({**TILED, "tileServers": ["http://tiles.example.org/x/MapServer", "https://tiles.example.org/y"]})
+    source = ArcGisSource(document, url, Credentials(token="canary"), allow_hosts=("tiles.example.org",))
+    assert {source.request(Tile(4, row, 0), 0).host.origin for row in range(4)} == {"https://tiles.example.org"}
+    assert any("http://tiles.example.org" in notice for notice in source.info.notices)
+
+
 # ---- judging
 
 

@@ -417,6 +417,7 @@ def test_tiles_are_shared_out_over_trusted_tile_servers_by_row() -> None:
             "http://tiles.example.org/two/MapServer",
             "http://stranger.example.net/three/MapServer",
             "file:///etc/passwd",
+            f"{service.origin}/tiles{{1..4}}/MapServer",
         )
         source = await open_source(service.url, client)
         asked = [source.request(Tile(4, row, 7), 0) for row in range(4)]

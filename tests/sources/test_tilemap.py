@@ -93,7 +93,7 @@ FULL = [1] * 16384
         said({"error": {"code": 498}}),
         said(map_of(512, 256, 128, 128, FULL), 404),
         said(map_of(512, 256, 128, 128, FULL), 500),
-        said(b" " * (2 << 20)),
+        said(json.dumps(map_of(512, 256, 128, 128, FULL)).encode() + b" " * (2 << 20)),
         Answer(200, {}, b"", 0.0, True, Fault.TRUNCATED),
         Answer(422, {}, b"", 0.0, True, Fault.TRUNCATED),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -58,6 +59,19 @@ def test_a_cut_body_never_passes_for_a_whole_one(cut: int, coding: str) -> None:
         return
     with pytest.raises(PackedBodyError):
         unpack(packed, coding, 1 << 20)
+
+
+def test_a_bomb_is_never_unpacked_beyond_its_cap() -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(40)) + packer.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLargeError):
+            unpack(bomb, "gzip", 1 << 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 # ---- origins
