@@ -322,7 +322,11 @@ class SqliteLedger:
 
     async def _rows(self, keys: Sequence[BlockKey], column: str) -> list[Any]:
         values = ",".join(f"({level},{row},{col})" for level, row, col in keys)
-        sql = f"SELECT level, row, col, {column} FROM block WHERE (level, row, col) IN (VALUES {values})"
+        # CROSS JOIN: one seek for each key. Row values with IN would be a scan of the whole table.
+        sql = (
+            f"WITH wanted (l, r, c) AS (VALUES {values}) SELECT level, row, col, {column}"
+            " FROM wanted CROSS JOIN block ON level = l AND row = r AND col = c"
+        )
         return await self._execute(sql) if keys else []
 
 

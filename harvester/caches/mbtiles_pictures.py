@@ -177,8 +177,9 @@ class Pictures:
         for part in _chunks(addresses):
             values = ",".join(f"({zoom},{col},{row})" for zoom, col, row in part)
             rows = await self._database.execute(
-                f"SELECT {self._schema.id_column} FROM {self._schema.index}"
-                f" WHERE (zoom_level, tile_column, tile_row) IN (VALUES {values})"
+                # CROSS JOIN: one seek for each address. Row values with IN would be a scan of the whole table.
+                f"WITH wanted (z, x, y) AS (VALUES {values}) SELECT {self._schema.id_column} FROM wanted CROSS JOIN"
+                f" {self._schema.index} ON zoom_level = z AND tile_column = x AND tile_row = y"
             )
             found.update(row[0] for row in rows)
         return found
