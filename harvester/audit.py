@@ -84,7 +84,7 @@ class Audited:
     """
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.out = out = out if out.name else out.absolute()
         self.ledger_path = out.with_name(out.name + ".ledger")
         self.ledger: LedgerReader | None = None
         self.reader: CacheReader | None = None

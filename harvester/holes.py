@@ -11,7 +11,7 @@ from shapely.geometry import polygon
 
 from harvester.crs import Crs, projector
 from harvester.edges import State
-from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.scheme import GOOGLE_WIDTH, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def _geometry(boxes: NDArray[np.int64], scheme: TilingScheme, level: int, *, lon
     row0, col0, row1, col1 = boxes.T
     union = shapely.union_all(shapely.box(col0, row0, col1, row1))
     width, height = scheme.span(level)
+    if lonlat:
+        # An edge of more than 180 degrees would be read as one that crosses the antimeridian (RFC 7946, 3.1.9).
+        union = shapely.segmentize(union, GOOGLE_WIDTH / 4 / width)
     to_lonlat = projector(scheme.crs, Crs.from_epsg(4326)) if lonlat else None
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:

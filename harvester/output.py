@@ -23,7 +23,8 @@ class OutputPaths:
     overwrite: bool
 
     def _beside(self, suffix: str) -> Path:
-        return self.out.with_name(self.out.name + suffix)
+        out = self.out if self.out.name else self.out.absolute()
+        return out.with_name(out.name + suffix)
 
     @property
     def lock(self) -> Path:

@@ -40,7 +40,7 @@ async def harvest_job(
     it."""
     switch = switch or StopSwitch()
     disk = disk or Disk()
-    if job.output is None:
+    if job.output is None or not job.output.absolute().name:
         raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
     if job.report is not None and not job.report.absolute().parent.is_dir():
         raise UsageError(f"--report {job.report}: its folder does not exist", hint="Make the folder first.")
@@ -52,6 +52,8 @@ async def harvest_job(
             report = await _harvest_layers(job, opened, planned, emit, switch, disk, command)
             skipped = (*opened.skipped, *((opened.layers[index].name, reason) for index, reason in left_out))
             report = WebMapReport(source=report.source, layers=report.layers, skipped=skipped)
+            if job.report is not None:
+                disk.write_whole(job.report.absolute(), report.to_json().encode())
         else:
             format = format_for(job.output, job.format)
             report = await _harvest_layer(
@@ -141,7 +143,7 @@ async def _harvest_layer(
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
     if job.report is not None and not opened.is_web_map:
-        disk.write_whole(job.report, report.to_json().encode())
+        disk.write_whole(job.report.absolute(), report.to_json().encode())
     return report
 
 

@@ -21,6 +21,9 @@ Z95 = 1.96
 TRIES = 3
 """Tries for a sampled tile that is throttled or broken before it is left out of the sample."""
 
+OWN_SECONDS = 1 / 5000
+"""What harvester itself takes for a tile on one core, however fast the server answers."""
+
 OVERHEAD_BYTES = 24
 """What a cache needs beside a tile's bytes: an index entry and a size word, or a row's header."""
 
@@ -132,7 +135,7 @@ def _reckon(
             variance += (mean * lod.planned) ** 2
     half = Z95 * math.sqrt(variance)
     latency = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
-    seconds = plan.total * latency / concurrency
+    seconds = plan.total * max(latency / concurrency, OWN_SECONDS)
     if rate is not None:
         seconds = max(seconds, plan.total / rate)
     return Estimate(

@@ -18,6 +18,9 @@ from harvester.errors import HarvesterError, UsageError
 from harvester.redact import redact_text
 from harvester.version import __version__
 
+DEFAULT_SAMPLE = 20
+"""Tiles of each LOD that ``plan --sample`` fetches."""
+
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -95,7 +98,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
     )
     make_output_safe()
     try:
-        code = group.main(args=arguments, prog_name="harvester", standalone_mode=False)
+        code = group.main(args=spell_out(arguments), prog_name="harvester", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -128,6 +131,14 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
             ),
             common,
         )
+
+
+def spell_out(arguments: list[str]) -> list[str]:
+    """``--sample`` without a number says how many itself, so that it never takes the next word for one."""
+    return [
+        f"{word}={DEFAULT_SAMPLE}" if word == "--sample" and not after[:1].isdigit() else word
+        for word, after in zip(arguments, [*arguments[1:], ""], strict=True)
+    ]
 
 
 def _complain(error: HarvesterError, common: Common) -> int:

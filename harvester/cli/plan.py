@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.frame import say, show, show_json, verb
+from harvester.cli.frame import DEFAULT_SAMPLE, say, show, show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
 
 if TYPE_CHECKING:
     from harvester.assemble.sample import Estimate
     from harvester.job import Job
-
-DEFAULT_SAMPLE = 20
 
 
 @verb(

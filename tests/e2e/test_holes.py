@@ -1,0 +1,51 @@
+"""Holes come out as polygons, and those polygons as an AOI plan exactly the tiles that were missing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harvester.testing import schemes
+from harvester.testing.script import Rule, Script
+from harvester.testing.service import ArcGisSite
+
+from .test_run import coarse_levels
+
+BROKEN = Rule(share=0.2, do="status", status=500)
+
+
+@pytest.mark.parametrize("name", ["WEB_MERCATOR", "UTM_PHILADELPHIA", "RIO", "NZTM", "GEOGRAPHIC", "WEB_MERCATOR_512"])
+def test_holes_as_an_aoi_plan_exactly_the_tiles_that_failed(cli, serve, tmp_path, name):
+    grid = getattr(schemes, name)
+    service = serve(ArcGisSite(grid=grid), Script(rules=(BROKEN,), seed=3))
+    levels = coarse_levels(grid, 500)
+    run = ("run", service.url, "--lods", levels, "-o", "cache", "--retries", "0", "--json", "-q")
+    report = cli(*run).json
+    failed = {(tile["level"], tile["row"], tile["col"]) for tile in report["failures"]}
+    assert 10 < len(failed) < report["planned"]
+    assert report["failed"] == len(failed)
+    assert cli("holes", "cache", "-o", "holes.geojson", "--json").json["failed"] == len(failed)
+    collection = json.loads((tmp_path / "holes.geojson").read_text())
+    assert {feature["properties"]["state"] for feature in collection["features"]} == {"failed"}
+    assert all(feature["properties"]["reason"] == "http_500" for feature in collection["features"])
+    planned = cli("plan", service.url, "--lods", levels, "--aoi", "holes.geojson", "--json", "-q").json
+    assert planned["planned"] == len(failed)
+    service.script = Script()
+    service.log.clear()
+    mended = cli("run", service.url, "--lods", levels, "--aoi", "holes.geojson", "-o", "cache", "--json", "-q")
+    assert mended.code == 0, mended.err
+    assert {tuple(tile) for tile in service.log.tiles()} == failed
+    assert cli("verify", "cache").code == 0
+    assert json.loads(cli("holes", "cache").out)["features"] == []
+
+
+def test_pending_tiles_of_a_stopped_run_are_holes_too(cli, serve, tmp_path):
+    service = serve()
+    assert cli("run", service.url, "--lods", "0-5", "-o", "out.tpkx", "--max-tiles", "300", "-q").code == 1
+    assert not (tmp_path / "out.tpkx").exists()
+    assert cli("verify", "out.tpkx", "--json").json["missing"] == 1065
+    counted = cli("holes", "out.tpkx", "-o", "holes.geojson", "--json").json
+    assert (counted["pending"], counted["failed"]) == (1065, 0)
+    planned = cli("plan", service.url, "--lods", "0-5", "--aoi", "holes.geojson", "--json", "-q").json
+    assert planned["planned"] == 1065
