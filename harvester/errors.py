@@ -1,4 +1,5 @@
-"""The exception tree, sorted by what the caller does next: mend the request, mend the source, mend the disk, or go on later."""
+"""The exception tree, sorted by what the caller does next: mend the request, mend the source, mend the disk, or go on
+later."""
 
 from __future__ import annotations
 

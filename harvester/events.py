@@ -1,4 +1,5 @@
-"""What happened in a run, as frozen records; the progress bar, the JSON lines, the report and ``on_event`` all read these."""
+"""What happened in a run, as frozen records; the progress bar, the JSON lines, the report and ``on_event`` all read
+these."""
 
 from __future__ import annotations
 
