@@ -58,13 +58,13 @@ class Verbs(click.Group):
             formatter.write_dl(list(self._verbs.items()))
 
 
-def verb(name: str, *, example: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command with the common options and an example at the end of its help."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         text = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
         wrapped: Callable[..., Any] = click.pass_obj(function)
-        command = click.command(name, context_settings=SETTINGS, epilog=text, **settings)(wrapped)
+        command = click.command(name, context_settings=SETTINGS, epilog=text)(wrapped)
         command.params.extend(common_params())
         return command
 

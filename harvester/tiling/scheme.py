@@ -126,9 +126,8 @@ class TilingScheme:
         if not self.crs.same_as(other.crs):
             return f"CRS {self.crs} is not {other.crs}"
         if (self.tile_width, self.tile_height) != (other.tile_width, other.tile_height):
-            return (
-                f"tile size {self.tile_width} x {self.tile_height} is not {other.tile_width} x {other.tile_height} pixels"
-            )
+            ours_size, their_size = (f"{one.tile_width} x {one.tile_height}" for one in (self, other))
+            return f"tile size {ours_size} is not {their_size} pixels"
         shared = self.by_level.keys() & other.by_level.keys()
         if not shared:
             return "no LOD in common"

@@ -11,7 +11,7 @@ from typing import Any
 from harvester.edges import Answer, Request
 from harvester.engine import Engine, Outturn, agree
 from harvester.events import Event
-from harvester.job import Limits, Policy
+from harvester.job import Limits
 from harvester.pacing import Pacer, RateLimit
 from harvester.planning import Plan, make_plan
 from harvester.testing.memory import (
