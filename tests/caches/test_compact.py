@@ -19,7 +19,9 @@ from rasterio.windows import Window
 
 from harvester.caches import bundle_v2, compact, conf
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, Header
+from harvester.caches.bundles import MAX_OPEN_BUNDLES, FolderBundles
 from harvester.caches.compact import open_reader
+from harvester.caches.compact_block import OpenBlock, next_stamp, stamp_of
 from harvester.caches.compact_writer import CompactWriter, open_writer
 from harvester.durable import Disk
 from harvester.edges import Stored, Subject, TileFormat
@@ -519,3 +521,43 @@ def test_locate_gives_none_where_there_is_no_cache(tmp_path: Path) -> None:
     assert compact.locate(tmp_path) is None
     assert compact.locate(tmp_path / "x.txt") is None
     assert compact.locate(tmp_path / "nowhere") is None
+
+
+def test_a_reader_keeps_a_bounded_number_of_files_open(tmp_path: Path) -> None:
+    write(tmp_path, subject(levels=(15,)), bodies(Tile(15, 128 * n, 128 * m) for n in range(9) for m in range(9)))
+    disk = Recording()
+    bundles = FolderBundles(tmp_path / "_alllayers", disk)
+    spans = [bundles.open(key) for key in bundles.keys(15)]
+    for span in [*spans, spans[0]]:
+        assert span is not None
+        assert span.read(4, 0) == b"\x03\0\0\0"
+    names = [name for name, _ in disk.steps]
+    assert names.count("open") - names.count("close") == MAX_OPEN_BUNDLES < 81
+    bundles.close()
+    assert names.count("open") == [name for name, _ in disk.steps].count("close")
+
+
+def test_an_entry_that_leads_into_the_index_is_no_tile_even_where_a_size_word_stands_there(tmp_path: Path) -> None:
+    write(tmp_path, subject(levels=(9,)), bodies([Tile(9, 0, 0)]))
+    file = bundle_of(tmp_path)
+    data = bytearray(file.read_bytes())
+    at, other = bundle_v2.entry_position(5), bundle_v2.entry_position(9)
+    data[other : other + 8] = (3).to_bytes(8, "little")
+    data[at : at + 8] = bundle_v2.entry(other + 4, 3).to_bytes(8, "little")
+    file.write_bytes(data)
+    with open_reader(tmp_path) as reader:
+        assert reader.read(9, 0, 5) is None
+        assert [tile for tile, _ in reader.tiles(BlockKey(9, 0, 0))] == [Tile(9, 0, 0)]
+
+
+def test_two_commits_have_two_stamps_even_while_the_clock_stands_still(tmp_path: Path) -> None:
+    file = tmp_path / "x.bundle"
+    file.write_bytes(b"x")
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        stamp = stamp_of(os.fstat(descriptor))
+        index = bundle_v2.empty_index()
+        block = OpenBlock(BlockKey(0, 0, 0), file, descriptor, index=index, end=1, largest=0, stamp=stamp)
+        assert next_stamp(block) == stamp_of(file.stat()) != stamp
+    finally:
+        os.close(descriptor)
