@@ -431,6 +431,9 @@ class Ledger(Protocol):
     async def enlist(self, blocks: Sequence[tuple[BlockKey, Mask]]) -> None:
         """Add tiles to the plan: those not planned before become PENDING, the others keep their state."""
 
+    async def keys(self) -> list[BlockKey]:
+        """Every block that the ledger has, of this job and of others before it; 16,384 tiles each, so never many."""
+
     async def states(self, keys: Sequence[BlockKey]) -> list[States]:
         """States of these blocks, all UNPLANNED where the ledger has no row."""
 

@@ -118,6 +118,11 @@ class SqliteLedger:
 
     # ------------------------------------------------------------------------------------------ reading
 
+    async def keys(self) -> list[BlockKey]:
+        """Every block that has a row, by level, row, column."""
+        rows = await self._execute("SELECT level, row, col FROM block ORDER BY level, row, col")
+        return [BlockKey(*row) for row in rows]
+
     async def states(self, keys: Sequence[BlockKey]) -> list[States]:
         """States of these blocks, shape (128, 128) each, read-only; all UNPLANNED where there is no row."""
         found = {key: states for key in keys if (states := self._kept.get(key)) is not None}

@@ -66,19 +66,20 @@ async def agree(
     Failed tiles of earlier runs become pending again. Returns what stands, with ``kept`` set.
     """
     tally = Tally()
-    whole_checked = False
+    whole_checked = (await ledger.stamps([])).get(None, "") != holding.stamps([]).get(None, "")
+    if whole_checked:
+        # The whole cache may be another one: tiles that other jobs recorded are looked at as well.
+        known = await ledger.keys()
+        for first in range(0, len(known), AGREE_BLOCKS):
+            part = known[first : first + AGREE_BLOCKS]
+            await ledger.reconcile([(key, holding.present(key)) for key in part], {})
     chunk: list[tuple[BlockKey, Mask]] = []
 
     async def settle() -> None:
-        nonlocal whole_checked
         keys = [key for key, _ in chunk]
         await ledger.enlist(chunk)
         then, now = await ledger.stamps(keys), holding.stamps(keys)
-        if then.get(None, "") != now.get(None, ""):
-            doubtful = list(chunk)
-            whole_checked = True
-        else:
-            doubtful = [(key, mask) for key, mask in chunk if then.get(key, "") != now.get(key, "")]
+        doubtful = [(key, mask) for key, mask in chunk if whole_checked or then.get(key, "") != now.get(key, "")]
         if doubtful:
             # The whole-cache stamp is recorded only after the last block, so a crash in between checks all again.
             await ledger.reconcile(

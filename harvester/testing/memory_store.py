@@ -165,6 +165,10 @@ class MemoryLedger:
             states = self._states.setdefault(key, np.zeros((BLOCK, BLOCK), dtype=np.uint8))
             states[mask & (states == State.UNPLANNED)] = State.PENDING
 
+    async def keys(self) -> list[BlockKey]:
+        """Every block that was enlisted."""
+        return sorted(self._states)
+
     async def states(self, keys: Sequence[BlockKey]) -> list[States]:
         """Copies of the states of these blocks."""
         nothing = np.zeros((BLOCK, BLOCK), dtype=np.uint8)

@@ -351,3 +351,17 @@ def test_a_large_region_that_is_refused_is_failed_tile_by_tile_and_stops_nothing
     outturn = Bench(service=service, plan=plan_of((6,)), limits=Limits(concurrency=8)).go()
     assert outturn.stop is None
     assert outturn.tally.counts() == (4096, 2048, 0, 0, 2048, 0)
+
+
+@pytest.mark.parametrize("stamp_blocks", [False, True])
+def test_tiles_that_another_job_recorded_are_doubted_too_when_the_cache_was_replaced(stamp_blocks):
+    from harvester.testing.memory import MemoryCache
+
+    first = Bench(plan=plan_of((3,)), cache=MemoryCache(stamp_blocks=stamp_blocks))
+    first.go()
+    replaced = MemoryCache(stamp_blocks=stamp_blocks)
+    other = Bench(plan=plan_of((4,)), cache=replaced, ledger=first.ledger)
+    assert other.go().tally.counts().stored == 256
+    again = Bench(plan=first.plan, cache=replaced, ledger=first.ledger)
+    assert again.go().tally.counts().stored == 64
+    assert len(again.asked) == 64
