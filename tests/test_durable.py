@@ -291,7 +291,7 @@ from harvester.durable import lock
 from harvester.errors import LockedError
 path, inside = Path(sys.argv[1]), Path(sys.argv[2])
 held = 0
-while held < 60:
+while held < 1500:
     try:
         with lock(path):
             inside.touch(exist_ok=False)  # fails when another is inside, too
