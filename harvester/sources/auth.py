@@ -16,7 +16,7 @@ from urllib.parse import quote
 from harvester.errors import AuthError
 from harvester.job import Auth
 from harvester.sources.login import Login, token_service
-from harvester.sources.service_url import ServiceUrl
+from harvester.sources.service_url import ServiceUrl, is_token
 from harvester.transport.documents import Documents
 from harvester.transport.origins import Origin
 from harvester.transport.refusals import LOGIN_HINT
@@ -176,7 +176,10 @@ async def credentials_for(
     if url.token:
         return Credentials(token=url.token, clock=clock)
     if auth.token_env:
-        return Credentials(token=_from_environment(auth.token_env, "--token-env", environ), clock=clock)
+        token = _from_environment(auth.token_env, "--token-env", environ)
+        if not is_token(token):
+            raise AuthError(f"--token-env: the value of {auth.token_env} holds characters that no token has")
+        return Credentials(token=token, clock=clock)
     if not auth.username:
         return Credentials(clock=clock)
     password = _from_environment(auth.password_env or "", "--password-env", environ)

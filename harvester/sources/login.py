@@ -12,7 +12,7 @@ from harvester.errors import AuthError
 from harvester.redact import redact_text, redact_url
 from harvester.sources.arcgis_errors import status_in
 from harvester.sources.fields import as_number
-from harvester.sources.service_url import LOOPBACK, ServiceUrl
+from harvester.sources.service_url import LOOPBACK, ServiceUrl, is_token
 from harvester.transport.documents import Documents
 from harvester.transport.origins import is_allowed, origin_of, same_site
 from harvester.transport.refusals import DocumentError
@@ -64,7 +64,7 @@ class Login:
                 f"{where} refuses the login: {_secretless(error.message, self)}", hint=WRONG_LOGIN
             ) from None
         token = value.get("token") if isinstance(value, dict) else None
-        if not isinstance(token, str) or not token.strip():
+        if not isinstance(token, str) or not is_token(token.strip()):
             raise AuthError(f"{where} gave no token", hint="is it the address of an ArcGIS token service?")
         return Grant(token=token.strip(), seconds=_life(value, document.headers))
 

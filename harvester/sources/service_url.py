@@ -96,8 +96,16 @@ def parse_service_url(text: str) -> ServiceUrl:
 def _token(query: str) -> str | None:
     for name, value in parse_qsl(query):
         if name.lower() == "token" and value.strip():
-            return value.strip()
+            token = value.strip()
+            if not is_token(token):
+                raise SourceError("the token in the address holds characters that no token has")
+            return token
     return None
+
+
+def is_token(text: str) -> bool:
+    """True for what may be a token: printable ASCII, which can't end a header line or begin another."""
+    return bool(text) and text.isascii() and text.isprintable()
 
 
 def _basic(username: str | None, password: str | None) -> str | None:

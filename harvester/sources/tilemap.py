@@ -54,7 +54,7 @@ def _read(document: dict[str, Any], request: Request) -> WindowAnswer | None:
     if not all(type(number) is int for number in (left, top, width, height)):
         return None
     assert isinstance(left, int) and isinstance(top, int) and isinstance(width, int) and isinstance(height, int)
-    if width < 1 or height < 1 or len(data) != width * height or not all(type(value) is int for value in data):
+    if width < 1 or height < 1 or len(data) != width * height or not set(map(type, data)) <= {int}:
         return None
     if not set(data) <= {0, 1}:
         return None

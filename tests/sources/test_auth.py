@@ -117,6 +117,7 @@ def test_the_life_of_a_token_is_counted_by_the_clock_of_the_server() -> None:
         {"error": {"code": 401, "message": "canary-password is wrong for surveyor"}},
         {"token": ""},
         {"token": 5},
+        {"token": "a\r\nX-Evil: 1"},
         [],
     ],
 )
@@ -177,6 +178,7 @@ def test_the_token_service_of_a_portal_is_its_own() -> None:
         (Auth(token_env="T"), {}, "T is not set"),
         (Auth(token_env="T"), {"T": "  "}, "T is not set"),
         (Auth(token_env="T"), {"T": "a\nX-Evil: 1"}, "line break"),
+        (Auth(token_env="T"), {"T": "é"}, "no token has"),
         (Auth(username="u", password_env="P"), {}, "P is not set"),
     ],
 )

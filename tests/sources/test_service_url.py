@@ -71,6 +71,13 @@ def test_what_is_no_address_is_refused(typed: str) -> None:
         parse_service_url(typed)
 
 
+@pytest.mark.parametrize("token", ["a%0D%0AX-Evil:%201", "a%00b", "%C3%A9"])
+def test_a_token_that_could_break_a_header_is_refused(token: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse_service_url(f"{PLAIN}?token={token}")
+    assert "Evil" not in caught.value.message
+
+
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=40))
 def test_any_text_is_an_address_or_a_source_error(text: str) -> None:
