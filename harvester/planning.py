@@ -115,11 +115,10 @@ class Plan:
 
     def tile_at(self, k: int) -> Tile:
         """The k-th tile of the plan's order, from 0, found by arithmetic. Raises IndexError."""
-        if k >= 0:
-            for level, runs in self.runs.items():
-                if k < runs.count:
-                    return Tile(level, *order.kth(runs, k))
-                k -= runs.count
+        for level, runs in self.runs.items():
+            if k < runs.count:
+                return Tile(level, *order.kth(runs, k))
+            k -= runs.count
         raise IndexError("no such tile in the plan")
 
     def shard(self, i: int, n: int) -> Plan:

@@ -343,6 +343,14 @@ def test_an_edge_meant_to_pass_through_a_corner_does_though_its_ends_are_rounded
             assert covered(area([(float(x), float(y)) for x, y in meant]), (0, 14, 0, 14)) == want, meant
 
 
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_a_flat_edge_meant_to_pass_through_a_corner_does(tenths: int) -> None:
+    """Far from the origin a row's rounding, times the edge's slope, is what moves the crossing."""
+    start, middle = tenths / 10, 1000
+    wedge = area([(start, 1000.9), (2 * middle - start, 1001.1), (start, 1001.1)])
+    assert cover(wedge, UNIT, 0, (1000, 1000, 0, 9999)).bounds == (1000, 1000, 0, middle - 1)
+
+
 def test_a_nearly_flat_edge_keeps_the_tile_that_it_ends_in() -> None:
     thin = area([(0.3, 2 - 2e-6), (1000.0005, 2 + 2e-6), (0.3, 2 - 3e-6)])
     assert (2, 1000) in covered(thin, (0, 5, 0, 2000))
