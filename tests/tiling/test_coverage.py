@@ -347,7 +347,7 @@ def test_an_edge_meant_to_pass_through_a_corner_does_though_its_ends_are_rounded
 def test_a_flat_edge_meant_to_pass_through_a_corner_does(tenths: int) -> None:
     """Far from the origin a row's rounding, times the edge's slope, is what moves the crossing."""
     start, middle = tenths / 10, 1000
-    wedge = area([(start, 1000.9), (2 * middle - start, 1001.1), (start, 1001.1)])
+    wedge = area([(start, 1000.9), (3 * middle - 2 * start, 1001.2), (start, 1001.2)])
     assert cover(wedge, UNIT, 0, (1000, 1000, 0, 9999)).bounds == (1000, 1000, 0, middle - 1)
 
 
