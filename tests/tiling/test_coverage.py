@@ -333,7 +333,7 @@ def test_a_diagonal_through_a_million_corners_plans_no_tile_beyond_them() -> Non
 def test_an_edge_meant_to_pass_through_a_corner_does_though_its_ends_are_rounded(denominator: int) -> None:
     """Vertices at thirds, sevenths, tenths: the twin takes them as they were meant, before rounding to doubles."""
     random = np.random.default_rng(denominator)
-    for _ in range(150):
+    for _ in range(60):
         meant = [
             (Fraction(int(x), denominator), Fraction(int(y), denominator)) for x, y in random.integers(0, 40, (3, 2))
         ]
@@ -346,9 +346,12 @@ def test_an_edge_meant_to_pass_through_a_corner_does_though_its_ends_are_rounded
 @pytest.mark.parametrize("tenths", range(1, 10))
 def test_a_flat_edge_meant_to_pass_through_a_corner_does(tenths: int) -> None:
     """Far from the origin a row's rounding, times the edge's slope, is what moves the crossing."""
-    start, middle = tenths / 10, 1000
-    wedge = area([(start, 1000.9), (3 * middle - 2 * start, 1001.2), (start, 1001.2)])
-    assert cover(wedge, UNIT, 0, (1000, 1000, 0, 9999)).bounds == (1000, 1000, 0, middle - 1)
+    start, middle = Fraction(tenths, 10), 1000
+    end = float(middle + (middle - start) * 4 / 3)  # 0.3 rows above the corner at (1000, 1001), 0.4 below it
+    edge = [(float(start), 1000.7), (end, 1001.4)]
+    left, right = area([*edge, (float(start), 1001.4)]), area([*edge, (end, 1000.7)])
+    assert cover(left, UNIT, 0, (1000, 1000, 0, 9999)) == Runs.box(1000, 1000, 0, middle - 1)
+    assert cover(right, UNIT, 0, (1001, 1001, 0, 9999)) == Runs.box(1001, 1001, middle, math.ceil(end) - 1)
 
 
 def test_a_nearly_flat_edge_keeps_the_tile_that_it_ends_in() -> None:
