@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harvester.assemble.collect import Collection, file_stamp, is_sealed, open_collection
@@ -217,8 +218,13 @@ async def _fetch_and_finish(
         await _finish(collection, report)
     except CacheError as error:
         report = report.with_error(error)
-        if not collection.closed:
-            await ledger.finish_run(run, report.to_dict())
+    late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
+    if late:  # what the writer says of the whole cache, at its end
+        for text in late:
+            emit(Notice(text=text))
+        report = replace(report, notices=(*report.notices, *late))
+    if not collection.closed and (late or report.stop is not None):
+        await ledger.finish_run(run, report.to_dict())
     return report
 
 
@@ -296,9 +302,10 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
         package.seal(paths.work, paths.part, collection.subject, disk=disk)
         disk.replace(paths.part, paths.out)
         disk.sync_folder(paths.out.absolute().parent)
-        await ledger.record([], {None: file_stamp(paths.out)})
         await ledger.set_meta({"dirty": False})
     if complete:
+        # Only a package that stands alone is what the next run compares the ledger with; else it is the work folder.
+        await ledger.record([], {None: file_stamp(paths.out)})
         await collection.writer.close()
         disk.remove_tree(paths.work)
 
