@@ -32,7 +32,7 @@ def run(job: Job, *, on_event: Callable[[Event], None] | None = None) -> Report 
 async def harvest(job: Job, *, on_event: Callable[[Event], None] | None = None) -> Report | WebMapReport:
     """Harvest a job in the running event loop; ``on_event`` gets each Event as it happens. Cancelling it ends the
     run."""
-    from harvester.assemble import harvest_job
+    from harvester.assemble.run import harvest_job
 
     return await harvest_job(job, emit=on_event or (lambda event: None))
 
@@ -58,7 +58,8 @@ def plans(job: Job) -> dict[str, Plan]:
     """The plan of each tiled layer by name; a service is one layer."""
 
     async def work() -> dict[str, Plan]:
-        from harvester.assemble import open_job_source, plan_layers
+        from harvester.assemble.plan import plan_layers
+        from harvester.assemble.sources import open_job_source
 
         opened = await open_job_source(job)
         try:
@@ -75,7 +76,7 @@ def open_source(url: str, **options: Any) -> SourceView:
     (``token_env``, ``headers``, ``ca_bundle`` ...). Raises SourceError, AuthError."""
 
     async def work() -> SourceView:
-        from harvester.assemble import open_job_source
+        from harvester.assemble.sources import open_job_source
         from harvester.errors import UsageError
 
         opened = await open_job_source(Job(source=url).with_options(**options))

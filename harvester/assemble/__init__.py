@@ -1,7 +1,5 @@
-"""Job -> Source, Transport, Cache, Ledger, Engine: the only place that knows all classes."""
+"""Job -> Source, Transport, Cache, Ledger, Engine: the only place that knows all classes.
 
-from harvester.assemble.plan import PlannedLayer, plan_layers
-from harvester.assemble.run import harvest_job
-from harvester.assemble.sources import Layer, Opened, open_job_source
-
-__all__ = ["Layer", "Opened", "PlannedLayer", "harvest_job", "open_job_source", "plan_layers"]
+Import from the module that is needed: ``sources`` opens what a job names, ``plan`` plans it, ``run`` harvests it, ``sample``
+estimates it. Opening a source must not cost the imports of a whole run.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ FOLDER = "harvester-demo"
 def command(common: Common, output: Path) -> int:
     """Harvest the embedded world map under a two-policy job into MBTiles and a tile package; no network is needed."""
     from harvester.api import run_loop
-    from harvester.assemble import harvest_job
+    from harvester.assemble.run import harvest_job
     from harvester.cli.progress import reporter
     from harvester.cli.run import stopping_on_signals
     from harvester.demo.job import write_jobs
@@ -37,6 +38,8 @@ def command(common: Common, output: Path) -> int:
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file", hint="Name a folder: --output DIR.")
+    # The service is on this machine; a proxy that the environment names would not find it.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     reports: list[Any] = []
     switch = StopSwitch()
     with running_world() as service:

@@ -44,7 +44,8 @@ def command(common: Common, output: Path) -> int:
         if document[name]:
             show(f"{name}: {document[name]}")
     for name, value in document["details"].items():
-        show(f"{name}: {value}")
+        if value and name not in ("name", "attribution"):
+            show(f"{name}: {value}")
     return 0
 
 

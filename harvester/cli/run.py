@@ -51,7 +51,7 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
     from harvester.cli.progress import reporter
     from harvester.engine import StopSwitch
 
-    from harvester.assemble import harvest_job  # isort: skip
+    from harvester.assemble.run import harvest_job  # isort: skip
 
     switch = StopSwitch()
     with reporter(progress, quiet=common.quiet, json=common.json) as emit:

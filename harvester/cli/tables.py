@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from harvester.report import Report
+if TYPE_CHECKING:
+    from harvester.report import Report
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, left: frozenset[int] = frozenset()) -> str:

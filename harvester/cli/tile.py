@@ -88,8 +88,7 @@ def _from_cache(path: Path, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
 
 def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
     from harvester.api import run_loop
-    from harvester.assemble import open_job_source
-    from harvester.assemble.sources import transport_for
+    from harvester.assemble.sources import open_job_source, transport_for
     from harvester.edges import Outcome
 
     async def work() -> tuple[Answer, Verdict]:

@@ -11,7 +11,7 @@ import pytest
 
 import harvester
 from harvester.api import run_loop
-from harvester.assemble import harvest_job
+from harvester.assemble.run import harvest_job
 from harvester.caches.open import is_empty_or_missing
 from harvester.job import Job, Policy
 from harvester.testing.crash import CrashingDisk, CrashPoint
