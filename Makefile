@@ -1,6 +1,6 @@
 # Everything here needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lint types imports bench lock wheel clean
+.PHONY: help install demo test check format lint types imports bench bench-gate lock wheel clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -41,8 +41,11 @@ types: install
 imports: install
 	$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
 
-bench: install  ## time the hot paths: medians and spread
-	$(BIN)/python -m benchmarks
+bench: install  ## time the hot paths: medians and spread (BENCH="NAME ... --runs N --save")
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-gate: install  ## measure the ratios of benchmarks/budgets.toml; fails when one is missed
+	$(BIN)/python -m benchmarks.gate $(BENCH)
 
 lock: install  ## pin the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -1,0 +1,100 @@
+"""``python -m benchmarks [NAME ...]``: run groups, print medians and spread; keep them with ``--save``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.measure import Group, Line, collect
+from benchmarks.plots import draw
+from benchmarks.suite import GROUPS
+
+RUNS = 5
+RESULTS = Path(__file__).parent / "results"
+
+
+def chosen(names: Sequence[str], groups: Sequence[Group] = GROUPS) -> list[Group]:
+    """The groups of these names; all that don't take long when none is named. Raises KeyError with a wrong name."""
+    known = {group.name: group for group in groups}
+    return [known[name] for name in names] if names else [group for group in groups if not group.long]
+
+
+def run_groups(groups: Iterable[Group], runs: int, *, progress: bool = True) -> dict[str, Line]:
+    """Every line of these groups, by name."""
+    lines: dict[str, Line] = {}
+    for group in groups:
+        began = time.perf_counter()
+        if progress:
+            print(f"{group.name}: {group.about}", file=sys.stderr, flush=True)
+        with group.start() as rounds:
+            collect(rounds, runs, lines)
+        if progress:
+            print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return lines
+
+
+def number(value: float) -> str:
+    """Four digits that matter."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def table(lines: Iterable[Line]) -> str:
+    """One line each: name, median, least and most, unit, rounds."""
+    rows = [("", "median", "min", "max", "unit", "n")]
+    rows += [
+        (line.name, number(line.median), number(line.low), number(line.high), line.unit, str(len(line.values)))
+        for line in lines
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at in (0, 4) else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def as_json(lines: Iterable[Line]) -> dict[str, object]:
+    """Everything measured, and on what kind of machine."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "lines": [line.as_json() for line in lines],
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the hot paths.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(group.name for group in GROUPS))
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
+    parser.add_argument("--save", action="store_true", help="keep tables and plots in benchmarks/results/")
+    options = parser.parse_args(argv)
+    try:
+        groups = chosen(options.names)
+    except KeyError as error:
+        parser.error(f"no group is named {error}; there are {', '.join(group.name for group in GROUPS)}")
+    lines: list[Line] = []
+    for group in groups:
+        found = list(run_groups([group], options.runs).values())
+        lines += found
+        if options.save:
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"{group.name}.json").write_text(json.dumps(as_json(found), indent=1) + "\n")
+    print(table(lines))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(lines), indent=1) + "\n")
+    if options.save:
+        draw(RESULTS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

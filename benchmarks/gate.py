@@ -1,0 +1,132 @@
+"""``python -m benchmarks.gate``: do the ratios of budgets.toml hold? Exit 1 when one doesn't."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import Line
+
+BUDGETS = Path(__file__).parent / "budgets.toml"
+
+RUNS = 5
+"""A median of fewer says nothing on a shared machine."""
+
+DIRECTIONS = ("at least", "at most")
+
+
+class BudgetError(ValueError):
+    """budgets.toml is wrong, or names what nothing measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """One number that must hold. ``goal``: not reached yet; it is reported, and doesn't fail."""
+
+    name: str
+    must: float
+    stretch: float
+    direction: str
+    measures: str
+    goal: bool
+
+    @property
+    def group(self) -> str:
+        """The group whose rounds read it."""
+        return self.name.partition(".")[0]
+
+    def standing(self, value: float) -> float:
+        """How far beyond ``must``: 1 just holds, 2 is twice as good, whichever way is better."""
+        return value / self.must if self.direction == "at least" else self.must / value
+
+    def verdict(self, value: float) -> str:
+        """In a word."""
+        if self.standing(value) >= self.standing(self.stretch):
+            return "stretch"
+        if self.standing(value) >= 1:
+            return "holds"
+        return "not yet" if self.goal else "MISSED"
+
+
+def read_budgets(path: Path) -> list[Budget]:
+    """The budgets, then the goals. Raises BudgetError for a wrong entry."""
+    tables = tomllib.loads(path.read_text())
+    if unknown := tables.keys() - {"budget", "goal"}:
+        raise BudgetError(f"{path.name}: unknown table {', '.join(sorted(unknown))}")
+    found = []
+    for kind in ("budget", "goal"):
+        for entry in tables.get(kind, []):
+            try:
+                budget = Budget(**entry, goal=kind == "goal")
+            except TypeError as error:
+                raise BudgetError(f"{path.name}, {entry.get('name', '?')}: {error}") from error
+            if budget.direction not in DIRECTIONS:
+                raise BudgetError(f"{path.name}, {budget.name}: direction is one of {', '.join(DIRECTIONS)}")
+            if budget.must <= 0 or budget.standing(budget.stretch) < 1:
+                raise BudgetError(f"{path.name}, {budget.name}: the stretch is easier than the must")
+            found.append(budget)
+    names = [budget.name for budget in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BudgetError(f"{path.name}: twice: {', '.join(sorted(twice))}")
+    return found
+
+
+def missed(budgets: Sequence[Budget], lines: Mapping[str, Line]) -> list[Budget]:
+    """Budgets whose median misses its ``must``. Raises BudgetError for one that nothing measured."""
+    for budget in budgets:
+        if budget.name not in lines:
+            raise BudgetError(f"{budget.name}: nothing measures it")
+    return [budget for budget in budgets if not budget.goal and budget.standing(lines[budget.name].median) < 1]
+
+
+def report(budgets: Sequence[Budget], lines: Mapping[str, Line]) -> str:
+    """One line a budget: name, median with its spread, must, stretch, verdict."""
+    rows = [("", "median", "spread", "", "must", "stretch", "")]
+    for budget in budgets:
+        line = lines[budget.name]
+        rows.append(
+            (
+                budget.name,
+                f"{line.median:.3g}",
+                f"{line.low:.3g}-{line.high:.3g}",
+                budget.direction,
+                f"{budget.must:g}",
+                f"{budget.stretch:g}",
+                budget.verdict(line.median),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    from benchmarks.__main__ import chosen, run_groups
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description="Do the ratios hold?")
+    parser.add_argument("names", nargs="*", metavar="GROUP", help="only these groups (default: all with a budget)")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
+    options = parser.parse_args(argv)
+    budgets = [one for one in read_budgets(BUDGETS) if not options.names or one.group in options.names]
+    if not budgets:
+        parser.error("no budget is in these groups")
+    lines = run_groups(chosen(list(dict.fromkeys(budget.group for budget in budgets))), options.runs)
+    if doubtful := missed(budgets, lines):
+        # A shared machine has bad minutes: as many rounds again, and the median of all of them decides.
+        again = run_groups(chosen(list(dict.fromkeys(budget.group for budget in doubtful))), options.runs)
+        for name, line in again.items():
+            lines[name].values += line.values
+    print(report(budgets, lines))
+    bad = missed(budgets, lines)
+    if bad:
+        print(f"missed: {', '.join(budget.name for budget in bad)}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
