@@ -82,13 +82,15 @@ def main(argv: Sequence[str]) -> int:
     except KeyError as error:
         parser.error(f"no group is named {error}; there are {', '.join(group.name for group in GROUPS)}")
     lines: list[Line] = []
-    for group in groups:
-        found = list(run_groups([group], options.runs).values())
-        lines += found
-        if options.save:
-            RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"{group.name}.json").write_text(json.dumps(as_json(found), indent=1) + "\n")
-    print(table(lines))
+    try:
+        for group in groups:
+            found = list(run_groups([group], options.runs).values())
+            lines += found
+            if options.save:
+                RESULTS.mkdir(exist_ok=True)
+                (RESULTS / f"{group.name}.json").write_text(json.dumps(as_json(found), indent=1) + "\n")
+    finally:
+        print(table(lines))
     if options.json:
         options.json.write_text(json.dumps(as_json(lines), indent=1) + "\n")
     if options.save:

@@ -32,6 +32,9 @@ Start = Callable[[], Iterator[Round]]
 TILE_BYTES, SMALL_BYTES = 15_000, 1_000
 """A street map's tile, and one that makes the cost of a tile itself show."""
 
+BILLIONS_LEVEL = 23
+"""Where the coast has three thousand million tiles."""
+
 MEMORY_LEVELS = (14, 16, 17)
 """16,384, 262,144 and 1,048,576 tiles."""
 
@@ -50,18 +53,18 @@ def coverage() -> Iterator[Round]:
 
     coast = bench.coast(bench.VERTICES)
     tracemalloc.start()
-    bench.work(22, coast)
+    bench.work(BILLIONS_LEVEL, coast)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     def rounds(number: int) -> Iterator[Reading]:
         costs = in_turn(
-            number, {f"z{level}": partial(cost_of, partial(bench.work, level, coast), 1) for level in (18, 22)}
+            number,
+            {f"z{level}": partial(cost_of, partial(bench.work, level, coast), 1) for level in (18, 22, BILLIONS_LEVEL)},
         )
         runs = bench.work(18, coast)
-        count = bench.work(22, coast).count
-        assert count >= 10**9
-        yield Reading("coverage.count_1e9.seconds", costs["z22"].wall_seconds, "s")
+        assert bench.work(BILLIONS_LEVEL, coast).count >= 10**9
+        yield Reading("coverage.count_1e9.seconds", costs[f"z{BILLIONS_LEVEL}"].wall_seconds, "s")
         yield Reading("coverage.count_1e9.peak", peak / 1e6, "MB")
         yield Reading("coverage.z22_over_z18", costs["z22"].cpu_seconds / costs["z18"].cpu_seconds, "x")
         arrays = cost_of(runs.arrays, runs.count)

@@ -404,7 +404,7 @@ class CacheWriter(Protocol):
 
 class BlockChange(NamedTuple):
     """Tiles of one block that reached one state. ``indexes`` are row-major positions in the block
-    (``BlockKey.index``)."""
+    (``BlockKey.position``)."""
 
     key: BlockKey
     state: State

@@ -136,7 +136,7 @@ async def open_collection(
         await _prepare_new(paths, info, disk, notices)
     elif not paths.sealed or is_empty_or_missing(paths.work):
         disk.remove_tree(paths.work)
-    disk.remove(paths.part)
+    disk.remove_tree(paths.part) if paths.part.is_dir() else disk.remove(paths.part)
     if not paths.ledger.parent.exists():
         created.append(_first_missing(paths.ledger.parent))
         disk.make_dirs(paths.ledger.parent)

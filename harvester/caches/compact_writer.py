@@ -218,7 +218,7 @@ class CompactWriter:
         blocks: dict[BlockKey, list[int]] = {}
         for tile in tiles:
             key = block_of(tile)
-            blocks.setdefault(key, []).append(key.index(tile))
+            blocks.setdefault(key, []).append(key.position(tile))
         stamps: dict[BlockKey | None, str] = {}
         for key in sorted(blocks):
             if self._bundles.find(key) is None:

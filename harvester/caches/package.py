@@ -205,8 +205,8 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
 
     It appears by rename, so a folder of that name is whole. Raises CacheError.
     """
-    part = work.with_name(work.name + ".part")
-    disk.remove_tree(part)
+    part = package.with_name(package.name + ".part")
+    disk.remove_tree(part) if part.is_dir() else disk.remove(part)
     if work.is_dir() and compact.is_empty(work):
         disk.remove_tree(work)
     if work.exists():

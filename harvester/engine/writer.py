@@ -101,7 +101,7 @@ class Writer:
     def mark(self, tile: Tile, state: State, reason: str = "") -> None:
         """A tile ended without bytes: absent, failed, unchanged."""
         key = block_of(tile)
-        index = key.index(tile)
+        index = key.position(tile)
         self.mark_block(key, state, [index])
         if state is State.FAILED:
             self._batch.reasons.setdefault(key, {})[index] = reason

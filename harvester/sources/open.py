@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from harvester.job import Job
 
 
+MAP_WORDS = ("/sharing/", "/home/", "/apps/")
+"""What an address of a portal item has in it; without any of these, what reads web maps isn't even imported."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What a job says of its source beside the address."""
@@ -107,14 +111,15 @@ class Opened:
 
 async def open_services(source: str, session: Documents, options: Options | None = None) -> Opened:
     """Open a service, a portal item or a web map. Raises SourceError (AuthError for credentials)."""
-    from harvester.sources import webmap
-
     asker = Asker.of(session, options)
-    if webmap.is_file(source):
-        return await webmap.open_file(Path(source), asker)
-    item = webmap.item_in(source)
-    if item is not None:
-        return await webmap.open_item(item, asker)
+    if "://" not in source or any(word in source.lower() for word in MAP_WORDS):
+        from harvester.sources import webmap
+
+        if webmap.is_file(source):
+            return await webmap.open_file(Path(source), asker)
+        item = webmap.item_in(source)
+        if item is not None:
+            return await webmap.open_item(item, asker)
     opened = await open_service(parse_typed(source), asker)
     return Opened(source=opened.info.source, layers=(OpenedLayer(name=opened.info.name, source=opened),))
 

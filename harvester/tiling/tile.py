@@ -31,7 +31,7 @@ class BlockKey(NamedTuple):
     row: int
     col: int
 
-    def index(self, tile: Tile) -> int:  # type: ignore[override]
+    def position(self, tile: Tile) -> int:
         """Row-major position of a tile in this block, 0..16383."""
         return (tile.row - self.row) * BLOCK + (tile.col - self.col)
 

@@ -28,16 +28,13 @@ class Head(Mapping[str, str]):
     ``raw`` is the whole head with its status line. It is parsed when a name is asked for that occurs in it.
     """
 
-    __slots__ = ("_lower", "_parsed", "_raw")
+    __slots__ = ("_parsed", "_raw", "lower")
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
-        self._lower = raw.lower()
+        self.lower = raw.lower()
+        """All of it in lower case: a name that isn't in here is certainly no header."""
         self._parsed: dict[str, str] | None = None
-
-    def mentions(self, name: bytes) -> bool:
-        """False when there is certainly no such header (``name`` in lower case); True proves nothing."""
-        return name in self._lower
 
     def parsed(self) -> dict[str, str]:
         """All headers as a dictionary; the same one each time."""
@@ -47,7 +44,7 @@ class Head(Mapping[str, str]):
 
     def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
         """As of any mapping; costs one search where the name is not mentioned."""
-        if self._parsed is None and key.encode("utf-8", "surrogateescape") not in self._lower:
+        if self._parsed is None and key.encode("utf-8", "surrogateescape") not in self.lower:
             return default
         return self.parsed().get(key, default)
 

@@ -25,6 +25,8 @@ MANY_PIECES = 1024
 """Pieces of a body that are joined to one before more are taken: one-byte chunks cost forty times their size."""
 
 
+NO_ANSWER = "an interim answer with a body, or a status that is none"
+
 FIRST_BYTE = ord("H")
 """Of every answer; llhttp passes over line ends before it."""
 
@@ -58,10 +60,13 @@ class Lane(asyncio.Protocol):
 
     __slots__ = (
         "_blocks",
+        "_feed",
         "_head",
+        "_headed",
         "_interim",
         "_parser",
         "_parts",
+        "_pieces",
         "_pool",
         "_status",
         "_taken",
@@ -91,11 +96,15 @@ class Lane(asyncio.Protocol):
         self._unsent = b""
         self._parts: list[bytes] = []
         self._blocks: list[bytes] = []
-        self._head: bytes | None = None
+        self._head = b""
+        """Bytes until the head is there, then the head."""
+        self._headed = self._whole = False
+        self._pieces = False
+        """Something came before the read that completes the answer."""
         self._status = self._interim = self._taken = 0
-        self._whole = False
         self.on_body = self._parts.append  # straight into the list: no Python frame a piece
         self._parser: Any = httptools.HttpResponseParser(self)
+        self._feed = self._parser.feed_data
         # What servers in the wild get wrong and every client bears with: lines that end in LF, odd header bytes,
         # blanks behind a chunk's size. Framing stays strict.
         self._parser.set_dangerous_leniencies(
@@ -111,7 +120,7 @@ class Lane(asyncio.Protocol):
         """Where the request in flight stands, for a person who reads of a timeout."""
         if self._transport is None:
             return "no connection yet"
-        return "in the middle of the answer" if self._taken or self._head else "no answer yet"
+        return "in the middle of the answer" if self._pieces else "no answer yet"
 
     # ---- asking
 
@@ -121,7 +130,6 @@ class Lane(asyncio.Protocol):
         self.keeps_gzip = keeps_gzip
         self.started = self.began = time.monotonic()
         self._whole = False
-        self._status = 0
         if self._transport is None:
             self._unsent = head
         else:
@@ -130,7 +138,8 @@ class Lane(asyncio.Protocol):
     def fail(self, fault: Fault, detail: str = "") -> None:
         """End the request in flight with a fault; the connection is not used again."""
         self.keep = False
-        self._answer(Answer(0, {}, b"", time.monotonic() - self.began, True, fault, detail))
+        self._clear()
+        self._pool.ended(self, Answer(0, {}, b"", time.monotonic() - self.began, True, fault, detail))
 
     def drop(self) -> None:
         """Close the connection, or stop opening it, without a word about what is in flight."""
@@ -157,16 +166,16 @@ class Lane(asyncio.Protocol):
             self._pool.lost(self)
             return
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserUpgrade:
-            self.fail(Fault.PROTOCOL, "another protocol was switched to")
+            self.fail(Fault.PROTOCOL, "another protocol than HTTP/1.1 was switched to")
             return
         except httptools.HttpParserError as error:
             if not self._whole:
                 self.fail(Fault.PROTOCOL, _words(error))
                 return
             self.keep = False  # bytes behind a whole answer
-        if self._whole and self._head is None and not self._interim and data[0] == FIRST_BYTE:
+        if self._whole and not self._pieces and data[0] == FIRST_BYTE:
             self._deliver(data[: head_end(data)])
         else:
             self._gather(data)
@@ -185,111 +194,131 @@ class Lane(asyncio.Protocol):
         if self._whole:
             raise ExtraBytesError
 
-    def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
-
     def on_message_complete(self) -> None:
-        if self._status >= 200:
+        parser = self._parser
+        self._status = status = parser.get_status_code()
+        if status >= 200:
             self._whole = True
-            self.keep = self._parser.should_keep_alive()
-        elif self._parts or self._status < 100:
-            raise ExtraBytesError("an interim answer with a body, or a status that is none")
+            self.keep = parser.should_keep_alive()
+        elif self._parts or status < 100:
+            raise ExtraBytesError(NO_ANSWER)
         else:
             self._interim += 1
-            self._status = 0
+            self._pieces = True
 
     # ---- an answer in more than one piece
 
     def _gather(self, data: bytes) -> None:
-        """What came when the answer was not whole in one read, or an interim answer came before it."""
-        if self._taken == 0:
-            self._head = data if self._head is None else self._head + data
+        """What came when the answer was not whole in one read, or something came before it."""
+        self._pieces = True
+        if not self._headed:
+            self._head += data
             if not self._find_head():
                 return
         if self._whole:
-            self._deliver(self._head or b"")
+            self._deliver(self._head)
             return
         parts = self._parts
         if len(parts) >= MANY_PIECES:
             self._blocks.append(b"".join(parts))
             parts.clear()
-        self._taken += len(data)
+        self._taken += len(data)  # never less than the body so far, so mostly the sum need not be made
         if self._taken > MAX_TILE_BYTES and sum(map(len, self._blocks)) + sum(map(len, parts)) > MAX_TILE_BYTES:
             self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
 
     def _find_head(self) -> bool:
         """Cut what came down to the final answer's head. False: not there yet, or failed."""
-        came = self._head or b""
-        if not self._status or self._status < 200:
-            if len(came) > MAX_HEAD_BYTES or (len(came) > MAX_HEADER_BYTES and longest_line(came) > MAX_HEADER_BYTES):
-                self.fail(Fault.PROTOCOL, "the head is too long")
-            return False
+        came = self._head
         start = came.find(b"H")
         for _ in range(self._interim):
             start = came.find(b"H", head_end(came, start))
-        self._head = came[start : head_end(came, start)]
-        self._taken = len(came)
-        return self._whole or not self._states_too_much()
-
-    def _states_too_much(self) -> bool:
-        length = Head(self._head or b"").get("content-length", "") or ""
+        end = head_end(came, start) if start >= 0 else -1
+        if end < 0:
+            if _is_long(came):
+                self.fail(Fault.PROTOCOL, "the head is too long")
+            return False
+        self._head = came[start:end]
+        self._headed = True
+        if self._whole:
+            return True
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            self.fail(Fault.PROTOCOL, NO_ANSWER)
+            return False
+        length = Head(self._head).get("content-length", "") or ""
         if length.isascii() and length.isdigit() and int(length) > MAX_TILE_BYTES:
             self.fail(Fault.TOO_LARGE, f"{length} bytes stated, more than {MAX_TILE_BYTES}")
-            return True
-        return False
+            return False
+        return True
 
     # ---- the end of an answer
 
     def _lost(self, exc: Exception | None) -> None:
         if self.request is None:
             self._pool.lost(self)
-        elif self._taken == 0:
+        elif not self._headed:
             self.fail(Fault.RESET)
         elif exc is not None:
             self.fail(Fault.RESET, "in the middle of the body")
         else:
-            head = Head(self._head or b"")
-            if "content-length" in head or "chunked" in (head.get("transfer-encoding") or "").lower():
+            head = Head(self._head)
+            codings = head.get("transfer-encoding", "") or ""
+            if "content-length" in head or codings.lower().rpartition(",")[2].strip() == "chunked":
                 self.fail(Fault.TRUNCATED)
             else:  # only the connection's end says that this is all
                 self.keep = False
-                self._deliver(self._head or b"", delimited=False)
+                self._deliver(self._head, delimited=False)
 
     def _deliver(self, raw: bytes, *, delimited: bool = True) -> None:
         seconds = time.monotonic() - self.began
-        if len(raw) > MAX_HEADER_BYTES and (len(raw) > MAX_HEAD_BYTES or longest_line(raw) > MAX_HEADER_BYTES):
-            return self.fail(Fault.PROTOCOL, "the head is too long")
         parts = self._parts
         body = parts[0] if len(parts) == 1 and not self._blocks else b"".join((*self._blocks, *parts))
         if len(body) > MAX_TILE_BYTES:
-            return self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
+            self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
+            return
+        if len(raw) > MAX_HEADER_BYTES and _is_long(raw):
+            self.fail(Fault.PROTOCOL, "the head is too long")
+            return
+        if b"\0" in raw:  # the one octet that leniency may not let through (RFC 9110, 5.5)
+            self.fail(Fault.PROTOCOL, "a header with a NUL")
+            return
         head = Head(raw)
-        if body and not self.keeps_gzip and head.mentions(b"content-encoding"):
-            return self._unpacked(Answer(self._status, head, body, seconds, delimited))
-        self._answer(Answer(self._status, head, body, seconds, delimited))
-        return None
+        answer = Answer(self._status, head, body, seconds, delimited)
+        if b"content-encoding" in head.lower and body and not self.keeps_gzip and head.get("content-encoding"):
+            unpacked = self._unpack(answer)
+            if unpacked is None:
+                return
+            answer = unpacked
+        if self._pieces:
+            self._clear()
+        else:
+            parts.clear()
+        self._pool.ended(self, answer)
 
-    def _unpacked(self, answer: Answer) -> None:
-        headers = dict(answer.headers)
+    def _unpack(self, packed: Answer) -> Answer | None:
+        """The answer as it was before the server packed it, unasked; None: failed."""
+        headers = dict(packed.headers)
         try:
-            body = unpack(answer.body, headers.pop("content-encoding", ""), MAX_TILE_BYTES)
+            body = unpack(packed.body, headers.pop("content-encoding"), MAX_TILE_BYTES)
         except BodyTooLargeError as error:
             self.fail(Fault.TOO_LARGE, str(error))
         except PackedBodyError as error:
             self.fail(Fault.PROTOCOL, str(error))
         else:
-            self._answer(answer._replace(headers=headers, body=body))
-
-    def _answer(self, answer: Answer) -> None:
-        self._clear()
-        self._pool.ended(self, answer)
+            return packed._replace(headers=headers, body=body)
+        return None
 
     def _clear(self) -> None:
         self._parts.clear()
-        if self._blocks:
-            self._blocks = []
-        self._head = None
+        self._blocks = []
+        self._head = b""
+        self._headed = self._pieces = False
         self._interim = self._taken = 0
+
+
+def _is_long(head: bytes) -> bool:
+    size = len(head)
+    return size > MAX_HEADER_BYTES and (size > MAX_HEAD_BYTES or longest_line(head) > MAX_HEADER_BYTES)
 
 
 def _words(error: BaseException) -> str:

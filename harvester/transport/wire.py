@@ -17,7 +17,7 @@ from harvester.edges import Answer, Fault
 from harvester.job import DEFAULT_TIMEOUT_SECONDS
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.proxies import Proxies
-from harvester.transport.trust import tls_context
+from harvester.transport.trust import is_default_trust, tls_context
 from harvester.version import __version__
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class Wire:
 
     def __init__(self, access: Access) -> None:
         self._proxies = Proxies.resolve(access.proxy, access.environ)
-        self._tls: ssl.SSLContext = tls_context(access.ca_bundle, access.environ)
+        self._tls: ssl.SSLContext | bool = (
+            True
+            if is_default_trust(access.ca_bundle, access.environ)
+            else tls_context(access.ca_bundle, access.environ)
+        )
         self._user_agent = access.user_agent
         self._client: aiohttp.ClientSession | None = None
         self._closing: list[Awaitable[None]] = []

@@ -177,7 +177,7 @@ class CacheContract(ABC):
             for tile in map(self.own, self.tiles):
                 mask = reader.present(block_of(tile))
                 assert mask.shape == (BLOCK, BLOCK)
-                assert mask.flat[block_of(tile).index(tile)]
+                assert mask.flat[block_of(tile).position(tile)]
                 assert int(mask.sum()) == sum(block_of(other) == block_of(tile) for other in map(self.own, self.tiles))
             assert not reader.present(BlockKey(self.level + 9, 0, 0)).any()
 

@@ -203,9 +203,9 @@ def test_an_output_that_is_no_cache_is_refused_in_every_mode(cli, serve, tmp_pat
 
 
 def test_a_sealed_package_with_failed_tiles_appears_and_the_next_run_mends_it(cli, serve, tmp_path):
-    from harvester.testing.script import Rule, Script, parse_ranges
+    from harvester.testing.script import Rule, Script
 
-    broken = Rule(tiles=("3/2/2",), do="status", status=500, tries=parse_ranges("1"))
+    broken = Rule(tiles=("3/2/2",), do="status", status=500, tries="1")
     service = serve(None, Script(rules=(broken,)))
     first = cli("run", service.url, "--lods", "0-3", "-o", "out.tpkx", "--json", "--retries", "0", "-q")
     assert first.json["failures"] == [{"level": 3, "row": 2, "col": 2, "reason": "http_500"}]
