@@ -206,7 +206,7 @@ class LedgerReader:
     def reason(self, tile: Tile, key: BlockKey) -> str | None:
         """Why a tile failed; None when it didn't."""
         sql = "SELECT reason FROM failure WHERE level = ? AND row = ? AND col = ? AND position = ?"
-        rows = self._query(sql, (*key, key.index(tile)))
+        rows = self._query(sql, (*key, key.position(tile)))
         return rows[0][0] if rows else None
 
     def meta(self, name: str) -> Any:

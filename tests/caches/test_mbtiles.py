@@ -137,7 +137,7 @@ def test_a_grid_that_starts_elsewhere_and_counts_levels_otherwise_lands_on_its_z
 
     async def act(writer: MBTilesWriter) -> list[bool]:
         await writer.store(stored(tiles))
-        return [bool(writer.present(block_of(tile)).flat[block_of(tile).index(tile)]) for tile in tiles]
+        return [bool(writer.present(block_of(tile)).flat[block_of(tile).position(tile)]) for tile in tiles]
 
     assert writing(path, act, about) == [True, True]
     with open_reader(path) as reader:

@@ -57,7 +57,7 @@ class Oracle:
             for tile, state in list(self.tiles.items()):
                 if block_of(tile) != key:
                     continue
-                if key.index(tile) in there:
+                if key.position(tile) in there:
                     self.put(tile, State.STORED)
                 elif state in (State.STORED, State.UNCHANGED, State.ABSENT):
                     self.put(tile, State.PENDING)

@@ -55,7 +55,7 @@ def test_every_pixel_shows_the_tile_that_its_middle_lies_in(seed: int) -> None:
                 frame.box.ymax - (row + 0.5) * frame.resolution,
             )
             key = BlockKey(0, tile.row & ~127, tile.col & ~127)
-            expected = SHOWN[blocks[key].reshape(-1)[key.index(tile)]] if key in blocks else NOTHING
+            expected = SHOWN[blocks[key].reshape(-1)[key.position(tile)]] if key in blocks else NOTHING
             assert raster.shown[row, col] == expected
 
 
@@ -99,7 +99,7 @@ def test_the_survey_knows_bounds_and_counts() -> None:
         (BlockKey(1, 128, 0), Tile(1, 201, 9), State.FAILED),
     ):
         states = np.zeros((BLOCK, BLOCK), dtype=np.uint8)
-        states.reshape(-1)[key.index(tile)] = state
+        states.reshape(-1)[key.position(tile)] = state
         survey(levels, key, states)
     level = levels[1]
     assert (level.top, level.left, level.bottom, level.right) == (5, 7, 201, 130)

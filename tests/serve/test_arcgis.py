@@ -66,7 +66,7 @@ class DictCache:
         mask = np.zeros((BLOCK, BLOCK), dtype=bool)
         for tile in self.tiles:
             if block_of(tile) == key:
-                mask.reshape(-1)[key.index(tile)] = True
+                mask.reshape(-1)[key.position(tile)] = True
         return mask
 
 
