@@ -52,6 +52,11 @@ class Place:
         self._failures = 0
         self._not_before = 0.0
 
+    def stop(self) -> None:
+        """Wait for no name any longer."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+
     def forget(self) -> None:
         """Start afresh: look the name up again, and at once."""
         self._addresses = []

@@ -21,6 +21,9 @@ MAX_HEADER_BYTES = 16 << 10
 MAX_HEAD_BYTES = 64 << 10
 """A whole head, the interim answers before it included; twice what servers allow themselves."""
 
+MAX_INTERIM = 16
+"""Interim answers before one final one; a server has use for two (100, 103)."""
+
 MANY_PIECES = 1024
 """Pieces of a body that are joined to one before more are taken: one-byte chunks cost forty times their size."""
 
@@ -205,6 +208,8 @@ class Lane(asyncio.Protocol):
         else:
             self._interim += 1
             self._pieces = True
+            if self._interim > MAX_INTERIM:
+                raise ExtraBytesError("interim answers without end")
 
     # ---- an answer in more than one piece
 

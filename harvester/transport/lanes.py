@@ -97,6 +97,8 @@ class LaneTransport:
     async def close(self) -> None:
         """Close all connections. May be called twice."""
         self._drop_all()
+        for place in self._places.values():
+            place.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._sockets:

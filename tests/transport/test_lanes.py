@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harvester.edges import Transport
-from harvester.transport.lanes import LaneTransport
+from harvester.edges import Answer, Fault, Host, Request, Transport, Wait
+from harvester.testing import FaultyService, Rule, Script
+from harvester.tiling.tile import Tile
+from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
+from harvester.transport.lanes import MAX_ROUTES, LaneTransport
 from harvester.transport.wire import Access
-from tests.contracts.transport_contract import TransportContract
+from tests.contracts.transport_contract import PATIENCE, Feed, TransportContract, ask, host_of
 
 
 class TestLaneTransport(TransportContract):
@@ -30,3 +35,265 @@ class TestLaneTransportOnUvloop(TestLaneTransport):
         asyncio.set_event_loop_policy(UvLoopPolicy())
         yield
         asyncio.set_event_loop_policy(None)
+
+
+def transport_of(connections: int = 4, timeout_seconds: float = 10.0) -> LaneTransport:
+    return LaneTransport(Access(timeout_seconds=timeout_seconds, environ={}), connections=connections)
+
+
+async def drained(transport: LaneTransport, feed: Feed) -> Feed:
+    async with asyncio.timeout(PATIENCE):
+        await transport.drain(feed.next, feed.done)
+    return feed
+
+
+# ---- requests as bytes
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b", "/a\r\nX-Evil: 1", "/a\nb", "/caf\xe9", "/a\x00", "/a\x7f", "tile/1", "", "/a\tb", "/\u2028"]
+)
+def test_a_path_that_could_break_out_of_its_line_is_never_sent(path: str) -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            feed = await drained(transport := transport_of(), Feed([ask(service, 1)._replace(path=path)]))
+            assert feed.only().fault is Fault.PROTOCOL
+            assert not path or path not in feed.only().detail
+            assert not service.log.connections, "not even a connection is made for it"
+            await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("X-A", "1\r\nX-Evil: 1"), ("X-A", "1\nX"), ("X-A", "\0"), ("X A", "1"), ("X:", "1"), ("", "1"), ("X\r\nY", "1")],
+)
+@pytest.mark.parametrize("of", ["host", "request"])
+def test_a_header_that_could_break_out_of_its_line_is_never_sent(header: tuple[str, str], of: str) -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            request = ask(service, 1)
+            if of == "host":
+                request = ask(service, 1, host=host_of(service, header))
+            else:
+                request = request._replace(headers=(header,))
+            feed = await drained(transport := transport_of(), Feed([request, ask(service, 2)]))
+            by_row = {request.tile.row: answer for request, answer in feed.answers}
+            assert by_row[1].fault is Fault.PROTOCOL and by_row[2].fault is None
+            assert len(service.log) == 1
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_header_said_twice_is_sent_once_and_the_nearest_wins() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            host = host_of(service, ("accept", "image/png"), ("User-Agent", "mine"), ("X-A", "host"))
+            request = ask(service, 1, host=host)._replace(headers=(("x-a", "request"),))
+            await drained(transport := transport_of(), Feed([request]))
+            (asked,) = service.log
+            lower = asked.raw.lower()
+            assert lower.count(b"\r\naccept:") == lower.count(b"\r\nuser-agent:") == lower.count(b"\r\nx-a:") == 1
+            assert asked.headers["x-a"] == "request" and asked.headers["user-agent"] == "mine"
+            await transport.close()
+
+    asyncio.run(main())
+
+
+# ---- many refusals in a row, callers that raise
+
+
+def test_a_thousand_requests_that_cannot_be_sent_need_no_deep_stack() -> None:
+    async def main() -> None:
+        bad = Request(Host(scheme="http", name="127.0.0.1", port=9), "no slash", Tile(1, 1, 1))
+        feed = await drained(transport_of(connections=2), Feed(bad for _ in range(5000)))
+        assert len(feed.answers) == 5000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("where", ["next", "done"])
+def test_a_caller_that_raises_ends_the_drain_with_its_exception(where: str) -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            transport = transport_of()
+            feed = Feed(ask(service, row) for row in range(20))
+
+            def broken(*_: object) -> None:
+                raise RuntimeError(where)
+
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(RuntimeError, match=where):
+                    if where == "next":
+                        await transport.drain(broken, feed.done)
+                    else:
+                        await transport.drain(feed.next, broken)
+                await transport.close()
+                assert "0 in flight, 0 open" in repr(transport)
+                while service.log.open_connections:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+
+
+def test_waking_from_inside_done_never_calls_next_inside_it() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            transport = transport_of()
+            feed = Feed(ask(service, row) for row in range(6))
+
+            def wake(request: Request, answer: Answer) -> None:
+                calls = feed.calls
+                transport.wake()
+                assert feed.calls == calls
+
+            feed.on_done = wake
+            assert len((await drained(transport, feed)).answers) == 6
+            await transport.close()
+
+    asyncio.run(main())
+
+
+# ---- connections
+
+
+def test_connections_move_from_host_to_host_and_are_never_more_than_allowed() -> None:
+    async def main() -> None:
+        async with FaultyService() as one, FaultyService() as two, FaultyService() as three:
+            services = (one, two, three)
+            transport = transport_of(connections=2)
+            feed = await drained(transport, Feed(ask(services[row % 3], row) for row in range(60)))
+            assert all(answer.fault is None for _, answer in feed.answers) and len(feed.answers) == 60
+            assert "2 open of 2" in repr(transport)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_renewed_token_goes_over_the_same_connection() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            hosts = [host_of(service, ("X-Token", str(number))) for number in range(300)]
+            transport = transport_of(connections=1)
+            feed = Feed(ask(service, row, host=host) for row, host in enumerate(hosts))
+            await drained(transport, feed)
+            assert service.log.connections == 1
+            assert [asked.headers["x-token"] for asked in service.log] == [str(number) for number in range(300)]
+            assert len(transport._routes) <= MAX_ROUTES
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_an_idle_connection_that_the_server_closed_is_not_asked_over() -> None:
+    async def main() -> None:
+        async with FaultyService(script=Script(rules=(Rule(do="close_after"),))) as service:
+            transport = transport_of(connections=1)
+            for row in range(5):
+                feed = await drained(transport, Feed([ask(service, row)]))
+                assert feed.only().fault is None
+                while service.log.open_connections or "1 open" in repr(transport):
+                    await asyncio.sleep(0.001)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_host_that_refuses_connections_is_not_hammered() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            request = ask(service, 1)
+        transport = transport_of(connections=3)
+        began = time.monotonic()
+        feed = await drained(transport, Feed(request for _ in range(9)))
+        assert [answer.fault for _, answer in feed.answers] == [Fault.CONNECT] * 9
+        assert time.monotonic() - began >= FIRST_PAUSE_SECONDS, "rounds of attempts are set apart"
+        await transport.close()
+
+    asyncio.run(main())
+
+
+def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            place = Place(host_of(service))
+            place._addresses = ["127.0.0.1:is no address", "127.0.0.1"]
+            place._until = time.monotonic() + 60
+            lane_lost = asyncio.get_running_loop().create_future()
+
+            class Opened(asyncio.Protocol):
+                def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                    transport.abort()  # type: ignore[attr-defined]
+
+                def connection_lost(self, exc: Exception | None) -> None:
+                    lane_lost.set_result(None)
+
+            await place.connect(Opened, ssl.create_default_context())
+            await lane_lost
+            assert place._addresses[0] == "127.0.0.1", "and is asked first from then on"
+
+    asyncio.run(main())
+
+
+def test_one_lookup_serves_all_lanes() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            lookups = []
+            loop = asyncio.get_running_loop()
+            look = loop.getaddrinfo
+
+            async def counted(*args: object, **options: object) -> object:
+                lookups.append(args)
+                return await look(*args, **options)  # type: ignore[arg-type]
+
+            loop.getaddrinfo = counted  # type: ignore[method-assign, assignment]
+            host = Host(scheme="http", name="localhost", port=service.port)
+            transport = transport_of(connections=8)
+            feed = await drained(transport, Feed(ask(service, row, host=host) for row in range(40)))
+            assert all(answer.fault is None for _, answer in feed.answers)
+            assert sum(args[0] == "localhost" for args in lookups) == 1
+            await transport.close()
+
+    asyncio.run(main())
+
+
+# ---- time
+
+
+def test_each_of_many_stalled_requests_ends_at_its_own_deadline() -> None:
+    async def main() -> None:
+        async with FaultyService(script=Script(rules=(Rule(do="stall"),))) as service:
+            transport = transport_of(connections=6, timeout_seconds=0.3)
+            feed = Feed([])
+            for row in range(6):
+                feed.items += [ask(service, row), Wait(0.02)]
+            await drained(transport, feed)
+            for _, answer in feed.answers:
+                assert answer.fault is Fault.TIMEOUT and answer.detail == "no answer yet"
+                assert answer.seconds >= 0.28, "never early"
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_waits_follow_each_other_with_one_timer_and_none_ends_early() -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            transport = transport_of()
+            asked: list[float] = []
+            items = iter([Wait(0.03), Wait(0.01), ask(service, 1), Wait(0.05), ask(service, 2), None, None])
+
+            def following() -> Request | Wait | None:
+                asked.append(time.monotonic())
+                return next(items)
+
+            feed = Feed([])
+            feed.in_flight = 2
+            async with asyncio.timeout(PATIENCE):
+                await transport.drain(following, feed.done)
+            assert asked[1] - asked[0] >= 0.029 and asked[2] - asked[1] >= 0.009
+            await transport.close()
+
+    asyncio.run(main())

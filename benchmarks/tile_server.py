@@ -1,0 +1,158 @@
+"""A server that costs next to nothing: the same bytes to every GET on kept connections, in a process and on a core of
+its own.
+
+``python -m benchmarks.tile_server --bytes 15000 [--latency 0.05] [--tls CERT KEY] [--cpu 0]`` prints its port and
+ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+HEAD_END = b"\r\n\r\n"
+
+BACKLOG = 4096
+"""A whole ramp of connections at once, so that none waits for a SYN to be sent again."""
+
+
+def answer_of(size: int) -> bytes:
+    """A whole answer of nine headers, as tile servers send them, and ``size`` random bytes."""
+    head = (
+        "HTTP/1.1 200 OK",
+        "Server: tiles",
+        "Date: Sun, 22 Nov 2026 12:00:00 GMT",
+        "Content-Type: image/png",
+        f"Content-Length: {size}",
+        "Last-Modified: Sat, 21 Nov 2026 08:00:00 GMT",
+        "Connection: keep-alive",
+        'ETag: "1f5a2-3ae8"',
+        "Cache-Control: max-age=86400",
+        "Accept-Ranges: bytes",
+    )
+    return "\r\n".join(head).encode() + HEAD_END + random.Random(size).randbytes(size)
+
+
+class _Tiles(asyncio.Protocol):
+    def __init__(self, answer: bytes, latency: float) -> None:
+        self._answer = answer
+        self._latency = latency
+        self._rest = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._write = transport.write
+        self._later = asyncio.get_running_loop().call_later
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest or not data.endswith(HEAD_END):
+            data = self._rest + data
+            self._rest = data[data.rfind(HEAD_END) + 4 :] if HEAD_END in data else data
+        for _ in range(data.count(HEAD_END)):
+            if self._latency:
+                self._later(self._latency, self._write, self._answer)
+            else:
+                self._write(self._answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles:
+    """A running server: where it listens, what it sends, and whom to trust (None: no TLS)."""
+
+    port: int
+    size: int
+    ca: Path | None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.ca else "http"
+
+
+@contextlib.contextmanager
+def tile_server(*, size: int, latency: float = 0.0, tls: bool = False, cpu: int | None = None) -> Iterator[Tiles]:
+    """Run one in a process of its own until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.tile_server", "--bytes", str(size), "--latency", str(latency)]
+        ca = None
+        if tls:
+            ca, certificate, key = _certificates(Path(folder))
+            command += ["--tls", str(certificate), str(key)]
+        if cpu is not None:
+            command += ["--cpu", str(cpu)]
+        root = Path(__file__).resolve().parent.parent
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as process:
+            assert process.stdin is not None and process.stdout is not None
+            try:
+                yield Tiles(port=int(process.stdout.readline()), size=size, ca=ca)
+            finally:
+                process.stdin.close()
+                process.wait()
+
+
+def _certificates(folder: Path) -> tuple[Path, Path, Path]:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", key_type=trustme.KeyType.RSA)
+    paths = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+    authority.cert_pem.write_to_path(str(paths[0]))
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(str(paths[1]), append=True)
+    issued.private_key_pem.write_to_path(str(paths[2]))
+    return paths
+
+
+def pin(cpu: int | None) -> None:
+    """Keep this process on one core, where the system can and has it."""
+    if cpu is not None and hasattr(os, "sched_setaffinity") and cpu in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {cpu})
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    context = None
+    if options.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*options.tls)
+    loop = asyncio.get_running_loop()
+    answer = answer_of(options.bytes)
+    server = await loop.create_server(
+        lambda: _Tiles(answer, options.latency), "127.0.0.1", 0, ssl=context, backlog=BACKLOG
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    ended = asyncio.Event()
+    # A thread, for standard input can't be watched by every loop on every system.
+    watch = threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)), daemon=True)
+    watch.start()
+    await ended.wait()
+    server.close()
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bytes", type=int, default=15_000)
+    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
+    parser.add_argument("--cpu", type=int)
+    options = parser.parse_args(argv)
+    pin(options.cpu)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_serve(options))
+    else:
+        uvloop.run(_serve(options))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,347 @@
+"""One lane, fed by hand: any bytes in any pieces give one answer or one fault, and never an exception."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+import httptools
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Host, Request
+from harvester.tiling.tile import Tile
+from harvester.transport.dial import Place
+from harvester.transport.head import Head, head_end
+from harvester.transport.lane import MANY_PIECES, MAX_HEAD_BYTES, Lane
+from tests.transport.answers import spoken, whole
+
+HOST = Host(scheme="http", name="tiles.example", port=80)
+REQUEST = Request(HOST, "/1", Tile(1, 1, 1))
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: x\r\n\r\nhello"
+
+
+class Wire(asyncio.Transport):
+    """Where a lane writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Any] = []
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.sent.append(data)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Told:
+    """A pool that keeps what a lane says, and drops the lane when it can't be kept."""
+
+    def __init__(self, *, keeps_gzip: bool = False) -> None:
+        self.answers: list[Answer] = []
+        self.kept: list[bool] = []
+        self.keeps_gzip = keeps_gzip
+        self.wire = Wire()
+        self.lane = Lane(self, Place(HOST))
+        self.ask()
+        self.lane.connection_made(self.wire)
+
+    def ask(self) -> None:
+        self.lane.send(REQUEST, b"GET", self.keeps_gzip)
+
+    def ended(self, lane: Lane, answer: Answer) -> None:
+        self.answers.append(answer)
+        self.kept.append(lane.keep)
+        lane.request = None
+        if not lane.keep:
+            lane.drop()
+
+    def opened(self, lane: Lane) -> None: ...
+
+    def lost(self, lane: Lane) -> None:
+        lane.drop()
+
+    def closed(self, lane: Lane) -> None: ...
+
+    def say(self, *pieces: bytes) -> Answer | None:
+        """Feed as a loop would: nothing after an abort. The answer, if there is one."""
+        for piece in pieces:
+            if not self.wire.aborted:
+                self.lane.data_received(piece)
+        return self.answers[-1] if self.answers else None
+
+    def end(self, error: Exception | None = None) -> Answer:
+        """The connection ends; then exactly one answer has been given."""
+        if error is None and not self.wire.aborted:
+            self.lane.eof_received()
+        self.lane.connection_lost(error)
+        (answer,) = self.answers
+        return answer
+
+
+def same(one: Answer, other: Answer) -> bool:
+    return one._replace(seconds=0.0, headers=dict(one.headers), detail="") == other._replace(
+        seconds=0.0, headers=dict(other.headers), detail=""
+    )
+
+
+# ---- any bytes
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.binary(max_size=40), st.booleans())
+def test_any_bytes_in_any_pieces_give_exactly_one_answer(seed: int, junk: bytes, reset: bool) -> None:
+    random = Random(seed)
+    pieces = list(spoken(random).pieces)
+    pieces.insert(random.randrange(len(pieces) + 1), junk)
+    told = Told()
+    told.say(*filter(None, pieces))
+    answer = told.end(ConnectionResetError() if reset else None)
+    assert (answer.fault is None) == (answer.status >= 200)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300))
+def test_noise_is_never_an_answer_of_its_own(noise: bytes) -> None:
+    told = Told()
+    told.say(*(noise[at : at + 1] for at in range(len(noise))))
+    assert told.end().fault in (Fault.PROTOCOL, Fault.RESET) or noise.startswith(b"HTTP/")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_how_an_answer_is_cut_changes_nothing(seed: int) -> None:
+    random = Random(seed)
+    data, _, _ = whole(random)
+    plain = Told()
+    plain.say(data)
+    expected = plain.end()
+    marks = sorted(random.randrange(len(data) + 1) for _ in range(6))
+    cut = Told()
+    cut.say(*filter(None, (data[a:b] for a, b in zip([0, *marks], [*marks, len(data)], strict=True))))
+    assert same(cut.end(), expected)
+    assert cut.kept == plain.kept
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK,
+        b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n" + OK,
+        b"\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    ],
+    ids=["length", "interim", "blank lines first", "chunked", "bare LF"],
+)
+def test_an_answer_may_be_cut_at_every_byte(data: bytes) -> None:
+    for at in range(1, len(data)):
+        told = Told()
+        answer = told.say(data[:at], data[at:])
+        assert answer is not None and (answer.status, answer.body, answer.fault) == (200, b"hello", None), at
+        assert told.kept == [True] and answer.delimited
+        assert dict(answer.headers) in (
+            {"content-length": "5", "etag": "x"},
+            {"content-length": "5"},
+            {"transfer-encoding": "chunked"},
+        )
+    told = Told()
+    told.say(*(data[at : at + 1] for at in range(len(data))))
+    assert told.end().body == b"hello"
+
+
+# ---- heads
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_head_read_late_says_what_llhttp_says_header_by_header(seed: int) -> None:
+    data, _, _ = whole(Random(seed))
+
+    class Oracle:
+        def __init__(self) -> None:
+            self.headers: dict[str, str] = {}
+
+        def on_message_begin(self) -> None:
+            self.headers.clear()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            key, text = name.decode().lower(), value.decode("utf-8", "surrogateescape").strip(" \t")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+        def on_headers_complete(self) -> None:
+            self.said = dict(self.headers)
+
+    oracle = Oracle()
+    parser = httptools.HttpResponseParser(oracle)
+    parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
+    parser.feed_data(data)
+    told = Told(keeps_gzip=True)
+    told.say(data)
+    assert dict(told.end().headers) == oracle.said
+
+
+def test_headers_are_a_mapping_of_all_of_them() -> None:
+    head = Head(b"HTTP/1.1 200 Not: a header\r\nA: 1\r\nX-Long: one\r\n\ttwo\r\na:2\r\nE:\r\n\r\n")
+    assert head.get("blank-tile") is None and head.get("blank-tile", "no") == "no"
+    assert "etag" not in head and head.get("long") is None, "a part of a name is no name"
+    assert (head["a"], head["x-long"], head["e"]) == ("1, 2", "one two", "")
+    assert list(head) == ["a", "x-long", "e"] and len(head) == 3 and head == {"a": "1, 2", "x-long": "one two", "e": ""}
+    assert head.get("a") == "1, 2" and "Head" in repr(head)
+    assert Head(b"HTTP/1.1 200 OK\r\nno colon\r\nb: 1\r\n\r\n") == {"b": "1"}
+
+
+def test_a_head_ends_at_its_first_blank_line_however_that_is_written() -> None:
+    assert [head_end(data) for data in (b"a\r\n\r\nb\n\n", b"a\n\nb\r\n\r\n", b"a\n\r\nb", b"a\r\n", b"")] == [
+        5,
+        3,
+        4,
+        -1,
+        -1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 17_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Many: %s\r\n" % (b"x" * 900) * 80 + b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Wait\r\n\r\n" * 4000 + OK,
+    ],
+    ids=["one header", "many headers", "interim answers without end"],
+)
+def test_a_head_beyond_all_measure_is_a_fault_whole_or_in_pieces(head: bytes) -> None:
+    assert len(head) > MAX_HEAD_BYTES or b"X-Long" in head
+    for step in (len(head), 1000):
+        told = Told()
+        answer = told.say(*(head[at : at + step] for at in range(0, len(head), step)))
+        assert answer is not None and answer.fault is Fault.PROTOCOL and told.wire.aborted
+
+
+# ---- bodies
+
+
+def test_a_body_in_one_read_is_handed_on_and_not_joined() -> None:
+    told = Told()
+    answer = told.say(OK)
+    assert answer is not None and answer.body == b"hello"
+    assert not told.wire.aborted and told.kept == [True]
+
+
+def test_a_body_of_single_bytes_is_held_in_few_pieces() -> None:
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    count = 20 * MANY_PIECES
+    for _ in range(count // 16):
+        told.say(b"1\r\nx\r\n" * 16)
+        assert len(told.lane._parts) < 2 * MANY_PIECES
+    answer = told.say(b"0\r\n\r\n")
+    assert answer is not None and answer.body == b"x" * count
+
+
+def test_a_stated_length_beyond_the_cap_is_not_read() -> None:
+    told = Told()
+    answer = told.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nx" % (MAX_TILE_BYTES + 1))
+    assert answer is not None and answer.fault is Fault.TOO_LARGE and told.wire.aborted
+
+
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Connection: close"])
+def test_a_body_without_a_length_is_cut_off_at_the_cap(framing: bytes) -> None:
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
+    piece = bytes(1 << 20)
+    fed = 0
+    while not told.answers:
+        told.say(b"%x\r\n%b\r\n" % (len(piece), piece) if b"chunked" in framing else piece)
+        fed += len(piece)
+    assert told.answers[0].fault is Fault.TOO_LARGE
+    assert fed <= MAX_TILE_BYTES + 2 * len(piece), "and no more is held than that"
+
+
+def test_the_largest_tile_of_all_is_read() -> None:
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_TILE_BYTES)
+    body = bytes(MAX_TILE_BYTES)
+    answer = told.say(*(body[at : at + (1 << 18)] for at in range(0, len(body), 1 << 18)))
+    assert answer is not None and answer.fault is None and len(answer.body) == MAX_TILE_BYTES
+
+
+# ---- the connection
+
+
+@pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"])
+def test_bytes_behind_an_answer_cost_the_connection_and_nothing_else(extra: bytes) -> None:
+    told = Told()
+    answer = told.say(OK + extra)
+    assert answer is not None and (answer.body, answer.fault, told.kept) == (b"hello", None, [False])
+    assert len(told.answers) == 1
+
+
+def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
+    told = Told()
+    told.say(OK)
+    told.say(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert told.wire.aborted and len(told.answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", False),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n", True),
+    ],
+)
+def test_a_connection_is_kept_when_the_server_says_so(head: bytes, kept: bool) -> None:
+    told = Told()
+    answer = told.say(head)
+    assert answer is not None and answer.fault is None and told.kept == [kept]
+
+
+def test_a_second_answer_on_a_connection_owes_nothing_to_the_first() -> None:
+    told = Told()
+    told.say(
+        b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nX-First: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n",
+        b"a\r\n0\r\n\r\n",
+    )
+    told.ask()
+    answer = told.say(OK)
+    assert answer is not None and answer.body == b"hello" and "x-first" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("came", "error", "fault"),
+    [
+        (b"", None, Fault.RESET),
+        (b"HTTP/1.1 20", None, Fault.RESET),
+        (OK[:-1], None, Fault.TRUNCATED),
+        (OK[:-1], ConnectionResetError(), Fault.RESET),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", None, Fault.TRUNCATED),
+        (b"HTTP/1.1 104 What\r\nContent-Length: 5\r\n\r\nhello", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 099 What\r\n\r\n", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 5\r\n\r\nhello", None, Fault.PROTOCOL),
+    ],
+)
+def test_what_breaks_has_its_own_name(came: bytes, error: Exception | None, fault: Fault) -> None:
+    told = Told()
+    if came:
+        told.say(came)
+    answer = told.end(error)
+    assert answer.fault is fault and answer.status == 0 and not answer.body
+
+
+def test_a_body_that_the_connection_ends_is_whole_and_marked() -> None:
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo")
+    answer = told.end()
+    assert (answer.body, answer.fault, answer.delimited, told.kept) == (b"hello", None, False, [False])
