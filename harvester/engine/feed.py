@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,8 +69,12 @@ class Feed:
         self._ready: deque[_Work] = deque()
         self._to_probe: deque[_Work] = deque()
         self._probing: dict[BlockKey, _Work] = {}
-        self._tiles: Iterator[Tile] | None = None
-        self._next: Tile | None = None
+        self._tiles: Iterator[Tile] = iter(())
+        self.next_tile: Tile | None = None
+        """What ``take`` gives; None when there is none just now. Plain attributes, like ``window_due``: both are looked
+        at for every request."""
+        self.window_due: BlockKey | None = None
+        """The block whose tilemap window should be asked now, if any."""
 
     def __repr__(self) -> str:
         return (
@@ -81,42 +85,35 @@ class Feed:
     @property
     def exhausted(self) -> bool:
         """True when every tile was given and no window is open."""
-        return self._read_all and self._next is None and not self._ready and not self._to_probe and not self._probing
-
-    @property
-    def window_due(self) -> BlockKey | None:
-        """The block whose tilemap window should be asked now, if any."""
-        if self._to_probe and len(self._probing) < WINDOWS_IN_FLIGHT:
-            return self._to_probe[0].key
-        return None
+        return self._read_all and self.next_tile is None and not self._to_probe and not self._probing
 
     def open_window(self) -> BlockKey:
         """Take the window that is due; answer it with ``window_answered`` or ``window_failed``."""
         work = self._to_probe.popleft()
         self._probing[work.key] = work
+        self._look_for_windows()
         return work.key
 
-    @property
-    def has_tile(self) -> bool:
-        """True when ``take`` gives a tile."""
-        if self._next is None:
-            self._advance()
-        return self._next is not None
+    def _look_for_windows(self) -> None:
+        due = self._to_probe and len(self._probing) < WINDOWS_IN_FLIGHT
+        self.window_due = self._to_probe[0].key if due else None
 
     def take(self) -> Tile:
-        """The next tile; call only while ``has_tile``."""
-        tile = self._next
+        """The next tile; call only while there is a ``next_tile``."""
+        tile = self.next_tile
         assert tile is not None
-        self._next = next(self._tiles, None) if self._tiles is not None else None
+        self.next_tile = next(self._tiles, None)
+        if self.next_tile is None:
+            self._advance()
         return tile
 
     def _advance(self) -> None:
-        while self._next is None and self._ready:
+        """Begin the next block that is ready; blocks that are ready hold at least one tile."""
+        if self._ready:
             work = self._ready.popleft()
             self._room.set()
-            key = work.key
-            self._tiles = iter(_tiles_of(key, work.pending))
-            self._next = next(self._tiles, None)
+            self._tiles = _tiles_of(work.key, work.pending)
+            self.next_tile = next(self._tiles)
 
     def window_answered(self, key: BlockKey, answer: WindowAnswer) -> None:
         """Tiles that the tilemap says are not there are absent; the others, and those it left out, are asked."""
@@ -142,6 +139,9 @@ class Feed:
     def _open(self, work: _Work) -> None:
         if work.pending.size:
             self._ready.append(work)
+            if self.next_tile is None:
+                self._advance()
+        self._look_for_windows()
         self._room.set()
         self._on_ready()
 
@@ -162,14 +162,15 @@ class Feed:
                 if pending.size:
                     work = _Work(key, pending)
                     (self._to_probe if self._probe and pending.size >= PROBE_MINIMUM else self._ready).append(work)
+            if self.next_tile is None:
+                self._advance()
+            self._look_for_windows()
             self._on_ready()
             await asyncio.sleep(0)
 
 
 def _tiles_of(key: BlockKey, pending: np.ndarray) -> Iterator[Tile]:
-    level, row, col = key
-    if pending.size == BLOCK_TILES:
-        return (Tile(level, row + i, col + j) for i in range(BLOCK) for j in range(BLOCK))
-    rows = (pending // BLOCK + row).tolist()
-    cols = (pending % BLOCK + col).tolist()
-    return (Tile(level, r, c) for r, c in zip(rows, cols, strict=True))
+    """Made by C alone (benchmarks/bench_engine.py): ``Tile(level, row, col)`` in a generator takes twice as long."""
+    rows = (pending // BLOCK + key.row).tolist()
+    cols = (pending % BLOCK + key.col).tolist()
+    return map(tuple.__new__, repeat(Tile), zip(repeat(key.level), rows, cols))

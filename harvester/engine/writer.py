@@ -69,8 +69,9 @@ class Writer:
         self._work = asyncio.Event()
         self._writing = False
         self._closing = False
-        self._key = BlockKey(-1, -1, -1)
+        self._block = _NO_BLOCK
         self._indexes: list[int] = []
+        """Positions of the last stored tile's block in this batch's changes."""
         self.has_room = True
 
     def __repr__(self) -> str:
@@ -86,14 +87,13 @@ class Writer:
         batch = self._batch
         if not batch.ended:
             batch.opened = self._clock()
-        tile = stored.tile
-        key = self._key
-        if tile.level != key.level or tile.row & ~127 != key.row or tile.col & ~127 != key.col:
-            key = self._key = block_of(tile)
-            self._indexes = batch.changes.setdefault((key, State.STORED), [])
-        self._indexes.append((tile.row - key.row) * 128 + tile.col - key.col)
+        (level, row, col), body, _ = stored
+        if (level, row >> 7, col >> 7) != self._block:
+            self._block = level, row >> 7, col >> 7
+            self._indexes = batch.changes.setdefault((block_of(stored.tile), State.STORED), [])
+        self._indexes.append((row & 127) << 7 | col & 127)
         batch.stored.append(stored)
-        batch.size += len(stored.body)
+        batch.size += len(body)
         batch.ended += 1
         if batch.ended >= BATCH_TILES or batch.size >= BATCH_BYTES:
             self._close_batch()
@@ -124,7 +124,7 @@ class Writer:
     def _close_batch(self) -> None:
         self._queue.append(self._batch)
         self._batch = Batch()
-        self._key = BlockKey(-1, -1, -1)
+        self._block = _NO_BLOCK
         self.has_room = len(self._queue) <= QUEUED_BATCHES
         self._work.set()
 
@@ -158,5 +158,7 @@ class Writer:
         self._closing = True
         self._work.set()
 
+
+_NO_BLOCK = (-1, -1, -1)
 
 _NO_STAMPS: Mapping[BlockKey | None, str] = {}
