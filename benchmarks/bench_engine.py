@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from benchmarks.measure import Cost
-from harvester.api import run_loop
+from harvester.loop import run_loop
 from harvester.edges import Answer, BlockChange, Done, Next, Request, Stamps, State, Stored, Wait
 from harvester.engine import Engine, Tally
 from harvester.job import Limits

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harvester.edges import CacheReader, Source
 from harvester.events import Event
 from harvester.job import Job
+from harvester.loop import run_loop
 
 if TYPE_CHECKING:
     from harvester.planning import Plan
@@ -148,16 +149,3 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
     if trouble:
         raise trouble[0]
     return result[0]
-
-
-def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a new event loop, uvloop's where it is installed."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    try:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    except ImportError:
-        pass
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harvester.assemble.collect import Collection, file_stamp, is_sealed, open_collection
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
+from harvester.assemble.remember import Absences, remember_job
 from harvester.assemble.sources import Layer, Opened, open_job_source, transport_for
 from harvester.caches import package
 from harvester.caches.open import FORMATS, format_for, require_can_hold
@@ -181,6 +182,7 @@ async def _fetch_and_finish(
     tally = await agree(plan.blocks(), ledger, collection.package or await collection.open_for_writing())
     todo = tally.counts().pending
     run = await ledger.add_run(str(paths.out))
+    await remember_job(ledger, run, job, plan, layer.source)
     outturn = Outturn(tally=tally, stop=switch.reason, failures=())
     if todo and switch.reason is None:
         writer = await collection.open_for_writing()
@@ -188,9 +190,10 @@ async def _fetch_and_finish(
             emit(Notice(text=text))
         await ledger.set_meta({"dirty": True, "swapping": False})
         transport = transport_for(job, layer)
+        source = Absences(layer.source, tally)
         engine = Engine(
             blocks=plan.blocks,
-            source=layer.source,
+            source=source,
             transport=transport,
             cache=writer,
             ledger=ledger,
@@ -207,6 +210,7 @@ async def _fetch_and_finish(
         finally:
             switch.detach()
             await transport.close()
+        await ledger.set_meta({"absences": source.counted(tally, await ledger.get_meta("absences"))})
     outturn = await _judge_all_404(job, collection, planned, outturn)
     report = _report(layer, collection, planned, outturn, began, opened.requests)
     if tally.tile_requests == 0 and report.exit_code not in (0, 1):

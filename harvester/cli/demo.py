@@ -27,7 +27,6 @@ FOLDER = "harvester-demo"
 )
 def command(common: Common, output: Path) -> int:
     """Harvest the embedded world map under a two-policy job into MBTiles and a tile package; no network is needed."""
-    from harvester.api import run_loop
     from harvester.assemble.run import harvest_job
     from harvester.cli.progress import reporter
     from harvester.cli.run import stopping_on_signals
@@ -35,6 +34,7 @@ def command(common: Common, output: Path) -> int:
     from harvester.demo.running import running_world
     from harvester.engine import StopSwitch
     from harvester.job import Job
+    from harvester.loop import run_loop
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file", hint="Name a folder: --output DIR.")

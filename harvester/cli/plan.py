@@ -44,10 +44,10 @@ def command(common: Common, target: str, sample: int | None, **options: Any) -> 
 
 def show_plan(job: Job, common: Common, *, sample: int | None) -> int:
     """Plan a job and show it; with ``sample``, fetch so many tiles per LOD for an estimate."""
-    from harvester.api import run_loop
     from harvester.assemble.plan import PlannedLayer, plan_layers
     from harvester.assemble.sample import estimate
     from harvester.assemble.sources import open_job_source
+    from harvester.loop import run_loop
 
     async def work() -> tuple[str, bool, list[tuple[str, PlannedLayer, Estimate | None]], list[tuple[str, str]]]:
         opened = await open_job_source(job)

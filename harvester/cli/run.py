@@ -47,9 +47,9 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
         from harvester.cli.plan import show_plan
 
         return show_plan(job, common, sample=None)
-    from harvester.api import run_loop
     from harvester.cli.progress import reporter
     from harvester.engine import StopSwitch
+    from harvester.loop import run_loop
 
     from harvester.assemble.run import harvest_job  # isort: skip
 

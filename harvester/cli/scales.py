@@ -16,9 +16,9 @@ from harvester.cli.options import build_job, source_options
 @source_options
 def command(common: Common, source: str, **options: Any) -> int:
     """List the LODs (scales) of a service; of each tiled layer, for a web map."""
-    from harvester.api import run_loop
     from harvester.assemble.sources import open_job_source
     from harvester.cli.tables import table
+    from harvester.loop import run_loop
     from harvester.sources.describe import describe, describe_map
 
     job = build_job(source, options)

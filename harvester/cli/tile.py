@@ -87,9 +87,9 @@ def _from_cache(path: Path, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
 
 
 def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
-    from harvester.api import run_loop
     from harvester.assemble.sources import open_job_source, transport_for
     from harvester.edges import Outcome
+    from harvester.loop import run_loop
 
     async def work() -> tuple[Answer, Verdict]:
         opened = await open_job_source(job)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harvester.edges import Ledger, State, WindowAnswer
-from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges import Mask

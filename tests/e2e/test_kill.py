@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import harvester
-from harvester.api import run_loop
+from harvester.loop import run_loop
 from harvester.assemble.run import harvest_job
 from harvester.caches.open import is_empty_or_missing
 from harvester.job import Job, Policy
