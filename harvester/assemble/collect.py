@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harvester.caches import package
-from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff
+from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
 from harvester.edges import CacheWriter, ServiceInfo, Stamps, Subject, TileFormat
@@ -88,7 +87,7 @@ class Collection:
                 self.created.append(target)
             if self.package is not None:
                 self.notices.append(f"unpacking {self.paths.out.name} to add to it")
-                package.unpack(self.paths.out, target, disk=self.disk)
+                unpack(self.format, self.paths.out, target, self.info.scheme, disk=self.disk)
                 self.package.close()
                 self.package = None
             self.writer = await open_writer(

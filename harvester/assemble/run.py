@@ -14,8 +14,7 @@ from harvester.assemble.collect import Collection, file_stamp, is_sealed, open_c
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
 from harvester.assemble.remember import Absences, remember_job
 from harvester.assemble.sources import Layer, Opened, open_job_source, transport_for
-from harvester.caches import package
-from harvester.caches.open import FORMATS, format_for, require_can_hold
+from harvester.caches.open import FORMATS, format_for, require_can_hold, seal
 from harvester.durable import Disk, is_network_share, lock, unique_names
 from harvester.edges import BlockChange, State
 from harvester.engine import Engine, Outturn, StopReason, StopSwitch, Tally, agree
@@ -286,7 +285,7 @@ async def _finish(collection: Collection, report: Report) -> None:
         if collection.writer is not None:
             await collection.writer.close()
         if collection.sealed:
-            package.seal(paths.new, paths.part, collection.subject, disk=disk)
+            seal(collection.format, paths.new, paths.part, collection.subject, disk=disk)
             await ledger.record([], {None: file_stamp(paths.part)})
         await ledger.set_meta({"swapping": True, "dirty": False})
         await collection.close()
@@ -303,7 +302,7 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
     if dirty or not exists(paths.out):
         await collection.writer.finish(collection.subject)
         await collection.writer.close()
-        package.seal(paths.work, paths.part, collection.subject, disk=disk)
+        seal(collection.format, paths.work, paths.part, collection.subject, disk=disk)
         disk.replace(paths.part, paths.out)
         disk.sync_folder(paths.out.absolute().parent)
         await ledger.set_meta({"dirty": False})

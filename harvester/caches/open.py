@@ -15,6 +15,7 @@ from harvester.caches import compact
 from harvester.durable import Disk
 from harvester.edges import CacheReader, CacheWriter, ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
+from harvester.tiling.scheme import TilingScheme
 
 GDAL_MAX_PIXELS = 2**31 - 1
 """GDAL opens no cache one of whose levels is wider; web mercator is from LOD 23 on."""
@@ -22,7 +23,12 @@ GDAL_MAX_PIXELS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format that works. ``module`` has ``open_reader(path)`` and ``async open_writer(path, subject, ...)``."""
+    """One format that works.
+
+    ``module`` has ``open_reader(path)``; of a sealed format also ``seal(work, part, subject, *, disk)`` and
+    ``unpack(package, work, *, disk)``, the latter with ``scheme`` (the source's, whose levels the work folder has) where
+    the format is ``google_only``.
+    """
 
     name: str
     module: str
@@ -283,3 +289,18 @@ async def open_writer(
     opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)
     writer: CacheWriter = await opened
     return writer
+
+
+# ---------------------------------------------------------------------------------------------- sealing
+
+
+def seal(format: str, work: Path, part: Path, subject: Subject, *, disk: Disk) -> None:
+    """Make a sealed format's file ``part`` of its work folder, durably. Raises CacheError; then ``part`` is gone."""
+    importlib.import_module(FORMATS[format].module).seal(work, part, subject, disk=disk)
+
+
+def unpack(format: str, package: Path, work: Path, scheme: TilingScheme, *, disk: Disk) -> None:
+    """Make the work folder of a sealed format's file, to add to it. ``scheme``: the source's. Raises CacheError."""
+    chosen = FORMATS[format]
+    options: dict[str, Any] = {"scheme": scheme} if chosen.google_only else {}
+    importlib.import_module(chosen.module).unpack(package, work, disk=disk, **options)
