@@ -62,7 +62,10 @@ class UnsupportedFormatError(CacheError):
 
 
 class StoppedError(HarvesterError):
-    """A run was stopped by a signal or by its caller after its state was saved. Exit 130 or 143."""
+    """A run was stopped by a signal or by its caller. Exit 130 or 143."""
 
-    exit_code = 130
     code = "stopped"
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 130) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code

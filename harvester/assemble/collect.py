@@ -68,6 +68,8 @@ class Collection:
     dedup: bool = False
     hash: bool = False
     closed: bool = False
+    asked: bool = False
+    """True once tiles are being asked: from then on there is a state to keep."""
 
     @property
     def sealed(self) -> bool:

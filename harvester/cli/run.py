@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import signal
 import sys
@@ -14,10 +15,9 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import say, show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
+from harvester.errors import StoppedError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from harvester.engine import StopSwitch
 
 
@@ -60,7 +60,15 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
             with stopping_on_signals(switch):
                 return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=_command())
 
-        report = run_loop(work())
+        try:
+            report = run_loop(work())
+        except asyncio.CancelledError:
+            if switch.reason is None:
+                raise
+            # Stopped before the first tile request: there is no state to save, and no file is left.
+            raise StoppedError(
+                switch.reason.message, hint="Nothing was fetched yet.", exit_code=switch.reason.exit_code
+            ) from None
     if common.json:
         show_json(report.to_dict())
     code: int = report.exit_code
@@ -86,11 +94,16 @@ def _disk() -> Any:
 @contextmanager
 def stopping_on_signals(switch: StopSwitch) -> Iterator[None]:
     """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once."""
-    import asyncio
-
     from harvester.engine import StopReason
 
     loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        task.cancel()
+
+    switch.on_early = end
     wanted = {
         name: code
         for name, code in (("SIGINT", 130), ("SIGBREAK", 130), ("SIGTERM", 143))
@@ -109,9 +122,7 @@ def stopping_on_signals(switch: StopSwitch) -> Iterator[None]:
 
 
 def _press(switch: StopSwitch, reason: Any) -> None:
-    if switch.reason is None:
-        say("stopping: answers under way are awaited and written (once more to stop at once)")
-    switch.press(reason)
+    say(switch.press(reason))
 
 
 def _on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Any) -> None:

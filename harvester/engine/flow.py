@@ -20,7 +20,8 @@ WINDOW_TRIES = 3
 """Tries for one tilemap window before its tiles are asked instead."""
 
 SUSPECT_TRIES = 20
-"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal), as long
+"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal), as
+long
 as no tile was ever answered well."""
 
 SUSPECT_TRIES_LATER = 200
@@ -88,7 +89,7 @@ class Flow:
         self._renew = renew
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._at_once: deque[Request] = deque()
-        self._denials: dict[Tile, int] = {}
+        self._denials: dict[tuple[Tile, int], int] = {}
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES_LATER)
         self._renewing = False
         self._whole = 0
@@ -226,7 +227,8 @@ class Flow:
 
     def _denied(self, request: Request, verdict: Verdict) -> None:
         if request.credential == self._source.credential:
-            times = self._denials[request.tile] = self._denials.get(request.tile, 0) + 1
+            asked = (request.tile, request.window)
+            times = self._denials[asked] = self._denials.get(asked, 0) + 1
             if times > 1:
                 self._stop(
                     StopReason(

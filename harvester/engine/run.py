@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -119,6 +119,14 @@ def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: lis
         tally.add(key.level, state, int(tiles[state]))
 
 
+def _leaves(errors: BaseExceptionGroup[HarvesterError]) -> Iterator[HarvesterError]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
 class Engine:
     """Fetches what is pending of a plan. Knows contracts only; made for one run."""
 
@@ -198,6 +206,13 @@ class Engine:
         tally.started = tally.last_ended = self._clock()
         self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
         if tally.counts().pending:
+            await self._fetch()
+        self._progress(self._clock())
+        failures = await self._ledger.failures(FAILURES_KEPT)
+        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures))
+
+    async def _fetch(self) -> None:
+        try:
             async with asyncio.TaskGroup() as group:
                 helpers = [
                     group.create_task(self._fill()),
@@ -210,9 +225,9 @@ class Engine:
                 await writing
                 for helper in helpers:
                     helper.cancel()
-        self._progress(self._clock())
-        failures = await self._ledger.failures(FAILURES_KEPT)
-        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures))
+        except* HarvesterError as errors:
+            # What the caller handles, without the group that the tasks put around it.
+            raise next(_leaves(errors)) from None
 
     async def _drain(self) -> None:
         drain = asyncio.create_task(self._transport.drain(self._flow.next_request, self._flow.done))

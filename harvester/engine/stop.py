@@ -64,22 +64,37 @@ class StopReason:
 
 
 class StopSwitch:
-    """Where a person's wish to stop meets whatever is running: a signal before the engine runs stops it at its
-    start."""
+    """Where a person's wish to stop meets whatever is running.
 
-    def __init__(self) -> None:
+    Before the first engine runs there is nothing to save: ``on_early`` ends it all. While one runs, it stops in
+    order, and
+    at once when pressed again. After it, a package is being sealed: that ends by itself, and is not torn.
+    """
+
+    def __init__(self, on_early: Callable[[], None] = lambda: None) -> None:
         self.reason: StopReason | None = None
+        self.on_early = on_early
         self._engine_stop: Callable[[StopReason], None] | None = None
+        self._ran = False
 
-    def press(self, reason: StopReason) -> None:
-        """Stop in order; pressed again, at once."""
+    def press(self, reason: StopReason) -> str:
+        """Stop; gives what a person may be told of it."""
+        again = self.reason is not None
         self.reason = reason
         if self._engine_stop is not None:
             self._engine_stop(reason)
+            if again:
+                return "stopping at once"
+            return "stopping: answers under way are awaited and written (once more to stop at once)"
+        if not self._ran:
+            self.on_early()
+            return "stopping"
+        return "the cache is being finished; nothing is lost"
 
     def attach(self, stop: Callable[[StopReason], None]) -> None:
         """An engine runs now."""
         self._engine_stop = stop
+        self._ran = True
         if self.reason is not None:
             stop(self.reason)
 

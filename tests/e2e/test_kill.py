@@ -151,3 +151,17 @@ def test_a_closed_stdout_or_stderr_stops_no_run(spawn, serve, cli, tmp_path):
     assert process.wait(timeout=60) == 0
     assert cli("verify", "out.mbtiles").code == 0
     process.stderr = process.stdout = None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM")
+def test_a_signal_before_the_first_tile_ends_at_once_and_leaves_no_file(spawn, serve, tmp_path):
+    service = serve(script=Script(rules=(Rule(kind="document", do="stall"),)))
+    process = spawn("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--json")
+    while not service.log.of("document"):
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert json.loads(out)["error"]["code"] == "stopped"
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
