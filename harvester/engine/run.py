@@ -21,7 +21,7 @@ from harvester.errors import CacheError, HarvesterError
 from harvester.events import Event, Progress, Started, TileFailed
 from harvester.job import Limits
 from harvester.pacing import Pacer
-from harvester.tiling.tile import BlockKey
+from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges import Mask, States
@@ -34,6 +34,9 @@ TICK_SECONDS = 0.25
 
 AGREE_BLOCKS = 256
 """Blocks compared between plan, ledger and cache at once: bounded memory, few ledger reads."""
+
+FAILURES_READ = 100_000
+"""Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
 
 STALL_FACTOR = 2.0
 """No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made
@@ -144,6 +147,7 @@ class Engine:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         probe: bool = True,
+        planned: Callable[[Tile], bool] = lambda tile: True,
         emit: Callable[[Event], None] = lambda event: None,
         grace_seconds: float = GRACE_SECONDS,
         draw: Callable[[], float] = random.random,
@@ -156,6 +160,7 @@ class Engine:
         self._sleep = sleep
         self._emit = emit
         self._grace = grace_seconds
+        self._planned = planned
         self._tally = tally
         self._pacer = pacer
         self._stop: StopReason | None = None
@@ -208,8 +213,8 @@ class Engine:
         if tally.counts().pending:
             await self._fetch()
         self._progress(self._clock())
-        failures = await self._ledger.failures(FAILURES_KEPT)
-        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures))
+        failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
+        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]))
 
     async def _fetch(self) -> None:
         try:
