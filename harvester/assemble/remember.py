@@ -1,0 +1,120 @@
+"""What a run leaves in the ledger for ``why``: its policies, the addresses of tiles, how absences were found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from harvester.edges import Answer, Outcome, Request, Source, State, Verdict
+from harvester.engine import Tally
+from harvester.job import Job
+from harvester.ledger import SqliteLedger
+from harvester.plan_record import bounded, job_record
+from harvester.planning import Plan
+from harvester.redact import redact_url
+from harvester.tiling.tile import Tile
+
+JOBS_KEPT = 200
+"""Jobs of other policies that one cache remembers; the oldest are forgotten first."""
+
+PROBE_ROW, PROBE_COL = 1_234_567, 7_654_321
+"""Numbers that occur in no service's address, to be found again in the address of their tile."""
+
+MOST_HOSTS = 16
+"""Tile servers among which rows may be shared out."""
+
+
+async def remember_job(ledger: SqliteLedger, run: int, job: Job, plan: Plan, source: Source) -> None:
+    """Keep a run's policies and addresses, durably; a job that was run before is kept once."""
+    spans: dict[str, list[int]] = dict(await ledger.get_meta("jobs") or {})
+    records: dict[str, Any] = {name: await ledger.get_meta(f"job:{name}") for name in spans}
+    record = job_record(job, source.info, plan)
+    same = next((name for name, known in records.items() if known and known["digest"] == record["digest"]), None)
+    name = same or str(max(map(int, spans), default=0) + 1)
+    spans[name] = [spans[name][0] if same else run, run]
+    records[name] = record
+    forgotten = sorted(spans, key=int)[:-JOBS_KEPT]
+    kept = bounded({name: known for name, known in records.items() if known and name not in forgotten})
+    addresses = dict(await ledger.get_meta("addresses") or {})
+    addresses.update({str(lod.level): address_pattern(source, lod.level) for lod in plan.lods})
+    await ledger.set_meta(
+        {
+            "jobs": {name: span for name, span in spans.items() if name not in forgotten},
+            **{f"job:{name}": known for name, known in kept.items()},
+            **{f"job:{name}": None for name in forgotten},
+            "addresses": addresses,
+        }
+    )
+
+
+def address_pattern(source: Source, level: int) -> list[str] | None:
+    """The addresses of a level's tiles with ``{row}`` and ``{col}``, without secrets: row ``r`` is asked at number
+    ``r`` modulo their count. None where an address does not hold row and column as they are."""
+    rows = range(PROBE_ROW, PROBE_ROW + 2 * MOST_HOSTS)
+    seen = [_pattern(source.request(Tile(level, row, PROBE_COL), 0), row) for row in rows]
+    if None in seen:
+        return None
+    patterns = [pattern for pattern in seen if pattern is not None]
+    for count in range(1, MOST_HOSTS + 1):
+        if all(patterns[i] == patterns[i % count] for i in range(len(patterns))):
+            return [patterns[(place - PROBE_ROW) % count] for place in range(count)]
+    return None
+
+
+def _pattern(request: Request, row: int) -> str | None:
+    url = redact_url(request.host.origin + request.path)
+    if url.count(str(row)) != 1 or url.count(str(PROBE_COL)) != 1 or "{" in url:
+        return None
+    return url.replace(str(row), "{row}").replace(str(PROBE_COL), "{col}")
+
+
+class Absences:
+    """A source that counts, by level and reason, which of its answers said "no such tile"; all else is the source's."""
+
+    def __init__(self, source: Source, tally: Tally) -> None:
+        self.info = source.info
+        self.request = source.request
+        self.window = source.window
+        self.read_window = source.read_window
+        self.renew = source.renew
+        self._source = source
+        self._judge = source.judge
+        self._before = _absent(tally)
+        self._seen: Counter[tuple[int, str]] = Counter()
+
+    @property
+    def credential(self) -> int:
+        """Generation of the token in use."""
+        return self._source.credential
+
+    @property
+    def renews_in(self) -> float | None:
+        """Seconds until the token should be renewed."""
+        return self._source.renews_in
+
+    @property
+    def can_renew(self) -> bool:
+        """True when a new token can be had without a person."""
+        return self._source.can_renew
+
+    def judge(self, request: Request, answer: Answer) -> Verdict:
+        """What the answer means, as the source says."""
+        verdict = self._judge(request, answer)
+        if verdict.outcome is Outcome.ABSENT and not request.window:
+            self._seen[request.tile.level, verdict.reason] += 1
+        return verdict
+
+    def counted(self, tally: Tally, earlier: Mapping[str, Mapping[str, int]] | None) -> dict[str, dict[str, int]]:
+        """Absent tiles by level and by how that was found out, those of earlier runs included; what no answer to a
+        tile said, the tilemap did."""
+        total: dict[str, Counter[str]] = {level: Counter(ways) for level, ways in (earlier or {}).items()}
+        for level, absent in _absent(tally).items():
+            ways = Counter({reason: count for (at, reason), count in self._seen.items() if at == level})
+            ways["tilemap"] = max(0, absent - self._before.get(level, 0) - ways.total())
+            total.setdefault(str(level), Counter()).update(+ways)
+        return {level: dict(ways) for level, ways in total.items() if ways}
+
+
+def _absent(tally: Tally) -> dict[int, int]:
+    return {level: states[State.ABSENT] for level, states in tally.levels.items()}

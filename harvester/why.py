@@ -1,0 +1,353 @@
+"""Why a tile is or isn't in a cache: which policy planned it, what was asked, what came; by ledger and cache."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harvester.audit import Audited
+from harvester.coverage_picture.raster import Level, survey
+from harvester.edges import Outcome, State
+from harvester.errors import CacheError, UsageError
+from harvester.output import exists
+from harvester.payload import judge
+from harvester.plan_record import Planner, planners
+from harvester.tiling.coverage import extent_window, grid_window
+from harvester.tiling.scheme import Box, Lod
+from harvester.tiling.tile import Tile, block_of
+
+WAYS = {
+    "http_404": "a 404",
+    "http_204": "a 204",
+    "blank_tile": "the header blank-tile",
+    "placeholder": "a declared placeholder",
+    "tilemap": "the tilemap",
+}
+"""How a source says that there is no such tile, in words."""
+
+RUNS_LISTED = 20
+"""Runs that are named one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The tile in the cache. ``trouble`` says what is wrong with its bytes; ``address`` is the cache's own."""
+
+    where: Path
+    address: Tile
+    bytes: int
+    kind: str
+    width: int | None
+    height: int | None
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplanned:
+    """Why no policy means the tile, and what is planned: at its LOD (rows and columns, inclusive) and in its place."""
+
+    because: str
+    bounds: tuple[int, int, int, int] | None
+    tiles: int
+    levels: tuple[int, ...]
+    nearby: tuple[tuple[Tile, State], ...]
+    """The planned tiles of other LODs over the middle of this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Everything that is known of one tile."""
+
+    output: Path
+    tile: Tile
+    lod: Lod
+    box: Box
+    state: State
+    reason: str | None
+    planned_by: tuple[Planner, ...]
+    url: str | None
+    tries: int | None
+    """Tries that the failed tile was allowed."""
+    failed_in: int | None
+    """The run that it failed in."""
+    fetching_runs: tuple[int, ...] | None
+    """Runs that fetched tiles since it was planned; None without a ledger."""
+    absent_by: Mapping[str, int]
+    """Tiles of its LOD that were found absent, by the way in which the source said it."""
+    held: Held | None
+    unplanned: Unplanned | None
+    has_ledger: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of ``why --json``."""
+        held, unplanned = self.held, self.unplanned
+        return {
+            "output": str(self.output),
+            **self.tile._asdict(),
+            "scale": self.lod.scale,
+            "box": list(self.box),
+            "state": self.state.name.lower(),
+            "reason": self.reason,
+            "explanation": explanation(self),
+            "planned_by": [
+                {
+                    "policy": planner.number, "policies": planner.of, "words": planner.words, "job": planner.job,
+                    "first_run": planner.first_run, "last_run": planner.last_run, "certain": planner.certain,
+                    "in_shard": planner.in_shard, "shard": planner.shard and list(planner.shard),
+                }
+                for planner in self.planned_by
+            ],
+            "asked": self.url,
+            "tries_allowed": self.tries,
+            "failed_in_run": self.failed_in,
+            "fetching_runs": None if self.fetching_runs is None else list(self.fetching_runs),
+            "absent_by": dict(self.absent_by) or None,
+            "cache": None if held is None else {
+                "file": str(held.where), **held.address._asdict(), "bytes": held.bytes, "kind": held.kind,
+                "width": held.width, "height": held.height, "trouble": held.trouble,
+            },
+            "unplanned": None if unplanned is None else {
+                "because": unplanned.because,
+                "bounds": unplanned.bounds and list(unplanned.bounds),
+                "tiles": unplanned.tiles,
+                "levels": list(unplanned.levels),
+                "nearby": [{**tile._asdict(), "state": state.name.lower()} for tile, state in unplanned.nearby],
+            },
+        }  # fmt: skip
+
+
+def why(out: Path, tile: Tile) -> Account:
+    """What is known of a tile, by the source's own level, row and column; nothing is asked and nothing changed.
+
+    Raises UsageError for an address that the tiling scheme doesn't have, CacheError where there is neither cache nor
+    ledger, or one that can't be read.
+    """
+    with Audited(out) as audited:
+        return _Asking(audited, tile).account()
+
+
+def explanation(account: Account) -> str:
+    """Why the tile is or isn't there, in a sentence or two."""
+    state, held = account.state, account.held
+    if not account.has_ledger:
+        if held is None:
+            return "The cache holds no such tile; without a ledger beside it nothing more is known."
+        return _held_words(held) or "It is in the cache; there is no ledger beside it, so planned means present."
+    if state is State.UNPLANNED:
+        assert account.unplanned is not None
+        extra = " The cache holds it nevertheless: another program or an earlier ledger put it there." if held else ""
+        return account.unplanned.because + extra
+    if state in (State.STORED, State.UNCHANGED):
+        if held is None:
+            return (
+                "The ledger has it as stored, and the cache does not hold it: the cache was changed since. "
+                "The next harvester run of this job asks for it again."
+            )
+        said = "The source said at the last refresh that it has not changed. " if state is State.UNCHANGED else ""
+        return _held_words(held) or said + "It was fetched, found whole and stored."
+    if state is State.ABSENT:
+        return f"The source said that there is no such tile{_absent_words(account.absent_by, account.lod.level)}."
+    if state is State.FAILED:
+        return f"It failed: {account.reason or 'for a reason that was not kept'}. The same harvester run asks it again."
+    return "It is planned and has no end yet: no run came so far. The same harvester run goes on with it."
+
+
+def _held_words(held: Held) -> str:
+    return "" if held.trouble is None else f"It is in the cache, but damaged: {held.trouble}."
+
+
+def _absent_words(ways: Mapping[str, int], level: int) -> str:
+    named = [(WAYS.get(way, way), count) for way, count in sorted(ways.items(), key=lambda item: -item[1])]
+    if not named:
+        return " (how it said so was not kept)"
+    if len(named) == 1:
+        return f", by {named[0][0]}"
+    return f" (at LOD {level}, " + ", ".join(f"{count:,} by {words}" for words, count in named) + ")"
+
+
+class _Asking:
+    """One question to a cache and its ledger."""
+
+    def __init__(self, audited: Audited, tile: Tile) -> None:
+        self.audited = audited
+        self.ledger = audited.ledger
+        self.scheme = audited.scheme
+        self.tile = tile
+        self._check_address()
+
+    def _check_address(self) -> None:
+        scheme, (level, row, col) = self.scheme, self.tile
+        if level not in scheme.by_level:
+            levels = ", ".join(str(lod.level) for lod in scheme.lods)
+            raise UsageError(f"the source has no LOD {level}", hint=f"Its LODs: {levels}.")
+        grid = grid_window(scheme, level)
+        if not (grid.row_min <= row <= grid.row_max and grid.col_min <= col <= grid.col_max):
+            raise UsageError(
+                f"LOD {level} has no row {row}, column {col}",
+                hint=f"Its rows are {grid.row_min}-{grid.row_max}, its columns {grid.col_min}-{grid.col_max}; "
+                "write LEVEL/ROW/COL, row before column.",
+            )
+
+    def _meta(self, name: str) -> Any:
+        return None if self.ledger is None else self.ledger.meta(name)
+
+    def account(self) -> Account:
+        tile, scheme = self.tile, self.scheme
+        state = self._state(tile)
+        meant = self._planners()
+        held = self._held()
+        if self.ledger is None and held is not None:
+            state = State.STORED
+        planned_by = tuple(planner for planner in meant if planner.in_shard) if state is not State.UNPLANNED else ()
+        failed = state is State.FAILED and self.ledger is not None
+        return Account(
+            output=self.audited.out,
+            tile=tile,
+            lod=scheme.by_level[tile.level],
+            box=scheme.box(tile),
+            state=state,
+            reason=self.ledger.reason(tile, block_of(tile)) if failed and self.ledger is not None else None,
+            planned_by=planned_by,
+            url=self._url(),
+            tries=1 + _latest(planned_by).retries if failed and planned_by else None,
+            failed_in=_latest(planned_by).last_run if failed and planned_by else None,
+            fetching_runs=self._fetching_runs(planned_by),
+            absent_by=(self._meta("absences") or {}).get(str(tile.level), {}) if state is State.ABSENT else {},
+            held=held,
+            unplanned=self._unplanned(meant) if state is State.UNPLANNED else None,
+            has_ledger=self.ledger is not None,
+        )
+
+    def _state(self, tile: Tile) -> State:
+        if self.ledger is None:
+            return State.UNPLANNED
+        key = block_of(tile)
+        return State(int(self.ledger.states(key).reshape(-1)[key.position(tile)]))
+
+    def _planners(self) -> list[Planner]:
+        spans = self._meta("jobs") or {}
+        records = {name: self._meta(f"job:{name}") for name in spans}
+        order = {lod.level: place for place, lod in enumerate(self.scheme.lods)}
+        return planners({name: record for name, record in records.items() if record}, spans, self.tile, order)
+
+    def _url(self) -> str | None:
+        patterns: Sequence[str] | None = (self._meta("addresses") or {}).get(str(self.tile.level))
+        if not patterns:
+            return None
+        pattern = patterns[self.tile.row % len(patterns)]
+        return pattern.replace("{row}", str(self.tile.row)).replace("{col}", str(self.tile.col))
+
+    def _fetching_runs(self, planned_by: Sequence[Planner]) -> tuple[int, ...] | None:
+        if self.ledger is None:
+            return None
+        since = min((planner.first_run for planner in planned_by), default=1)
+        return tuple(
+            run.id
+            for run in self.ledger.runs()
+            if run.id >= since and (run.report is None or run.report.get("fetched"))
+        )[-RUNS_LISTED:]
+
+    def _held(self) -> Held | None:
+        placed = self.audited.placed
+        if placed is None:
+            return None
+        address = placed.there(self.tile)
+        out = self.audited.out
+        work = out.with_name(out.name + ".work")
+        where = work if exists(work) else out
+        try:
+            body = self.audited.read(self.tile)
+        except CacheError as error:
+            return Held(
+                where=where, address=address or self.tile, bytes=0, kind="", width=None, height=None,
+                trouble=error.message,
+            )  # fmt: skip
+        if body is None or address is None:
+            return None
+        scheme = self.scheme
+        verdict = judge(body, stated=self.audited.tile_format, width=scheme.tile_width, height=scheme.tile_height)
+        width, height = _pixels(body) if verdict.kind in ("png", "jpg", "webp", "gif") else (None, None)
+        trouble = None if verdict.outcome is Outcome.WHOLE else verdict.reason
+        return Held(
+            where=where, address=address, bytes=len(body), kind=verdict.kind, width=width, height=height,
+            trouble=trouble,
+        )  # fmt: skip
+
+    # ---- unplanned tiles
+
+    def _unplanned(self, meant: Sequence[Planner]) -> Unplanned:
+        tile, scheme = self.tile, self.scheme
+        known: dict[int, Level] = {}
+        for key, states in () if self.ledger is None else self.ledger.blocks(tile.level):
+            survey(known, key, states)
+        here = known.get(tile.level)
+        levels = self._levels()
+        box = scheme.box(tile)
+        x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
+        over = [scheme.tile_at(level, x, y) for level in levels if level != tile.level]
+        found = [(other, self._state(other)) for other in over]
+        return Unplanned(
+            because=self._because(meant, here, levels),
+            bounds=None if here is None else (here.top, here.bottom, here.left, here.right),
+            tiles=0 if here is None else here.planned,
+            levels=levels,
+            nearby=tuple((other, state) for other, state in found if state is not State.UNPLANNED),
+        )
+
+    def _levels(self) -> tuple[int, ...]:
+        if self.ledger is None:
+            levels = () if self.audited.placed is None else self.audited.placed.reader.levels()
+            placed = self.audited.placed
+            found = [ours for level in levels if placed and (ours := placed.level_here(level)) is not None]
+            return tuple(sorted(found))
+        return tuple(sorted(self._meta("levels") or self.ledger.levels()))
+
+    def _because(self, meant: Sequence[Planner], here: Level | None, levels: Sequence[int]) -> str:
+        level, row, col = self.tile
+        if meant and all(not planner.in_shard for planner in meant):
+            planner = meant[-1]
+            shard = "/".join(map(str, planner.shard or ()))
+            return f"Policy {planner.number} ({planner.words}) means it, but it is not in shard {shard} of that job."
+        if here is None:
+            return f"No policy selects LOD {level}."
+        if self._outside_extent():
+            return "It lies outside the service's extent, which bounds the plan."
+        inside = here.top <= row <= here.bottom and here.left <= col <= here.right
+        said = "" if inside else f"; those lie in rows {here.top}-{here.bottom}, columns {here.left}-{here.right}"
+        swapped = Tile(level, col, row)
+        hint = ""
+        if row != col and self._state(swapped) is not State.UNPLANNED:
+            hint = f" {swapped} is planned: the row comes before the column."
+        planned = f"{here.planned:,} tiles planned{said}"
+        return f"It is outside the areas of the policies that select LOD {level} ({planned}).{hint}"
+
+    def _outside_extent(self) -> bool:
+        """Whether every job that selects this level bounds its plan by an extent without this tile."""
+        level, row, col = self.tile
+        bounds = []
+        for name in self._meta("jobs") or {}:
+            record = self._meta(f"job:{name}")
+            if record and any(str(level) in policy["lods"] for policy in record["policies"]):
+                bounds.append(record["bound"])
+        if not bounds or None in bounds:
+            return False
+        windows = [extent_window(self.scheme, level, Box(*bound)) for bound in bounds]
+        return not any(one.row_min <= row <= one.row_max and one.col_min <= col <= one.col_max for one in windows)
+
+
+def _latest(planned_by: Sequence[Planner]) -> Planner:
+    return max(planned_by, key=lambda planner: planner.last_run)
+
+
+def _pixels(body: bytes) -> tuple[int | None, int | None]:
+    """Width and height as the picture's head says."""
+    from PIL import Image  # heavy, and only stored pictures need it
+
+    try:
+        with Image.open(io.BytesIO(body)) as picture:
+            return picture.width, picture.height
+    except Exception:  # Pillow's plugins raise whatever their parsers run into; a damaged tile has no size
+        return None, None
