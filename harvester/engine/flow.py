@@ -24,8 +24,9 @@ SUSPECT_TRIES = 20
 long
 as no tile was ever answered well."""
 
-SUSPECT_TRIES_LATER = 200
-"""The same once tiles were answered well: a row of bad tiles is their own trouble, a portal in the way is not."""
+SUSPECT_SECONDS = 15.0
+"""Once tiles were answered well, a row of bad ones may be their own trouble, and a maintenance page goes away: only when
+the breaker has been open for so long (four probes) is it a portal in the way."""
 
 SUSPECT_SHARE = 0.9
 """Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
@@ -90,7 +91,7 @@ class Flow:
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._at_once: deque[Request] = deque()
         self._denials: dict[tuple[Tile, int], int] = {}
-        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES_LATER)
+        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
         self._renewing = False
         self._whole = 0
         self._answered_well = False
@@ -210,7 +211,7 @@ class Flow:
         else:
             self._ended(now)
             self._writer.mark(tile, State.FAILED, verdict.reason)
-        self._look_at_suspects(verdict.reason)
+        self._look_at_suspects(now, verdict.reason)
 
     def _throttled(self, now: float, request: Request, verdict: Verdict) -> None:
         self._tally.throttled += 1
@@ -250,18 +251,19 @@ class Flow:
         self._renewing = False
         self._wake()
 
-    def _look_at_suspects(self, reason: str) -> None:
-        if reason not in SUSPECTS or (self._answered_well and reason in REFUSALS):
+    def _look_at_suspects(self, now: float, reason: str) -> None:
+        if reason not in SUSPECTS or len(self._suspects) < SUSPECT_TRIES:
             return
-        window = SUSPECT_TRIES_LATER if self._answered_well else SUSPECT_TRIES
-        if len(self._suspects) < window:
-            return
-        share = sum(seen in SUSPECTS for seen in list(self._suspects)[-window:]) / window
+        if self._answered_well:
+            open_since = self._pacer.breaker.open_since
+            if reason in REFUSALS or open_since is None or now - open_since < SUSPECT_SECONDS:
+                return
+        share = sum(seen in SUSPECTS for seen in self._suspects) / SUSPECT_TRIES
         if share >= SUSPECT_SHARE:
             self._stop(
                 StopReason(
                     code="unusable",
-                    message=f"{SUSPECTS[reason]}: {share:.0%} of the last {window} tiles",
+                    message=f"{SUSPECTS[reason]}: {share:.0%} of the last {SUSPECT_TRIES} tiles",
                     hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be "
                     "missing. The run's state is saved.",
                     exit_code=3,

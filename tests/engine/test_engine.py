@@ -365,3 +365,35 @@ def test_tiles_that_another_job_recorded_are_doubted_too_when_the_cache_was_repl
     again = Bench(plan=first.plan, cache=replaced, ledger=first.ledger)
     assert again.go().tally.counts().stored == 64
     assert len(again.asked) == 64
+
+
+PAGE = http(200, b"<html>Sign in</html>")
+
+
+def pages_between(start: float, end: float):
+    """A page instead of every tile from ``start`` to ``end``, in virtual seconds since the first request."""
+    began: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        return PAGE if start <= now - began[0] < end else None
+
+    return scripted
+
+
+def test_a_portal_that_comes_between_later_stops_the_run_after_a_few_probes():
+    bench = Bench(service=MemoryService(scripted=pages_between(0.3, 1e9)), plan=plan_of((6,)))
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("unusable", 3)
+    assert outturn.tally.counts().stored > 20
+    assert outturn.tally.counts().pending > 3000
+    assert bench.seconds < 60
+
+
+def test_a_maintenance_page_that_goes_away_is_waited_out():
+    bench = Bench(service=MemoryService(scripted=pages_between(0.3, 10.0)), plan=plan_of((6,)))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts().stored == 4096
