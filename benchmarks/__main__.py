@@ -31,8 +31,7 @@ def run_groups(groups: Iterable[Group], runs: int, *, progress: bool = True) -> 
         began = time.perf_counter()
         if progress:
             print(f"{group.name}: {group.about}", file=sys.stderr, flush=True)
-        with group.start() as rounds:
-            collect(rounds, runs, lines)
+        collect(group, runs, lines)
         if progress:
             print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return lines

@@ -1,6 +1,7 @@
 """Whole harvests of a loopback service, each in a process of its own, beside aiohttp that only fetches.
 
 ``python -m benchmarks.bench_end_to_end harvest URL FORMAT --level 14`` is one such process; it prints its Cost as JSON.
+Caches are written where temporary files go (``TMPDIR``), durably, and removed again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 from benchmarks.map_server import HOME_COL, HOME_LEVEL, HOME_ROW, MapService, body_of, map_server, tiles_of
 from benchmarks.measure import CLIENT_CPU, ROOT, Cost, cost_of, peak_bytes, pin
 from harvester.api import open_cache, run
+from harvester.events import Progress
 from harvester.job import Job, Limits, Policy
 
 CONNECTIONS = 64
@@ -26,17 +29,20 @@ FORMATS = ("mbtiles", "compactv2", "tpkx")
 WARM_LEVEL = 10
 """64 tiles that bring in every module and page before the clock starts."""
 
+RAMP_SECONDS = 2.5
+"""From 4 connections to 512 in windows of three answers at 50 ms, and time to settle."""
+
 DEADLINE_SECONDS = 1800.0
 
 
-def job_of(url: str, output: Path, format: str, level: int) -> Job:
+def job_of(url: str, output: Path, format: str, level: int, connections: int = CONNECTIONS) -> Job:
     """All tiles of a level."""
     return Job(
         source=url,
         output=output,
         format=format,
         policies=(Policy(lods=((level, level),)),),
-        limits=Limits(concurrency=CONNECTIONS),
+        limits=Limits(concurrency=connections),
     )
 
 
@@ -49,6 +55,19 @@ def harvest(url: str, format: str, level: int, folder: Path) -> Cost:
     report = reports[0]
     assert report.complete and report.counts.stored == cost.pieces == report.tile_requests, report
     return cost
+
+
+def steady(url: str, format: str, level: int, folder: Path, connections: int) -> Cost:
+    """The part of one run between its ramp-up and its last second: requests, and seconds on the wall."""
+    seen: list[Progress] = []
+    job = job_of(url, folder / f"cache.{format}", format, level, connections)
+    cpu = time.process_time()
+    report = run(job, on_event=lambda event: seen.append(event) if isinstance(event, Progress) else None)
+    assert report.complete, report
+    level_part = [event for event in seen[:-1] if event.seconds >= RAMP_SECONDS]
+    first, last = level_part[0], level_part[-1]
+    pieces, seconds = last.requests - first.requests, last.seconds - first.seconds
+    return Cost(pieces, time.process_time() - cpu, seconds, peak_bytes())
 
 
 def fetch(url: str, size: int, level: int) -> Cost:
@@ -68,10 +87,11 @@ def work(n: int, format: str = "mbtiles", size: int = 1000) -> Cost:
         return harvest(service.url, format, level, Path(folder))
 
 
-def in_process(what: str, service: MapService, format: str, level: int) -> Cost:
-    """Run ``harvest`` or ``fetch`` in a process of its own on its own core."""
+def in_process(what: str, service: MapService, format: str, level: int, connections: int = CONNECTIONS) -> Cost:
+    """Run ``harvest``, ``steady`` or ``fetch`` in a process of its own on its own core."""
     command = [sys.executable, "-m", "benchmarks.bench_end_to_end", what, service.url, format]
     command += ["--level", str(level), "--bytes", str(service.size), "--cpu", str(CLIENT_CPU)]
+    command += ["--connections", str(connections)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     if ended.returncode:
         raise RuntimeError(f"{what} {format} ended with {ended.returncode}: {ended.stderr[-2000:]}")
@@ -80,11 +100,12 @@ def in_process(what: str, service: MapService, format: str, level: int) -> Cost:
 
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("harvest", "fetch"))
+    parser.add_argument("what", choices=("harvest", "steady", "fetch"))
     parser.add_argument("url")
     parser.add_argument("format", choices=(*FORMATS, "none"))
     parser.add_argument("--level", type=int, default=14)
     parser.add_argument("--bytes", type=int, default=15_000)
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--cpu", type=int)
     options = parser.parse_args(argv)
     pin(options.cpu)
@@ -92,7 +113,10 @@ def main(argv: Sequence[str]) -> None:
         cost = fetch(options.url, options.bytes, options.level)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            cost = harvest(options.url, options.format, options.level, Path(folder))
+            if options.what == "harvest":
+                cost = harvest(options.url, options.format, options.level, Path(folder))
+            else:
+                cost = steady(options.url, options.format, options.level, Path(folder), options.connections)
     print(json.dumps(cost._asdict()))
 
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from benchmarks.measure import Cost
-from harvester.loop import run_loop
 from harvester.edges import Answer, BlockChange, Done, Next, Request, Stamps, State, Stored, Wait
 from harvester.engine import Engine, Tally
 from harvester.job import Limits
+from harvester.loop import run_loop
 from harvester.pacing import Pacer
 from harvester.testing.memory import MemoryCache, MemoryLedger, MemorySource
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey, Tile

@@ -107,12 +107,16 @@ def report(budgets: Sequence[Budget], lines: Mapping[str, Line]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     from benchmarks.__main__ import chosen, run_groups
+    from benchmarks.suite import GROUPS
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description="Do the ratios hold?")
-    parser.add_argument("names", nargs="*", metavar="GROUP", help="only these groups (default: all with a budget)")
+    parser.add_argument(
+        "names", nargs="*", metavar="GROUP", help="only these groups (default: all with a budget but the long ones)"
+    )
     parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
     options = parser.parse_args(argv)
-    budgets = [one for one in read_budgets(BUDGETS) if not options.names or one.group in options.names]
+    names = set(options.names) or {group.name for group in GROUPS if not group.long}
+    budgets = [one for one in read_budgets(BUDGETS) if one.group in names]
     if not budgets:
         parser.error("no budget is in these groups")
     lines = run_groups(chosen(list(dict.fromkeys(budget.group for budget in budgets))), options.runs)

@@ -76,10 +76,12 @@ class Line:
         }
 
 
-def collect(rounds: Round, runs: int, into: dict[str, Line]) -> None:
-    """Run so many rounds and add what they read to the lines, by name."""
-    for number in range(runs):
-        for name, value, unit in rounds(number):
+def collect(group: Group, runs: int, into: dict[str, Line]) -> None:
+    """Run so many rounds of a group and add what they read to the lines, by name."""
+    with group.start() as rounds:
+        for name, value, unit in (reading for number in range(runs) for reading in rounds(number)):
+            if not name.startswith(f"{group.name}."):
+                raise ValueError(f"{name} is read in the group {group.name}: the gate would not find it")
             into.setdefault(name, Line(name, unit)).values.append(value)
 
 

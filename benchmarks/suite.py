@@ -11,7 +11,9 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import (
     CLIENT_CPU,
@@ -31,6 +33,12 @@ Start = Callable[[], Iterator[Round]]
 
 TILE_BYTES, SMALL_BYTES = 15_000, 1_000
 """A street map's tile, and one that makes the cost of a tile itself show."""
+
+SMALL_VERTICES = 5_000
+"""For what is compared with testing tile by tile."""
+
+ONE_IN = 40
+"""Of the tiles that are tested one by one: all of them take a minute."""
 
 BILLIONS_LEVEL = 23
 """Where the coast has three thousand million tiles."""
@@ -53,27 +61,49 @@ def coverage() -> Iterator[Round]:
 
     coast = bench.coast(bench.VERTICES)
     tracemalloc.start()
-    bench.work(BILLIONS_LEVEL, coast)
+    assert bench.work(BILLIONS_LEVEL, coast).count >= 10**9
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    runs, many, small = bench.work(18, coast), bench.plan(coast, 17), bench.coast(SMALL_VERTICES)
+    contestants: dict[str, Callable[[], Cost]] = {
+        "z18": lambda: cost_of(lambda: bench.work(18, coast), 1),
+        "z22": lambda: cost_of(lambda: bench.work(22, coast), 1),
+        "billions": lambda: cost_of(lambda: bench.work(BILLIONS_LEVEL, coast), 1),
+        "arrays": lambda: cost_of(runs.arrays, runs.count),
+        "plan": lambda: cost_of(lambda: sum(1 for _ in bench.plan(small, 16).tiles()), 1),
+        "iterate": lambda: cost_of(lambda: sum(1 for _ in many.tiles()), many.total),
+        "mercantile": lambda: Cost(1, one_by_one(small, 16), 0.0),
+    }
 
     def rounds(number: int) -> Iterator[Reading]:
-        costs = in_turn(
-            number,
-            {f"z{level}": partial(cost_of, partial(bench.work, level, coast), 1) for level in (18, 22, BILLIONS_LEVEL)},
-        )
-        runs = bench.work(18, coast)
-        assert bench.work(BILLIONS_LEVEL, coast).count >= 10**9
-        yield Reading("coverage.count_1e9.seconds", costs[f"z{BILLIONS_LEVEL}"].wall_seconds, "s")
+        costs = in_turn(number, contestants)
+        yield Reading("coverage.count_1e9.seconds", costs["billions"].cpu_seconds, "s")
         yield Reading("coverage.count_1e9.peak", peak / 1e6, "MB")
         yield Reading("coverage.z22_over_z18", costs["z22"].cpu_seconds / costs["z18"].cpu_seconds, "x")
-        arrays = cost_of(runs.arrays, runs.count)
-        yield Reading("coverage.arrays", arrays.rate / 1e6, "million/s")
-        tiles = bench.plan(coast, 16).tiles()
-        listed = cost_of(lambda: sum(1 for _ in tiles), bench.work(16, coast).count)
-        yield Reading("coverage.iterate", listed.rate / 1e6, "million/s")
+        yield Reading("coverage.arrays", 1 / costs["arrays"].microseconds, "million/s")
+        yield Reading("coverage.iterate", 1 / costs["iterate"].microseconds, "million/s")
+        ratio = costs["mercantile"].cpu_seconds / costs["plan"].cpu_seconds
+        yield Reading("coverage.mercantile_over_plan", ratio, "x")
 
     yield rounds
+
+
+def one_by_one(area: Any, level: int) -> float:
+    """CPU seconds of testing every tile of the bounding box: mercantile's tiles, shapely's prepared geometry.
+
+    One in ``ONE_IN`` is tested, and the tests' part counted so many times.
+    """
+    import mercantile
+    from shapely.geometry import box
+    from shapely.prepared import prep
+
+    west, south, east, north = area.bounds
+    corners = (*mercantile.lnglat(west, south), *mercantile.lnglat(east, north))
+    prepared = prep(area)
+    listed = cost_of(lambda: sum(1 for _ in mercantile.tiles(*corners, level)), 1)
+    some = list(islice(mercantile.tiles(*corners, level), 0, None, ONE_IN))
+    tested = cost_of(lambda: [tile for tile in some if prepared.intersects(box(*mercantile.xy_bounds(tile)))], 1)
+    return listed.cpu_seconds + tested.cpu_seconds * ONE_IN
 
 
 @_group("payload", "judging a tile of 15 KB, against one CRC-32 of its bytes")
@@ -242,7 +272,7 @@ def _transport(tls: bool) -> Iterator[Round]:
     from benchmarks import bench_transport as bench
     from benchmarks.tile_server import tile_server
 
-    name, n = ("tls", 8_000) if tls else ("plain", 16_000)
+    name, n = ("transport_tls", 8_000) if tls else ("transport", 16_000)
     # The server first: what is started while this process is pinned stays on its core.
     with tile_server(size=TILE_BYTES, tls=tls, cpu=SERVER_CPU) as tiles, pinned(CLIENT_CPU):
 
@@ -255,10 +285,10 @@ def _transport(tls: bool) -> Iterator[Round]:
                 },
             )
             for who, cost in costs.items():
-                yield Reading(f"transport.{name}.{who}", cost.cpu_per_10k, "CPU s/10k")
-                yield Reading(f"transport.{name}.{who}.rate", cost.rate, "tiles/s")
+                yield Reading(f"{name}.{who}", cost.cpu_per_10k, "CPU s/10k")
+                yield Reading(f"{name}.{who}.rate", cost.rate, "tiles/s")
             ratio = costs["aiohttp"].cpu_per_10k / costs["lanes"].cpu_per_10k
-            yield Reading(f"transport.{name}.aiohttp_over_lanes", ratio, "x")
+            yield Reading(f"{name}.aiohttp_over_lanes", ratio, "x")
 
         yield rounds
 
@@ -321,6 +351,25 @@ def end_to_end() -> Iterator[Round]:
 @_group("end_to_end_1kb", "the same with tiles of 1 KB")
 def end_to_end_1kb() -> Iterator[Round]:
     yield from _end_to_end("end_to_end_1kb", SMALL_BYTES)
+
+
+@_group(
+    "latency_run",
+    "harvests of 1 KB tiles at 50 ms, after the ramp-up: tiles a second over what so many connections can carry",
+)
+def latency_run() -> Iterator[Round]:
+    from benchmarks import bench_end_to_end as bench
+    from benchmarks.map_server import map_server
+
+    seconds = 0.05
+    with map_server(size=SMALL_BYTES, latency=seconds, cpu=SERVER_CPU) as service:
+
+        def rounds(number: int) -> Iterator[Reading]:
+            for connections, level in ((64, 14), (512, 15)):
+                cost = bench.in_process("steady", service, "mbtiles", level, connections)
+                yield Reading(f"latency_run.{connections}", cost.rate / (connections / seconds), "x")
+
+        yield rounds
 
 
 @_group("memory", "time and memory of harvests from 10^4 to 10^6 tiles of 1 KB", long=True)
@@ -410,6 +459,7 @@ GROUPS: tuple[Group, ...] = (
     latency,
     end_to_end,
     end_to_end_1kb,
+    latency_run,
     startup,
     memory,
 )

@@ -55,6 +55,15 @@ def test_rounds_of_a_group_are_gathered_by_name_between_its_start_and_end() -> N
     assert steps == ["start", "end"]
 
 
+def test_a_reading_bears_its_groups_name() -> None:
+    @contextlib.contextmanager
+    def start() -> Iterator[Round]:
+        yield lambda number: [Reading("other.x", 1.0, "s")]
+
+    with pytest.raises(ValueError, match="group one"):
+        run_groups([Group(name="one", about="", start=start)], 1, progress=False)
+
+
 def test_all_threads_of_a_process_count() -> None:
     import threading
 
