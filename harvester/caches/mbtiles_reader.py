@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
+from harvester.caches.tile_look import Look, look_at
 from harvester.database import open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError
-from harvester.payload.ends import Unwhole
-from harvester.payload.jpeg import walk_jpeg
-from harvester.payload.png import walk_png
-from harvester.payload.webp import is_webp, walk_webp
 from harvester.tiling.google import google_scheme, mercator_box
 from harvester.tiling.scheme import MAX_GOOGLE_ZOOM, Box
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, tms_row
@@ -115,7 +112,7 @@ class MBTilesReader:
     def _describe(self) -> CacheInfo:
         levels = self.levels()
         body = self._query("SELECT tile_data FROM tiles WHERE length(tile_data) > 0 LIMIT 1") if levels else []
-        kind, width = _look_at(bytes(body[0][0])) if body else (TileFormat.UNKNOWN, None)
+        kind, width, _ = look_at(bytes(body[0][0])) if body else Look(TileFormat.UNKNOWN)
         stated = FORMATS.get(self.metadata.get("format", "").lower().rpartition("/")[2], TileFormat.UNKNOWN)
         if stated is TileFormat.UNKNOWN:
             stated = kind
@@ -242,20 +239,6 @@ def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:
         )
     if schema.kind is Kind.VIEW or schema.missing_indexes:
         yield table, "is there more than once", f"SELECT {address} FROM tiles GROUP BY {address} HAVING count(*) > 1"
-
-
-def _look_at(body: bytes) -> tuple[TileFormat, int | None]:
-    """The type and pixel width of a tile; no width for what has none, or is no whole picture."""
-    try:
-        if body.startswith(b"\x89PNG"):
-            return TileFormat.PNG, walk_png(body).width
-        if body.startswith(b"\xff\xd8\xff"):
-            return TileFormat.JPEG, walk_jpeg(body).width
-        if is_webp(body):
-            return TileFormat.WEBP, walk_webp(body).width
-    except Unwhole:
-        return TileFormat.UNKNOWN, None
-    return (TileFormat.PBF if body.startswith(b"\x1f\x8b") else TileFormat.UNKNOWN), None
 
 
 def _extent(metadata: Mapping[str, str]) -> Box | None:

@@ -26,8 +26,8 @@ class Format:
     """One format that works.
 
     ``module`` has ``open_reader(path)``; of a sealed format also ``seal(work, part, subject, *, disk)`` and
-    ``unpack(package, work, *, disk)``, the latter with ``scheme`` (the source's, whose levels the work folder has) where
-    the format is ``google_only``.
+    ``unpack(package, work, *, disk)``, the latter with ``scheme`` (the source's, whose levels the work folder has)
+    where the format is ``google_only``.
     """
 
     name: str
@@ -55,6 +55,15 @@ FORMATS: dict[str, Format] = {
             suffix=".mbtiles",
             google_only=True,
             refused=frozenset({TileFormat.LERC}),
+        ),
+        Format(
+            name="pmtiles",
+            module="harvester.caches.pmtiles",
+            writer="harvester.caches.compact_writer",
+            suffix=".pmtiles",
+            sealed=True,
+            google_only=True,
+            refused=frozenset({TileFormat.LERC, TileFormat.MIXED}),
         ),
         Format(
             name="compactv2",
@@ -135,7 +144,9 @@ def _obstacle(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> str |
         return f"{info.source} is in {scheme.crs}, not in web mercator"
     off = [level for level in levels if scheme.google(level) is None]
     if not off:
-        return None
+        zooms = [place.zoom for level in levels if (place := scheme.google(level)) is not None]
+        twice = next((zoom for zoom in zooms if zooms.count(zoom) > 1), None)
+        return None if twice is None else f"several LODs of {info.source} are zoom {twice}"
     named = ", ".join(f"LOD {level} (1:{scheme.by_level[level].scale:,.0f})" for level in off[:3])
     more = f" and {len(off) - 3} more" if len(off) > 3 else ""
     return f"{named}{more} of {info.source} {'are' if len(off) > 1 else 'is'} off the Google grid"

@@ -1,0 +1,68 @@
+"""What is unsound in a PMTiles archive: its directories walked from end to end, held against the header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harvester.caches import pmtiles_layout as layout
+from harvester.edges import MAX_TILE_BYTES, Damage
+from harvester.errors import CacheError
+from harvester.tiling.scheme import MAX_GOOGLE_ZOOM
+from harvester.tiling.tile import Tile
+
+if TYPE_CHECKING:
+    from harvester.caches.pmtiles import PMTilesReader
+
+MOST = 100
+"""Entries named one by one; a file cut in the middle has them by the thousand."""
+
+
+def problems(reader: PMTilesReader) -> Iterator[Damage]:
+    """Entries that lead nowhere, directories that can't be read, numbers of the header that are not so."""
+    where, header = str(reader.path), reader.header
+    addressed = entries = told = behind = 0
+    lowest = highest = None
+    clustered = True
+    try:
+        for piece in reader.entries(0, layout.MAX_ID):
+            entries += len(piece.ids)
+            addressed += int(piece.runs.sum())
+            ends = piece.offsets + piece.lengths
+            outside = np.flatnonzero((ends > header.data_length) | (piece.lengths > MAX_TILE_BYTES))
+            for at in outside[: MOST - told].tolist():
+                tile = _tile(int(piece.ids[at]))
+                span = f"{int(piece.lengths[at]):,} bytes at {int(piece.offsets[at]):,}"
+                yield Damage(str(tile or where), f"its entry ({span}) leads out of the tile data", tile)
+                told += 1
+            # In order of tile ids: contents either follow all those before them or are one of those.
+            reach = np.maximum.accumulate(np.concatenate([[behind], ends]))
+            clustered = clustered and bool((piece.offsets <= reach[:-1]).all())
+            behind = int(reach[-1])
+            lowest = int(piece.ids[0]) if lowest is None else lowest
+            highest = int(piece.ids[-1] + piece.runs[-1]) - 1
+    except CacheError as error:
+        yield Damage(where, error.message)
+        return
+    for what, stated, found in (("tiles", header.addressed, addressed), ("entries", header.entries, entries)):
+        if stated and stated != found:
+            yield Damage(where, f"its header counts {stated:,} {what}, its directories have {found:,}")
+    if header.contents > max(entries, header.entries):
+        yield Damage(where, f"its header counts {header.contents:,} contents of {entries:,} entries")
+    if header.clustered == 1 and not clustered:
+        yield Damage(where, "its header says that tiles lie in the order of their ids, and they do not")
+    if lowest is not None and highest is not None:
+        zooms = layout.zoom_of(lowest), layout.zoom_of(highest)
+        if zooms != (header.min_zoom, header.max_zoom):
+            stated_zooms = f"{header.min_zoom} to {header.max_zoom}"
+            yield Damage(where, f"its header says zooms {stated_zooms}, its tiles have {zooms[0]} to {zooms[1]}")
+
+
+def _tile(tile_id: int) -> Tile | None:
+    zoom = layout.zoom_of(tile_id)
+    if zoom > MAX_GOOGLE_ZOOM:
+        return None
+    rows, cols = layout.unhilbert(zoom, np.array([tile_id - layout.first_id(zoom)]))
+    return Tile(zoom, int(rows[0]), int(cols[0]))

@@ -1,0 +1,154 @@
+"""A PMTiles archive taken apart into a work folder of the source's levels and blocks, so that tiles can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harvester.caches import bundle_v2, compact, conf, root_json
+from harvester.caches.conf import Description
+from harvester.caches.placed import Place, place_levels
+from harvester.durable import Disk, disk_full
+from harvester.edges import TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
+
+if TYPE_CHECKING:
+    from harvester.caches.pmtiles import PMTilesReader
+    from harvester.caches.pmtiles_layout import Ints
+
+
+def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> None:
+    """Make the compact cache folder ``work``, which must not be there, of an archive, in the levels of ``scheme``.
+
+    It appears by rename, so a folder of that name is whole. Tiles of zooms that the scheme lacks would be lost, so they
+    are refused. Raises CacheError.
+    """
+    from harvester.caches.pmtiles import open_reader
+
+    part = package.with_name(package.name + ".part")
+    disk.remove_tree(part) if part.is_dir() else disk.remove(part)
+    if work.is_dir() and compact.is_empty(work):
+        disk.remove_tree(work)
+    if work.exists():
+        raise CacheError(f"{work} is there already", hint="move it away, then run the same command again")
+    with open_reader(package) as reader:
+        places = _places(reader, scheme)
+        disk.make_dirs(part / compact.ALL_LAYERS)
+        room = disk.free_bytes(part)
+        for level, place in places.items():
+            folder = part / compact.ALL_LAYERS / bundle_v2.level_folder(level)
+            disk.make_dirs(folder)
+            for key in _blocks(reader, level, place):
+                room -= _write_bundle(disk, folder / bundle_v2.bundle_name(key), reader, key, place, room)
+            disk.sync_folder(folder)
+        about = _description(reader, scheme)
+        documents = [
+            (compact.CONF, conf.render_conf(about)),
+            (compact.ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=list(places))),
+        ]
+        if about.extent is not None:
+            documents.append((compact.CDI, conf.render_cdi(about)))
+        for name, data in documents:
+            disk.write_whole(part / name, data)
+    disk.replace(part, work)
+    disk.sync_folder(work.absolute().parent)
+
+
+def _places(reader: PMTilesReader, scheme: TilingScheme) -> dict[int, Place]:
+    """The scheme's levels that the archive holds, ascending, and where they lie there."""
+    placed = place_levels(scheme, reader.info.scheme)
+    held = set(reader.levels())
+    places = {level: place for level, place in sorted(placed.items()) if place.level in held}
+    lost = sorted(held - {place.level for place in places.values()})
+    if lost or reader.is_packed:
+        what = f"zoom {lost[0]} is no LOD of the source" if lost else "its pictures are compressed once more"
+        raise UnsupportedFormatError(
+            f"{reader.path} cannot be added to: {what}", hint="write to another output, or replace it: --mode overwrite"
+        )
+    return places
+
+
+def _blocks(reader: PMTilesReader, level: int, place: Place) -> list[BlockKey]:
+    """The scheme's blocks that may hold tiles of the archive."""
+    keys = set()
+    for block in reader.blocks(place.level):
+        top, left = block.row - place.rows, block.col - place.cols
+        keys.update(
+            BlockKey(level, row & -BLOCK, col & -BLOCK)
+            for row in (top, top + BLOCK - 1)
+            for col in (left, left + BLOCK - 1)
+        )
+    return sorted(key for key in keys if min(key.row, key.col) >= 0)
+
+
+def _spans(reader: PMTilesReader, key: BlockKey, place: Place) -> tuple[Ints, Ints]:
+    """Offset and length of each tile of one of the scheme's blocks, row-major; up to four of the archive's make one."""
+    top, left = key.row + place.rows, key.col + place.cols
+    found = np.zeros((2, BLOCK, BLOCK), np.int64)
+    for row in {top & -BLOCK, (top + BLOCK - 1) & -BLOCK}:
+        for col in {left & -BLOCK, (left + BLOCK - 1) & -BLOCK}:
+            spans = reader.spans(BlockKey(place.level, row, col))
+            theirs = np.stack(spans).reshape(2, BLOCK, BLOCK)
+            row0, row1 = max(row, top), min(row, top) + BLOCK
+            col0, col1 = max(col, left), min(col, left) + BLOCK
+            found[:, row0 - top : row1 - top, col0 - left : col1 - left] = theirs[
+                :, row0 - row : row1 - row, col0 - col : col1 - col
+            ]
+    flat = found.reshape(2, BLOCK_TILES)
+    return flat[0], flat[1]
+
+
+def _write_bundle(disk: Disk, path: Path, reader: PMTilesReader, key: BlockKey, place: Place, room: int) -> int:
+    """Write one block's bundle, row-major without gaps; gives its size in bytes, 0 where the block holds nothing."""
+    offsets, lengths = _spans(reader, key, place)
+    if not lengths.any():
+        return 0
+    packed, size = bundle_v2.layout(lengths)
+    if size > room:
+        raise disk_full(path, size)
+    header = bundle_v2.Header(largest=int(lengths.max()), file_size=size)
+    descriptor, at = disk.open(path, write=True, create=True, truncate=True), 0
+    try:
+        for chunk in _chunks(header.pack() + bundle_v2.pack_index(packed), reader, offsets, lengths):
+            disk.pwrite(descriptor, chunk, at)
+            at += len(chunk)
+        disk.fsync(descriptor)
+    finally:
+        disk.close(descriptor)
+    return size
+
+
+CHUNK_BYTES = 1 << 20
+
+
+def _chunks(head: bytes, reader: PMTilesReader, offsets: Ints, lengths: Ints) -> Iterator[bytes]:
+    waiting = bytearray(head)
+    for position in np.flatnonzero(lengths).tolist():
+        length = int(lengths[position])
+        body = reader.content(int(offsets[position]), length)
+        if body is None:
+            raise reader.damaged("a tile is cut short")
+        waiting += bundle_v2.prefix(length)
+        waiting += body
+        if len(waiting) >= CHUNK_BYTES:
+            yield bytes(waiting)
+            waiting = bytearray()
+    yield bytes(waiting)
+
+
+def _description(reader: PMTilesReader, scheme: TilingScheme) -> Description:
+    info = reader.info
+    return Description(
+        scheme=scheme,
+        format_name=conf.format_word(info.tile_format, ""),
+        compression_quality=75.0 if info.tile_format is TileFormat.JPEG else 0.0,
+        extent=info.extent,
+        name=info.name,
+        description=info.details.get("description", ""),
+        attribution=info.attribution,
+    )
