@@ -25,6 +25,9 @@ from harvester.errors import CacheError
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harvester.caches.bundle_v2 import Index, Problem
     from harvester.edges import Mask
 
 MAX_OPEN_BUNDLES = 64
@@ -53,7 +56,9 @@ class Bundles(Protocol):
 # ---------------------------------------------------------------------------------------------- a folder of them
 
 
-class _FileSpan:
+class FileSpan:
+    """One bundle's file; opened when it is read."""
+
     def __init__(self, files: FolderBundles, path: Path) -> None:
         self.where = str(path)
         self._files = files
@@ -143,9 +148,9 @@ class FolderBundles:
         self._listed.add(level)
         return sorted(keys)
 
-    def open(self, key: BlockKey) -> _FileSpan | None:
+    def open(self, key: BlockKey) -> FileSpan | None:
         path = self.find(key)
-        return _FileSpan(self, path) if path is not None else None
+        return FileSpan(self, path) if path is not None else None
 
     def misplaced(self) -> Iterator[Damage]:
         for level, folder in self._level_folders():
@@ -180,6 +185,32 @@ class BundleReader:
         self.info = info
         self.bundles = bundles
 
+    # What differs between the generations of bundles; here V2's.
+
+    def entry(self, span: Span, number: int) -> tuple[int, int]:
+        """Offset and size of the tile at a row-major position; size 0 where there is none."""
+        entry = int.from_bytes(span.read(ENTRY_SIZE, bundle_v2.entry_position(number)), "little")
+        size, offset = entry >> OFFSET_BITS, entry & MAX_OFFSET
+        return (offset, size) if offset >= FIRST_TILE else (0, 0)
+
+    def index(self, span: Span) -> Index | None:
+        """All entries, those that lead out of the records zeroed; None where header or index aren't whole."""
+        return read_index(span)
+
+    def sound(self, span: Span, index: Index) -> NDArray[np.int64]:
+        """Numbers of the entries, in order, whose record is whole."""
+        return sound_numbers(span, index)
+
+    def holds(self, span: Span, index: Index) -> bool:
+        """Is there any such entry?"""
+        return next(each_sound(span, index), None) is not None
+
+    def problems(self, span: Span) -> Iterator[Problem]:
+        """All that is wrong in one bundle."""
+        return bundle_v2.problems(span.read(DATA_START, 0), span.size(), span.read)
+
+    # The promises of every reader.
+
     def read(self, level: int, row: int, col: int) -> bytes | None:
         """The tile's bytes, or None when the cache holds none."""
         if min(level, row, col) < 0:
@@ -189,9 +220,8 @@ class BundleReader:
         if span is None:
             return None
         number = (row - key.row) * BLOCK + (col - key.col)
-        entry = int.from_bytes(span.read(ENTRY_SIZE, bundle_v2.entry_position(number)), "little")
-        size, offset = entry >> OFFSET_BITS, entry & MAX_OFFSET
-        return read_record(span, offset, size) if size and offset >= FIRST_TILE else None
+        offset, size = self.entry(span, number)
+        return read_record(span, offset, size) if size else None
 
     def levels(self) -> Sequence[int]:
         """Levels that hold at least one tile, ascending by number."""
@@ -201,20 +231,20 @@ class BundleReader:
         """Blocks of a level that hold at least one tile, by row, then column."""
         for key in self.bundles.keys(level):
             span = self.bundles.open(key)
-            index = read_index(span) if span is not None else None
-            if span is not None and index is not None and next(each_sound(span, index), None) is not None:
+            index = self.index(span) if span is not None else None
+            if span is not None and index is not None and self.holds(span, index):
                 yield key
 
     def present(self, key: BlockKey) -> Mask:
         """Which tiles of a block are there; shape (128, 128)."""
         span = self.bundles.open(key)
-        index = read_index(span) if span is not None else None
-        return mask_of(sound_numbers(span, index) if span is not None and index is not None else ())
+        index = self.index(span) if span is not None else None
+        return mask_of(self.sound(span, index) if span is not None and index is not None else ())
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
         """The tiles of one block by row, then column."""
         span = self.bundles.open(key)
-        index = read_index(span) if span is not None else None
+        index = self.index(span) if span is not None else None
         if span is None or index is None:
             return
         offsets, sizes = bundle_v2.offsets(index), bundle_v2.sizes(index)
@@ -231,7 +261,7 @@ class BundleReader:
                 span = self.bundles.open(key)
                 if span is None:
                     continue
-                for problem in bundle_v2.problems(span.read(DATA_START, 0), span.size(), span.read):
+                for problem in self.problems(span):
                     if not problem.warning:
                         tile = None if problem.number is None else key.tile(problem.number)
                         yield Damage(span.where, problem.what, tile)

@@ -26,6 +26,22 @@ CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
 LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT)), CDI})
 """What a kill between making the folder and its first document leaves; conf.cdi alone says nothing of a scheme."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """One way in which a cache folder stores its tiles, as conf.xml states it."""
+
+    format: str
+    """The format's name."""
+    title: str
+    word: str
+    packet_size: int = conf.PACKET_SIZE
+
+
+COMPACT_V2 = Storage(format=FORMAT, title="a compact cache V2", word=conf.COMPACT_V2)
+COMPACT_V1 = Storage(format="compact", title="a compact cache V1", word=conf.COMPACT_V1)
+EXPLODED = Storage(format="exploded", title="an exploded cache", word=conf.EXPLODED, packet_size=0)
+
 MAX_DOCUMENT_BYTES = 1 << 24
 """Real documents have kilobytes, with the legends of a hundred layers a megabyte."""
 
@@ -84,7 +100,7 @@ def is_empty(path: Path) -> bool:
     )
 
 
-def describe(layout: Layout, disk: Disk) -> tuple[Description, Path]:
+def describe(layout: Layout, disk: Disk, storage: Storage = COMPACT_V2) -> tuple[Description, Path]:
     """What the cache says of itself, and the folder of its level folders.
 
     conf.xml decides, root.json adds its texts. Raises CacheError where they can't be read, UnsupportedFormatError where
@@ -103,7 +119,7 @@ def describe(layout: Layout, disk: Disk) -> tuple[Description, Path]:
         about, folders = replace(stated, extent=extent), _conf_folders(layout.folder, folders)
     if about is None:
         raise CacheError(f"{layout.folder} has neither conf.xml nor root.json", hint="name the folder of a cache")
-    require_v2(about, str(layout.conf or layout.root))
+    require_storage(about, str(layout.conf or layout.root), storage)
     return replace(about, name=about.name or layout.folder.name), layout.folder.joinpath(*folders)
 
 
@@ -115,12 +131,13 @@ def _conf_folders(folder: Path, stated: tuple[str, ...]) -> tuple[str, ...]:
     return stated if folder.joinpath(*stated).is_dir() else (ALL_LAYERS,)
 
 
-def require_v2(about: Description, where: str) -> None:
-    """Raise UnsupportedFormatError unless the cache is stored as compact V2 in packets of 128."""
-    if about.storage_format != conf.COMPACT_V2 or about.packet_size != conf.PACKET_SIZE:
+def require_storage(about: Description, where: str, storage: Storage = COMPACT_V2) -> None:
+    """Raise UnsupportedFormatError unless the cache is stored in this way."""
+    if about.storage_format != storage.word or about.packet_size != storage.packet_size:
         stored = f"{about.storage_format or 'no storage format'}, packet size {about.packet_size}"
         raise UnsupportedFormatError(
-            f"{where} is not a compact cache V2 ({stored})", hint=f"it must be {conf.COMPACT_V2} with packet size 128"
+            f"{where} is not {storage.title} ({stored})",
+            hint=f"it must be {storage.word} with packet size {storage.packet_size}",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,13 +61,14 @@ def stamp_of(status: os.stat_result) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
-def next_stamp(block: OpenBlock) -> str:
+def next_stamp(block: OpenBlock, stamp: Callable[[Path], str]) -> str:
     """The stamp after a commit. Where clock and size stood still, the time is moved on, so that no two are the same."""
-    status = os.fstat(block.descriptor)
-    if stamp_of(status) != block.stamp:
-        return stamp_of(status)
     try:
+        found = stamp(block.path)
+        if found != block.stamp:
+            return found
+        status = block.path.stat()
         os.utime(block.path, ns=(status.st_atime_ns, status.st_mtime_ns + STAMP_STEP_NANOSECONDS))
-        return stamp_of(os.fstat(block.descriptor))
+        return stamp(block.path)
     except OSError as cause:
         raise disk_error("set the time of", block.path, cause) from cause

@@ -1,6 +1,6 @@
-"""conf.xml, conf.cdi and root.json of a compact cache being written: what they say of source, job and old cache.
+"""conf.xml, conf.cdi and root.json of a cache folder being written: what they say of source, job and old cache.
 
-They are there before the first bundle, so that a folder with bundles always is a cache, and are written again at the
+They are there before the first tile, so that a folder with tiles always is a cache, and are written again at the
 end with the levels that hold tiles.
 """
 
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from harvester.caches import compact, conf, root_json
-from harvester.caches.bundles import BundleReader
-from harvester.caches.compact import ALL_LAYERS, CDI, CONF, FORMAT, ROOT, Layout
+from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
 from harvester.caches.conf import Description
 from harvester.durable import Disk
-from harvester.edges import CacheInfo, Subject, TileFormat
+from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import Tile
@@ -41,8 +40,15 @@ class Documents:
     """The documents of one cache folder and the facts in them."""
 
     def __init__(
-        self, folder: Path, layout: Layout | None, old: Description | None, subject: Subject, disk: Disk
+        self,
+        folder: Path,
+        layout: Layout | None,
+        old: Description | None,
+        subject: Subject,
+        disk: Disk,
+        storage: Storage = COMPACT_V2,
     ) -> None:
+        self.storage = storage
         self.bundles = folder / ALL_LAYERS
         self._folder = folder
         self._paths = {
@@ -57,20 +63,20 @@ class Documents:
         self._format = _joined(old.tile_format if old else None, subject.info.tile_format)
 
     @classmethod
-    def open(cls, path: Path, subject: Subject, disk: Disk) -> Self:
+    def open(cls, path: Path, subject: Subject, disk: Disk, storage: Storage = COMPACT_V2) -> Self:
         """Look at what is there. Raises CacheError where it is neither empty nor a cache that the tiles fit."""
         if not path.exists():
-            return cls(path, None, None, subject, disk)
+            return cls(path, None, None, subject, disk, storage)
         layout = compact.locate(path)
         if layout is None:
             if path.is_dir() and compact.is_empty(path):
-                return cls(path, None, None, subject, disk)
+                return cls(path, None, None, subject, disk, storage)
             raise CacheError(
                 f"{path} is neither empty nor a compact cache: it has neither conf.xml nor root.json",
                 hint="move it away, or choose another output",
                 code="not_a_cache",
             )
-        old, bundles = compact.describe(layout, disk)
+        old, bundles = compact.describe(layout, disk, storage)
         where = str(layout.conf or layout.root)
         if bundles.name.lower() != ALL_LAYERS or bundles.parent != layout.folder:
             raise UnsupportedFormatError(
@@ -89,13 +95,13 @@ class Documents:
                 hint="choose another output, or replace it with --mode overwrite",
                 code="other_format",
             )
-        documents = cls(layout.folder, layout, old, subject, disk)
+        documents = cls(layout.folder, layout, old, subject, disk, storage)
         documents.bundles = bundles
         return documents
 
     def info(self) -> CacheInfo:
         """The cache as it would be described now."""
-        return compact.cache_info(self._describe(self._subject, self._subject.levels), FORMAT)
+        return compact.cache_info(self._describe(self._subject, self._subject.levels), self.storage.format)
 
     def begin(self, kinds: Iterable[str]) -> None:
         """Before a batch: the documents are there, and name a format that its tiles have."""
@@ -107,10 +113,10 @@ class Documents:
             self._write(self._describe(self._subject, self._subject.levels), self._subject.levels)
             self._begun = True
 
-    def write(self, subject: Subject, held: BundleReader) -> None:
+    def write(self, subject: Subject, held: CacheReader) -> None:
         """Write each document whose content differs, from what the cache holds now."""
         self._subject = subject
-        levels = held.levels() or subject.levels
+        levels = tuple(held.levels()) or subject.levels
         about = self._describe(subject, levels)
         if about.extent is None:
             about = replace(about, extent=_extent_of(about.scheme, held))
@@ -140,6 +146,8 @@ class Documents:
             scheme=_listed(info.scheme, old.scheme if old else None, levels),
             format_name=conf.format_word(tile_format, info.format_name or (old.format_name if old else "")),
             compression_quality=quality,
+            storage_format=self.storage.word,
+            packet_size=self.storage.packet_size,
             extent=extent,
             name=info.name or (old.name if old else ""),
             description=info.description or (old.description if old else ""),
@@ -174,7 +182,7 @@ def _union(one: Box, other: Box | None) -> Box:
     return Box(*low, max(one.xmax, other.xmax), max(one.ymax, other.ymax))
 
 
-def _extent_of(scheme: TilingScheme, held: BundleReader) -> Box | None:
+def _extent_of(scheme: TilingScheme, held: CacheReader) -> Box | None:
     """The box of the tiles at the finest level that holds any, for a source and a job that state no extent."""
     extent: Box | None = None
     level = next((lod.level for lod in reversed(scheme.lods) if next(held.blocks(lod.level), None)), None)

@@ -8,7 +8,6 @@ A replaced tile is appended anew and its entry flipped; the old bytes stay as a 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,9 @@ from harvester.errors import CacheError
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harvester.caches.bundle_v2 import Index
     from harvester.edges import Mask
 
 MAX_OPEN_BLOCKS = 64
@@ -56,11 +58,17 @@ class CompactWriter:
     def __init__(self, documents: Documents, disk: Disk) -> None:
         self._documents = documents
         self._disk = disk
-        self._bundles = FolderBundles(documents.bundles, Disk())
+        self._bundles = self._folder()
         self._blocks: OrderedDict[BlockKey, OpenBlock] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "compact-writer")
         self._failure: CacheError | None = None
         self._closed = False
+
+    def _folder(self) -> FolderBundles:
+        return FolderBundles(self._documents.bundles, Disk())
+
+    def _reader(self) -> BundleReader:
+        return BundleReader(self._documents.info(), self._folder())
 
     # ------------------------------------------------------------------------------------------ asking
 
@@ -72,7 +80,7 @@ class CompactWriter:
         # Opened and closed for this one look: blocks come by the thousand at the start of a run.
         if self._bundles.find(key) is None:
             return mask_of(())
-        with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
+        with self._reader() as reader:
             return reader.present(key)
 
     def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
@@ -82,7 +90,7 @@ class CompactWriter:
             path = self._bundles.find(key)
             if path is not None:
                 try:
-                    found[key] = stamp_of(path.stat())
+                    found[key] = self._stamp(path)
                 except OSError as cause:
                     raise disk_error("look at", path, cause) from cause
         return found
@@ -199,20 +207,26 @@ class CompactWriter:
             numbers = np.fromiter(change.entries, dtype=np.int64)
             index = block.index.copy()
             index[numbers] = np.fromiter(change.entries.values(), dtype=np.uint64)
-            # One write from the first to the last entry: those between are written with the bytes that they have.
-            low, high = int(numbers.min()), int(numbers.max()) + 1
-            self._disk.pwrite(block.descriptor, bundle_v2.pack_index(index, low, high), bundle_v2.entry_position(low))
-            header = Header(largest=change.largest, file_size=change.end)
-            self._disk.pwrite(block.descriptor, header.pack(), 0)
+            self._write_entries(change, numbers, index)
             updated.append(index)
         stamps: dict[BlockKey | None, str] = {}
         for change in changes:
-            self._disk.fsync(change.block.descriptor)
-            change.block.stamp = next_stamp(change.block)
+            self._sync_entries(change.block)
+            change.block.stamp = next_stamp(change.block, self._stamp)
             stamps[change.block.key] = change.block.stamp
         for change, index in zip(changes, updated, strict=True):
             change.block.index, change.block.end, change.block.largest = index, change.end, change.largest
         return stamps
+
+    def _write_entries(self, change: Change, numbers: NDArray[np.int64], index: Index) -> None:
+        """One write from the first to the last entry: those between are written with the bytes that they have."""
+        low, high = int(numbers.min()), int(numbers.max()) + 1
+        descriptor = change.block.descriptor
+        self._disk.pwrite(descriptor, bundle_v2.pack_index(index, low, high), bundle_v2.entry_position(low))
+        self._disk.pwrite(descriptor, Header(largest=change.largest, file_size=change.end).pack(), 0)
+
+    def _sync_entries(self, block: OpenBlock) -> None:
+        self._disk.fsync(block.descriptor)
 
     def _remove(self, tiles: Sequence[Tile]) -> Stamps:
         blocks: dict[BlockKey, list[int]] = {}
@@ -231,7 +245,7 @@ class CompactWriter:
         return stamps
 
     def _finish(self, subject: Subject) -> None:
-        with BundleReader(self._documents.info(), FolderBundles(self._documents.bundles, Disk())) as reader:
+        with self._reader() as reader:
             self._documents.write(subject, reader)
 
     # ------------------------------------------------------------------------------------------ open blocks
@@ -245,11 +259,9 @@ class CompactWriter:
         if path is None:
             path = self._bundles.path(key)
             self._disk.make_dirs(path.parent)
-            # By rename, so that no kill leaves a bundle without its index.
-            self._disk.write_whole(path, Header().pack() + bytes(INDEX_SIZE))
+            self._create(key, path)
         while len(self._blocks) >= MAX_OPEN_BLOCKS:
-            _, oldest = self._blocks.popitem(last=False)
-            self._disk.close(oldest.descriptor)
+            self._close_block(self._blocks.popitem(last=False)[1])
         descriptor = self._disk.open(path, write=True)
         try:
             block = self._validated(key, path, descriptor)
@@ -258,6 +270,16 @@ class CompactWriter:
             raise
         self._blocks[key] = block
         return block
+
+    def _create(self, key: BlockKey, path: Path) -> None:
+        """By rename, so that no kill leaves a bundle without its index."""
+        self._disk.write_whole(path, Header().pack() + bytes(INDEX_SIZE))
+
+    def _close_block(self, block: OpenBlock) -> None:
+        self._disk.close(block.descriptor)
+
+    def _stamp(self, path: Path) -> str:
+        return stamp_of(path.stat())
 
     def _validated(self, key: BlockKey, path: Path, descriptor: int) -> OpenBlock:
         """An existing bundle, every entry checked; bad ones are zeroed on disk: missing, so that they are fetched."""
@@ -278,7 +300,7 @@ class CompactWriter:
             index=np.where(sound, index, np.uint64(0)),
             end=max(span.size(), DATA_START),
             largest=max(header.largest if header.records else 0, int(bundle_v2.sizes(index).max())),
-            stamp=stamp_of(os.fstat(descriptor)),
+            stamp=self._stamp(path),
         )
         stated = bundle_v2.parse_index(span.read(INDEX_SIZE, HEADER_SIZE))
         bad = np.flatnonzero((bundle_v2.sizes(stated) > 0) & ~sound)
@@ -288,6 +310,5 @@ class CompactWriter:
 
     def _release(self) -> None:
         while self._blocks:
-            _, block = self._blocks.popitem()
-            self._disk.close(block.descriptor)
+            self._close_block(self._blocks.popitem()[1])
         self._bundles.close()

@@ -54,7 +54,7 @@ def open_reader(path: str | Path) -> BundleReader:
     bundles = ZipBundles(path, entries, disk, disk.open(path))
     try:
         about, folders = root_json.parse_root(bundles.document(compact.ROOT), f"{path}: root.json")
-        compact.require_v2(about, f"{path}: root.json")
+        compact.require_storage(about, f"{path}: root.json")
         bundles.place(folders)
     except BaseException:
         bundles.close()

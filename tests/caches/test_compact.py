@@ -558,6 +558,6 @@ def test_two_commits_have_two_stamps_even_while_the_clock_stands_still(tmp_path:
         stamp = stamp_of(os.fstat(descriptor))
         index = bundle_v2.empty_index()
         block = OpenBlock(BlockKey(0, 0, 0), file, descriptor, index=index, end=1, largest=0, stamp=stamp)
-        assert next_stamp(block) == stamp_of(file.stat()) != stamp
+        assert next_stamp(block, lambda path: stamp_of(path.stat())) == stamp_of(file.stat()) != stamp
     finally:
         os.close(descriptor)
