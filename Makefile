@@ -1,6 +1,6 @@
 # Everything here needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lint types imports bench bench-gate lock wheel clean
+.PHONY: help install tools demo test check format lint types imports bench bench-gate lock wheel clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -19,6 +19,16 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+TOOLS_STAMP := .venv-tools/.installed
+
+tools: $(TOOLS_STAMP)  ## .venv-tools: MapProxy and tpkutils, which read what we write in tests
+
+$(TOOLS_STAMP): requirements-tools.lock
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
 	@touch $@
 
 demo: install  ## harvest the embedded tile service into demo-output/ (MBTiles, tpkx, a picture)
@@ -50,9 +60,11 @@ bench-gate: install  ## measure the ratios of benchmarks/budgets.toml; fails whe
 lock: install  ## pin the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--group dev pyproject.toml -o requirements.lock --custom-compile-command "make lock" --quiet
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--group tools -o requirements-tools.lock --custom-compile-command "make lock" --quiet
 
 wheel: install  ## dist/tile_harvester-*.whl, for people without make
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist
 
 clean:  ## remove what make made
-	rm -rf .venv dist build $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-tools dist build $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
