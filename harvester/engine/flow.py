@@ -25,8 +25,8 @@ long
 as no tile was ever answered well."""
 
 SUSPECT_SECONDS = 15.0
-"""Once tiles were answered well, a row of bad ones may be their own trouble, and a maintenance page goes away: only when
-the breaker has been open for so long (four probes) is it a portal in the way."""
+"""Once tiles were answered well, a row of bad ones may be their own trouble, and a maintenance page goes away: only
+when the breaker has been open for so long (four probes) is it a portal in the way."""
 
 SUSPECT_SHARE = 0.9
 """Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
