@@ -15,6 +15,7 @@ VERBS = {
     "verify": "is every planned tile there and sound?",
     "holes": "failed and pending tiles as polygons, usable as the next AOI",
     "why": "which policy planned this tile, what was asked, what came, why it is or isn't there",
+    "report": "what the last (or any earlier) run did: text, JSON, HTML",
     "info": "what a cache holds",
     "tile": "one tile to stdout or a file, its headers and verdict on stderr",
     "demo": "a small real harvest on an embedded tile service; needs no network",

@@ -40,9 +40,7 @@ def account_lines(account: Account) -> list[str]:
     """What ``why`` shows a person."""
     from harvester.why import explanation
 
-    rows = [("planned by", _planned(account))]
-    if account.planned_by and len(account.planned_by) > 1:
-        rows = [("planned by", text) for text in _planned(account).split("\n")]
+    rows = [("planned by", text) for text in _planned(account).split("\n")]
     if account.url is not None:
         rows.append(("asked" if account.state.name not in ("PENDING", "UNPLANNED") else "address", account.url))
     elif account.has_ledger and account.unplanned is None:
@@ -88,13 +86,16 @@ def _planned(account: Account) -> str:
         return "no policy"
     if not account.planned_by:
         return "not known: the ledger does not keep the policies of that job"
-    texts = []
+    texts: dict[str, list[str]] = {}
     for planner in account.planned_by:
-        runs = f"run {planner.first_run}" + (f"-{planner.last_run}" if planner.last_run != planner.first_run else "")
         sure = "" if planner.certain else "perhaps "
+        runs = f"run {planner.first_run}"
+        if planner.last_run != planner.first_run:
+            runs = f"runs {planner.first_run}-{planner.last_run}"
         shard = "" if planner.shard is None else f", shard {planner.shard[0]}/{planner.shard[1]}"
-        texts.append(f"{sure}policy {planner.number} of {planner.of}: {planner.words} ({runs}{shard})")
-    return "\n".join(texts)
+        policy = f"{sure}policy {planner.number} of {planner.of}: {planner.words}"
+        texts.setdefault(policy, []).append(runs + shard)
+    return "\n".join(f"{policy} ({'; '.join(runs)})" for policy, runs in texts.items())
 
 
 def _came(account: Account) -> str:
@@ -102,7 +103,11 @@ def _came(account: Account) -> str:
     runs = "" if not account.fetching_runs else _runs_words(account.fetching_runs)
     if state == "FAILED":
         where = "" if account.failed_in is None else f", in run {account.failed_in}"
-        tries = "" if account.tries is None else f" (up to {account.tries} tries a run)"
+        tries = (
+            ""
+            if account.tries is None
+            else f" (up to {account.tries} {'try' if account.tries == 1 else 'tries'} a run)"
+        )
         return f"{account.reason or 'the reason was not kept'}{where}{tries}"
     if state in ("STORED", "UNCHANGED") and account.has_ledger:
         return f"a whole tile, in {runs}" if runs else "it was in the cache before the first run"
