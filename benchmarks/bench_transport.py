@@ -23,6 +23,8 @@ from harvester.transport.wire import Access
 SERVER_CPU, CLIENT_CPU = 0, 1
 CONNECTIONS = 64
 LATENCY_SECONDS = 0.05
+RAMP_WAVES = 2
+"""Connections are opened in the first, and still come in step in the second."""
 
 
 class Cost(NamedTuple):
@@ -177,15 +179,41 @@ def against_aiohttp(*, rounds: int, count: int, tls: bool) -> list[Ratio]:
     ]
 
 
-def under_latency(*, rounds: int, seconds: float) -> list[Ratio]:
+class Waves(Work):
+    """Tiles in whole waves, one a lane; the clock runs from the end of the ramp-up wave to the end of the last."""
+
+    def __init__(self, tiles: Tiles, connections: int, waves: int) -> None:
+        super().__init__(tiles, connections * (RAMP_WAVES + waves))
+        self._marks = (connections * RAMP_WAVES, connections * (RAMP_WAVES + waves))
+        self.times: list[float] = []
+
+    def done(self, request: Request, answer: Answer) -> None:
+        super().done(request, answer)
+        if self.good in self._marks:
+            self.times.append(time.perf_counter())
+
+
+async def steady(tiles: Tiles, waves: int, connections: int) -> Cost:
+    """Ours after its ramp-up."""
+    transport = LaneTransport(Access(ca_bundle=tiles.ca, environ={}), connections=connections)
+    work = Waves(tiles, connections, waves)
+    cpu = time.process_time()
+    try:
+        await transport.drain(work.next, work.done)
+    finally:
+        await transport.close()
+    first, last = work.times
+    return Cost(waves * connections, time.process_time() - cpu, last - first)
+
+
+def under_latency(*, rounds: int, waves: int = 40) -> list[Ratio]:
     """Tiles a second over what the connections could carry at most, 1 KB and 50 ms."""
     found = []
     with tile_server(size=1000, latency=LATENCY_SECONDS, cpu=SERVER_CPU) as tiles:
-        for connections in (64, 128, 256, 512):
-            most = connections / LATENCY_SECONDS
-            number = int(most * seconds)
-            rates = [run(lanes, tiles, number, connections).rate / most for _ in range(rounds)]
-            found.append(Ratio(f"50 ms: tiles/s / (connections / latency), {connections} lanes", rates))
+        for connections in (1, 64, 128, 256, 512):
+            rates = [run(steady, tiles, waves, connections).rate for _ in range(rounds)]
+            shares = [rate * LATENCY_SECONDS / connections for rate in rates]
+            found.append(Ratio(f"50 ms: tiles/s / (connections / latency), {connections} lanes", shares))
     return found
 
 
@@ -203,7 +231,7 @@ def main(argv: list[str]) -> list[Ratio]:
     if options.only in (None, "tls"):
         found += against_aiohttp(rounds=options.rounds, count=options.tiles // 2, tls=True)
     if options.only in (None, "latency"):
-        found += under_latency(rounds=max(1, options.rounds // 2), seconds=2.0)
+        found += under_latency(rounds=options.rounds)
     for line in found:
         print(line)
     return found
@@ -211,6 +239,11 @@ def main(argv: list[str]) -> list[Ratio]:
 
 def test_every_tile_comes_whole_over_plain_connections() -> None:
     work(100)
+
+
+def test_the_clock_of_waves_starts_after_the_ramp() -> None:
+    with tile_server(size=1000, latency=0.001) as tiles:
+        assert run(steady, tiles, 3, 4).tiles == 12
 
 
 def test_both_clients_fetch_the_same_tiles_over_tls() -> None:

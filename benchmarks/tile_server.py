@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import ssl
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,9 @@ from typing import Any
 import trustme
 
 HEAD_END = b"\r\n\r\n"
+
+TICK_SECONDS = 0.001
+"""What loops' timers are exact to; an answer is as often this half too early as too late."""
 
 BACKLOG = 4096
 """A whole ramp of connections at once, so that none waits for a SYN to be sent again."""
@@ -47,25 +53,46 @@ def answer_of(size: int) -> bytes:
     return "\r\n".join(head).encode() + HEAD_END + random.Random(size).randbytes(size)
 
 
-class _Tiles(asyncio.Protocol):
-    def __init__(self, answer: bytes, latency: float) -> None:
-        self._answer = answer
+class _Late:
+    """Writes that are due after ``latency`` seconds: first in, first out, so one timer serves them all."""
+
+    def __init__(self, latency: float) -> None:
         self._latency = latency
+        self._due: deque[tuple[float, Callable[[], None]]] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def add(self, write: Callable[[], None]) -> None:
+        if not self._due:
+            self._loop.call_later(self._latency, self._write)
+        self._due.append((time.monotonic() + self._latency, write))
+
+    def _write(self) -> None:
+        due = self._due
+        now = time.monotonic() + TICK_SECONDS / 2
+        while due and due[0][0] <= now:
+            due.popleft()[1]()
+        if due:
+            self._loop.call_later(max(0.0, due[0][0] - time.monotonic()), self._write)
+
+
+class _Tiles(asyncio.Protocol):
+    def __init__(self, answer: bytes, late: _Late | None) -> None:
+        self._answer = answer
+        self._late = late
         self._rest = b""
 
     def connection_made(self, transport: Any) -> None:
-        self._write = transport.write
-        self._later = asyncio.get_running_loop().call_later
+        self._write = functools.partial(transport.write, self._answer)
 
     def data_received(self, data: bytes) -> None:
         if self._rest or not data.endswith(HEAD_END):
             data = self._rest + data
             self._rest = data[data.rfind(HEAD_END) + 4 :] if HEAD_END in data else data
         for _ in range(data.count(HEAD_END)):
-            if self._latency:
-                self._later(self._latency, self._write, self._answer)
+            if self._late is not None:
+                self._late.add(self._write)
             else:
-                self._write(self._answer)
+                self._write()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +153,8 @@ async def _serve(options: argparse.Namespace) -> None:
         context.load_cert_chain(*options.tls)
     loop = asyncio.get_running_loop()
     answer = answer_of(options.bytes)
-    server = await loop.create_server(
-        lambda: _Tiles(answer, options.latency), "127.0.0.1", 0, ssl=context, backlog=BACKLOG
-    )
+    late = _Late(options.latency) if options.latency else None
+    server = await loop.create_server(lambda: _Tiles(answer, late), "127.0.0.1", 0, ssl=context, backlog=BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     # A thread, for standard input can't be watched by every loop on every system.

@@ -44,7 +44,7 @@ class Head(Mapping[str, str]):
 
     def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
         """As of any mapping; costs one search where the name is not mentioned."""
-        if self._parsed is None and key.encode("utf-8", "surrogateescape") not in self.lower:
+        if self._parsed is None and self.lower.find(key.encode()) < 0:
             return default
         return self.parsed().get(key, default)
 

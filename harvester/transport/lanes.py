@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from harvester.edges import Answer, Done, Fault, Host, Next, Request, Wait
+from harvester.edges import Answer, Done, Fault, Host, Next, Request
 from harvester.job import DEFAULT_CONCURRENCY
 from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
@@ -46,7 +46,10 @@ class LaneTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: dict[tuple[str, str, int], Place] = {}
         self._routes: dict[Host, tuple[Route, Place]] = {}
-        self._last: tuple[Host, Route, Place] | None = None
+        self._host: Host | None = None
+        """The one asked last, mostly the one asked next."""
+        self._route: Route
+        self._place: Place
         self._next: Next | None = None
         self._done: Done | None = None
         self._over: asyncio.Future[None] | None = None
@@ -142,17 +145,19 @@ class LaneTransport:
             return
         self._pumping = True
         self._ask_at = 0.0
+        next_request, connections = self._next, self._connections
         try:
-            while not self._ended and self._busy < self._connections:
-                item = self._next()
-                if item is None:
+            while self._busy < connections and not self._ended:
+                item = next_request()
+                if isinstance(item, Request):
+                    self._busy += 1
+                    self._ask(item)
+                elif item is None:
                     self._ended = True
-                elif isinstance(item, Wait):
+                else:
                     if item.seconds is not None:
                         self._ask_again_in(item.seconds)
                     break
-                else:
-                    self._ask(item)
         except BaseException as error:  # a fault of the caller's: it is told, nothing hangs
             self._collapse(error)
         finally:
@@ -170,25 +175,21 @@ class LaneTransport:
             self._pump()
 
     def _ask(self, request: Request) -> None:
-        self._busy += 1
-        last = self._last
-        if last is not None and last[0] is request.host:
-            _, route, place = last
-        else:
-            route, place = self._route(request.host)
-            self._last = request.host, route, place
+        if request.host is not self._host:
+            self._route, self._place = self._way_to(request.host)
+            self._host = request.host
         try:
-            head, keeps_gzip = route.head(request)
+            head, keeps_gzip = self._route.head(request)
         except UnsendableError as error:
             self._finish(request, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
             return
-        idle = place.idle
-        lane = idle.pop() if idle else self._new_lane(place)
+        idle = self._place.idle
+        lane = idle.pop() if idle else self._new_lane(self._place)
         lane.send(request, head, keeps_gzip)
         if self._sweeper is None:
             self._watch(self._timeout)
 
-    def _route(self, host: Host) -> tuple[Route, Place]:
+    def _way_to(self, host: Host) -> tuple[Route, Place]:
         known = self._routes.get(host)
         if known is None:
             if len(self._routes) >= MAX_ROUTES:

@@ -52,7 +52,7 @@ class Route:
         if not (path.isascii() and path.isprintable() and path[:1] == "/") or " " in path:
             raise UnsendableError("the path is not percent-encoded")
         if not request.headers:
-            return b"GET %b%b" % (path.encode("ascii"), self._rest), self.keeps_gzip
+            return b"GET " + path.encode() + self._rest, self.keeps_gzip
         fields = _with(self._fields, request.headers)
         return b"GET %b%b" % (path.encode("ascii"), _lines(fields)), "gzip" in fields["accept-encoding"][1]
 
