@@ -1,0 +1,120 @@
+"""A compact cache V1 as a folder, read: pairs of .bundle and .bundlx where V2 has one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+
+from harvester.caches import bundle_v1, compact
+from harvester.caches.bundle_v1 import ENTRY_SIZE, HEADER_SIZE, INDEX_FILE_SIZE
+from harvester.caches.bundle_v2 import PREFIX_SIZE
+from harvester.caches.bundles import BundleReader, FileSpan, FolderBundles
+from harvester.caches.compact import COMPACT_V1
+from harvester.caches.records import Span
+from harvester.durable import Disk
+from harvester.edges import Damage
+from harvester.errors import CacheError
+from harvester.tiling.tile import BlockKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harvester.caches.bundle_v2 import Index, Problem
+
+FORMAT = COMPACT_V1.format
+
+
+class Pair(Span, Protocol):
+    """The bytes of one .bundle, and of the .bundlx beside it."""
+
+    def entries(self, size: int, offset: int) -> bytes:
+        """Bytes of the .bundlx, fewer where it ends, none where it isn't there."""
+
+
+def twin_of(path: Path) -> Path:
+    """The .bundlx beside a .bundle."""
+    return path.with_suffix(".bundlx")
+
+
+class FilePair(FileSpan):
+    """A pair of files."""
+
+    def __init__(self, files: PairFolder, path: Path) -> None:
+        super().__init__(files, path)
+        self._twin = twin_of(path)
+
+    def entries(self, size: int, offset: int) -> bytes:
+        try:
+            return self._files.read(self._twin, size, offset)
+        except CacheError as error:
+            if error.code != "missing":
+                raise
+            return b""
+
+
+class PairFolder(FolderBundles):
+    """Pairs of files in level folders."""
+
+    def open(self, key: BlockKey) -> FilePair | None:
+        path = self.find(key)
+        return FilePair(self, path) if path is not None else None
+
+    def misplaced(self) -> Iterator[Damage]:
+        """As in V2, and a .bundlx without its .bundle."""
+        yield from super().misplaced()
+        for folder in sorted({self.path(BlockKey(level, 0, 0)).parent for level in self.levels()}):
+            for file in sorted(folder.glob("*.bundlx")) if folder.is_dir() else ():
+                if not file.with_suffix(".bundle").is_file():
+                    yield Damage(str(file), "its .bundle is not there")
+
+
+class PairReader(BundleReader):
+    """A CacheReader over pairs: what V1 has in another place than V2."""
+
+    def entry(self, span: Span, number: int) -> tuple[int, int]:
+        """Read until two looks agree: five bytes that a writer changes are not changed at once."""
+        pair, position, seen = cast(Pair, span), bundle_v1.entry_position(number), b""
+        while (found := pair.entries(ENTRY_SIZE, position)) != seen:
+            seen = found
+        start = int.from_bytes(found, "little") if len(found) == ENTRY_SIZE else 0
+        size = bundle_v1.record_size(start, span.size(), span.read)
+        return start + PREFIX_SIZE, size
+
+    def index(self, span: Span) -> Index | None:
+        """The entries whose record is whole; None where header or .bundlx aren't."""
+        starts = bundle_v1.parse_starts(all_entries(cast(Pair, span)))
+        if starts is None or bundle_v1.parse_header(span.read(HEADER_SIZE, 0)) is None:
+            return None
+        return bundle_v1.sound_index(starts, span.size(), span.read)[0]
+
+    def sound(self, span: Span, index: Index) -> NDArray[np.int64]:
+        return np.flatnonzero(index)
+
+    def holds(self, span: Span, index: Index) -> bool:
+        return bool(index.any())
+
+    def problems(self, span: Span) -> Iterator[Problem]:
+        entries = all_entries(cast(Pair, span))
+        return bundle_v1.problems(span.read(HEADER_SIZE, 0), entries, span.size(), span.read)
+
+
+def all_entries(pair: Pair) -> bytes:
+    """The whole .bundlx, read until two looks agree."""
+    seen = pair.entries(INDEX_FILE_SIZE, 0)
+    while (again := pair.entries(INDEX_FILE_SIZE, 0)) != seen:
+        seen = again
+    return seen
+
+
+def open_reader(path: str | Path) -> BundleReader:
+    """Open a compact cache V1 by its folder, the folder above it, or its conf.xml. Raises CacheError."""
+    path, disk = Path(path), Disk()
+    layout = compact.locate(path)
+    if layout is None:
+        what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
+        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+    about, folder = compact.describe(layout, disk, COMPACT_V1)
+    return PairReader(compact.cache_info(about, FORMAT), PairFolder(folder, disk))
