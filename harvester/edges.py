@@ -222,6 +222,10 @@ class Source(Protocol):
     info: ServiceInfo
 
     @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host that requests may go to, with the headers of now."""
+
+    @property
     def credential(self) -> int:
         """Generation of the token in use; grows by one with each renewal."""
 

@@ -8,7 +8,7 @@ from harvester.edges import Source, Transport
 from harvester.errors import SourceError
 from harvester.job import Job
 from harvester.sources.open import Options, open_services
-from harvester.transport.session import Access, Session, SessionTransport
+from harvester.transport.session import Access, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,5 +62,7 @@ async def open_job_source(job: Job, *, may_be_empty: bool = False) -> Opened:
 
 
 def transport_for(job: Job, layer: Layer) -> Transport:
-    """The transport for a layer's tiles."""
-    return SessionTransport(Access.of(job), connections=job.limits.concurrency)
+    """The transport for a layer's tiles: the fast lanes, or aiohttp where a proxy stands in between."""
+    from harvester.transport import choose
+
+    return choose.transport_for(Access.of(job), layer.source.hosts, connections=job.limits.concurrency)

@@ -61,6 +61,11 @@ class ArcGisSource:
         return f"<ArcGisSource {self.info.source} {self._credentials!r}>"
 
     @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host that tiles are asked of, each of its tile servers once."""
+        return tuple(dict.fromkeys(host for host, _ in self._hosts))
+
+    @property
     def credential(self) -> int:
         """Generation of the token in use."""
         return self._credentials.generation

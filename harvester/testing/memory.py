@@ -151,6 +151,11 @@ class MemorySource:
         self._renew_fails = renew_fails
 
     @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The one there is."""
+        return (HOST,)
+
+    @property
     def credential(self) -> int:
         """How many renewals succeeded."""
         return 0 if self._renew_fails else self.renewals
