@@ -201,9 +201,12 @@ class _Connection(asyncio.Protocol):
         """The right answer, at once."""
         asked.status = reply.status
         asked.answer = reply.summary()
+        closing = _wants_close(asked.raw)
+        if closing:  # said in the answer, as RFC 9112 (9.6) asks: a proxy in between hands it on
+            reply = replace(reply, headers=(*reply.headers, ("Connection", "close")))
         self.send(reply.head() if asked.method == "HEAD" else reply.whole())
         self._end(asked)
-        if _wants_close(asked.raw):
+        if closing:
             self.finish()
 
     def perform(self, asked: Asked, rule: Rule | None, reply: Reply, delay: float) -> None:

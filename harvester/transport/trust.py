@@ -30,14 +30,13 @@ def tls_context(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.e
 
 
 def is_default_trust(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """True when nothing but OpenSSL's own trust is asked for (SSL_CERT_FILE is part of it), and there is one.
+    """True when nothing but OpenSSL's own trust is asked for, and there is one.
 
-    Then aiohttp's own verifying context does, which is made when aiohttp is imported: a second one costs 35 ms.
+    Then aiohttp's own verifying context does, which is made when aiohttp is imported (so before a notebook may have
+    set SSL_CERT_FILE): a second one costs 35 ms.
     """
-    named = _named(ca_bundle, environ)
-    if named is not None:
-        path, where = named
-        return where == "SSL_CERT_FILE" and environ is os.environ and path.is_file()
+    if _named(ca_bundle, environ) is not None:
+        return False
     if os.name == "nt":
         return True
     paths = ssl.get_default_verify_paths()
