@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.keep import keep, number, tell
 from benchmarks.measure import Group, Line, collect
-from benchmarks.plots import draw
 from benchmarks.suite import GROUPS
 
 RUNS = 5
-RESULTS = Path(__file__).parent / "results"
 
 
 def chosen(names: Sequence[str], groups: Sequence[Group] = GROUPS) -> list[Group]:
@@ -35,11 +34,6 @@ def run_groups(groups: Iterable[Group], runs: int, *, progress: bool = True) -> 
         if progress:
             print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return lines
-
-
-def number(value: float) -> str:
-    """Four digits that matter."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def table(lines: Iterable[Line]) -> str:
@@ -74,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(group.name for group in GROUPS))
     parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
-    parser.add_argument("--save", action="store_true", help="keep tables and plots in benchmarks/results/")
+    parser.add_argument("--save", action="store_true", help="keep it in results/ and in the table of README.md")
     options = parser.parse_args(argv)
     try:
         groups = chosen(options.names)
@@ -86,14 +80,13 @@ def main(argv: Sequence[str]) -> int:
             found = list(run_groups([group], options.runs).values())
             lines += found
             if options.save:
-                RESULTS.mkdir(exist_ok=True)
-                (RESULTS / f"{group.name}.json").write_text(json.dumps(as_json(found), indent=1) + "\n")
+                keep(group.name, as_json(found))
     finally:
         print(table(lines))
     if options.json:
         options.json.write_text(json.dumps(as_json(lines), indent=1) + "\n")
     if options.save:
-        draw(RESULTS)
+        tell([group.name for group in GROUPS])
     return 0
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.__main__ import as_json, chosen, main, run_groups, table
 from benchmarks.gate import BUDGETS, Budget, BudgetError, missed, read_budgets, report
+from benchmarks.keep import BEGIN, END, tell
 from benchmarks.measure import Cost, Group, Line, Reading, Round, cost_of, in_turn
 from benchmarks.plots import draw
 from benchmarks.suite import GROUPS
@@ -186,3 +187,19 @@ def test_pictures_are_drawn_of_what_is_there(tmp_path: Path) -> None:
     for path in made:
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
     assert name in made[0].read_text()
+
+
+def test_the_table_in_the_readme_is_replaced_in_the_order_of_the_groups(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for name in ("two", "one"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(as_json([Line(f"{name}.x", "us", [3.0, 1.0, 2000.0])])))
+    for _ in range(2):
+        tell(["one", "two", "three"], tmp_path, readme)
+        head, *rows, last = readme.read_text().splitlines()
+        assert (head, last) == ("before", "after")
+        assert [row for row in rows if ".x" in row] == [f"| {name}.x | 3 | 1 - 2,000 | us |" for name in ("one", "two")]
+        assert "old" not in rows
+    readme.write_text("no place")
+    with pytest.raises(ValueError, match="no place"):
+        tell(["one"], tmp_path, readme)
