@@ -16,7 +16,7 @@ conf.cdi:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape
@@ -146,7 +146,7 @@ def render_conf(about: Description) -> bytes:
         f"<StorageFormat>{about.storage_format}</StorageFormat><PacketSize>{about.packet_size}</PacketSize>"
         "</CacheStorageInfo>"
     )
-    return _ROOT.format(tag="CacheInfo", body=body).encode()
+    return render_document("CacheInfo", body)
 
 
 def render_cdi(about: Description) -> bytes:
@@ -155,7 +155,12 @@ def render_cdi(about: Description) -> bytes:
         raise ValueError("conf.cdi needs an extent")
     xmin, ymin, xmax, ymax = map(_number, about.extent)
     body = f"<XMin>{xmin}</XMin><YMin>{ymin}</YMin><XMax>{xmax}</XMax><YMax>{ymax}</YMax>"
-    return _ROOT.format(tag="EnvelopeN", body=body + _spatial_reference(about.scheme)).encode()
+    return render_document("EnvelopeN", body + _spatial_reference(about.scheme))
+
+
+def render_document(tag: str, body: str) -> bytes:
+    """A document of the same family, of a root element and what is in it."""
+    return _ROOT.format(tag=tag, body=body).encode()
 
 
 def _spatial_reference(scheme: TilingScheme) -> str:
@@ -230,6 +235,12 @@ def parse_cdi(data: bytes, where: str) -> Box:
     if box.xmin > box.xmax or box.ymin > box.ymax:
         raise _unreadable(where, "its extent is inside out")
     return box
+
+
+def parse_texts(data: bytes, where: str, names: Iterable[str]) -> dict[str, str]:
+    """The texts of some elements below a document's root, empty where there are none. Raises CacheError."""
+    root = _parse(data, where)
+    return {name: _text(root, name) for name in names}
 
 
 def make_scheme(

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harvester.caches import bundle_v2, compact, conf, root_json, stored_zip
-from harvester.caches.bundles import BundleReader, Bundles
+from harvester.caches.bundles import BundleReader
 from harvester.caches.conf import Description
-from harvester.caches.records import RUN_BYTES, Span, read_index, read_runs, sound_numbers
+from harvester.caches.records import RUN_BYTES, Span, read_runs
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.zip_bundles import ZipBundles
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = "tpkx"
 
-_NO_GUID = "00000000-0000-0000-0000-000000000000"
+NO_GUID = "00000000-0000-0000-0000-000000000000"
 _WGS84 = {"wkid": 4326, "latestWkid": 4326}
 
 Progress = Callable[[int, int], None]
@@ -71,12 +71,30 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
     Bundles are rewritten row-major without gaps and entries come in a fixed order with fixed times, so the same tiles
     make the same bytes, in whatever order they arrived. Memory stays flat. Raises CacheError; then ``part`` is gone.
     """
+    seal_archive(work, part, subject, _write_package, disk=disk, progress=progress)
+
+
+Write = Callable[[StoredZip, BundleReader, Description, Progress, int], None]
+"""Writes all entries of an archive: from which bundles, described how, telling of bytes done of a total."""
+
+
+def seal_archive(
+    work: Path,
+    part: Path,
+    subject: Subject,
+    write: Write,
+    *,
+    disk: Disk,
+    progress: Progress | None = None,
+    bytes_a_bundle: int = 0,
+) -> None:
+    """``seal`` for packages of any layout. ``bytes_a_bundle``: how much larger a bundle is there than in ``work``."""
     layout = compact.locate(work)
     if layout is None:
         raise CacheError(f"{work} is no compact cache", hint="run the same command again", code="not_a_cache")
     about, folder = compact.describe(layout, disk)
     about = _named(about, subject)
-    total = sum(file.stat().st_size for file in folder.rglob("*.bundle"))
+    total = sum(file.stat().st_size + bytes_a_bundle for file in folder.rglob("*.bundle"))
     available = disk.free_bytes(part)
     if total > available:
         raise disk_full(part, total)
@@ -84,7 +102,7 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
     try:
         with compact.open_reader(layout.folder) as reader:
             archive = StoredZip(disk, descriptor, time=stored_zip.entry_time())
-            _write_package(archive, reader, about, progress or (lambda done, total: None), total)
+            write(archive, reader, about, progress or (lambda done, total: None), total)
         disk.fsync(descriptor)
     except BaseException:
         disk.close(descriptor)
@@ -114,7 +132,7 @@ def _write_package(
         about, bundles=root_json.PACKAGE_BUNDLES, levels=levels or [about.scheme.lods[0].level]
     )
     picture = thumbnail(reader, about.extent)
-    archive.add("iteminfo.json", render_iteminfo(about, _NO_GUID))
+    archive.add("iteminfo.json", render_iteminfo(about, NO_GUID))
     archive.add("root.json", root)
     archive.add("thumbnail.png", picture)
     digest = xxhash.xxh3_128(root)
@@ -123,39 +141,50 @@ def _write_package(
         for key in reader.blocks(level):
             name = f"tile/{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"
             digest.update(name.encode())
-            size, chunks = compacted(reader.bundles, key)
+            size, chunks = compacted(reader, key)
             archive.begin(name, size)
             for chunk in chunks:
                 archive.write(chunk)
                 digest.update(chunk)
                 progress(min(archive.size, total), total)
             archive.end()
-    # From the content alone, so that the same tiles are the same item.
-    guid = str(uuid.UUID(bytes=digest.digest(), version=5)).upper()
-    archive.fill("iteminfo.json", render_iteminfo(about, guid))
+    archive.fill("iteminfo.json", render_iteminfo(about, guid_of(digest.digest())))
     archive.close()
     progress(total, total)
 
 
-def compacted(bundles: Bundles, key: BlockKey) -> tuple[int, Iterator[bytes]]:
+def guid_of(digest: bytes) -> str:
+    """An item's identifier from the content alone, so that the same tiles are the same item; 36 characters."""
+    return str(uuid.UUID(bytes=digest, version=5)).upper()
+
+
+def compacted(reader: BundleReader, key: BlockKey) -> tuple[int, Iterator[bytes]]:
     """A block's bundle row-major without gaps: its size in bytes, and its bytes in chunks."""
-    span = bundles.open(key)
-    index = read_index(span) if span is not None else None
-    if span is None or index is None:
-        raise CacheError(f"the bundle of the block {key} is gone or damaged", hint="run the same command again")
-    numbers = sound_numbers(span, index)
-    sizes = np.zeros(BLOCK_TILES, dtype=np.int64)
-    sizes[numbers] = bundle_v2.sizes(index)[numbers]
+    span, offsets, sizes = sound_records(reader, key)
     packed, file_size = bundle_v2.layout(sizes)
     header = bundle_v2.Header(largest=int(sizes.max()), file_size=file_size)
     head = header.pack() + bundle_v2.pack_index(packed)
-    return file_size, _records(span, head, bundle_v2.offsets(index)[numbers], sizes[numbers])
+    return file_size, records(span, head, offsets, sizes)
 
 
-def _records(span: Span, head: bytes, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes]:
-    """Records that lie in order are copied by the megabyte, size words and all; scattered ones are gathered."""
+def sound_records(reader: BundleReader, key: BlockKey) -> tuple[Span, NDArray[np.int64], NDArray[np.int64]]:
+    """A block's bundle, and where in it each tile lies and its size: shape (16384,), 0 where there is none."""
+    span = reader.bundles.open(key)
+    index = reader.index(span) if span is not None else None
+    if span is None or index is None:
+        raise CacheError(f"the bundle of the block {key} is gone or damaged", hint="run the same command again")
+    sizes = np.zeros(BLOCK_TILES, dtype=np.int64)
+    numbers = reader.sound(span, index)
+    sizes[numbers] = bundle_v2.sizes(index)[numbers]
+    return span, bundle_v2.offsets(index), sizes
+
+
+def records(span: Span, head: bytes, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes]:
+    """``head``, then the tiles row-major. Records that lie in order are copied by the megabyte, size words and all;
+    scattered ones are gathered."""
+    held = np.flatnonzero(sizes)
     waiting, length = [head], len(head)
-    for _, _, data, whole in read_runs(span, offsets, sizes):
+    for _, _, data, whole in read_runs(span, offsets[held], sizes[held]):
         if not whole.all():
             raise CacheError(f"{span.where} changed while it was read", hint="run the same command again")
         waiting.append(data)
@@ -167,8 +196,8 @@ def _records(span: Span, head: bytes, offsets: NDArray[np.int64], sizes: NDArray
         yield b"".join(waiting)
 
 
-def render_iteminfo(about: Description, guid: str) -> bytes:
-    """iteminfo.json; ``guid`` of 36 characters. The extent is in degrees, the world where it can't be projected."""
+def degrees(about: Description) -> Box:
+    """The extent in degrees; the world where it can't be projected."""
     box = Box(-180.0, -90.0, 180.0, 90.0)
     if about.extent is not None:
         try:
@@ -177,6 +206,12 @@ def render_iteminfo(about: Description, guid: str) -> bytes:
             found = box
         if all(np.isfinite(found)):
             box = Box(*(float(value) for value in found))
+    return box
+
+
+def render_iteminfo(about: Description, guid: str) -> bytes:
+    """iteminfo.json; ``guid`` of 36 characters."""
+    box = degrees(about)
     document: dict[str, Any] = {
         "creator": "harvester",
         "name": about.name,
@@ -205,6 +240,11 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
 
     It appears by rename, so a folder of that name is whole. Raises CacheError.
     """
+    unpack_archive(package, work, open_reader, disk=disk)
+
+
+def unpack_archive(package: Path, work: Path, open_reader: Callable[[Path], BundleReader], *, disk: Disk) -> None:
+    """``unpack`` for packages of any layout."""
     part = package.with_name(package.name + ".part")
     disk.remove_tree(part) if part.is_dir() else disk.remove(part)
     if work.is_dir() and compact.is_empty(work):
@@ -215,14 +255,13 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
         needed = package.stat().st_size
         if needed > disk.free_bytes(work):
             raise disk_full(work, needed)
-        layout = reader.bundles
         disk.make_dirs(part / compact.ALL_LAYERS)
         levels = reader.levels()
         for level in levels:
             folder = part / compact.ALL_LAYERS / bundle_v2.level_folder(level)
             disk.make_dirs(folder)
             for key in reader.blocks(level):
-                _write_bundle(disk, folder / bundle_v2.bundle_name(key), compacted(layout, key)[1])
+                _write_bundle(disk, folder / bundle_v2.bundle_name(key), compacted(reader, key)[1])
             disk.sync_folder(folder)
         about = _description(reader)
         documents = [

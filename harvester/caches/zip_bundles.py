@@ -74,12 +74,12 @@ class ZipBundles:
         self._odd: list[Damage] = []
         self._starts: dict[BlockKey, int] = {}
         self._inflated: OrderedDict[BlockKey, IO[bytes]] = OrderedDict()
-        self._all = entries
+        self.all = entries
 
     def place(self, folders: Sequence[str]) -> None:
         """Find the bundles below ``folders``."""
         prefix = "".join(f"{folder}/" for folder in folders).lower()
-        for entry in self._all:
+        for entry in self.all:
             where = f"{self.path}: {entry.name}"
             if not entry.stored:
                 self._odd.append(
@@ -101,12 +101,12 @@ class ZipBundles:
 
     def document(self, name: str) -> bytes:
         """A small entry at the top of the archive. Raises CacheError where it isn't there or too large."""
-        found = [entry for entry in self._all if entry.name.lower() == name]
+        found = [entry for entry in self.all if entry.name.lower() == name]
         if not found:
             raise CacheError(f"{self.path} is no tile package: it has no {name}", hint="", code="not_a_cache")
         if found[0].size > compact.MAX_DOCUMENT_BYTES:
             raise stored_zip.refused(self.path, f"{name} has {found[0].size:,} bytes")
-        return b"".join(self._content(found[0]))
+        return b"".join(self.content(found[0]))
 
     def levels(self) -> Sequence[int]:
         return sorted(self._levels)
@@ -146,7 +146,7 @@ class ZipBundles:
     def _start(self, entry: Entry) -> int:
         return stored_zip.data_offset(entry, self.read(stored_zip.local_size(entry), entry.header), self.path)
 
-    def _content(self, entry: Entry) -> Iterator[bytes]:
+    def content(self, entry: Entry) -> Iterator[bytes]:
         """An entry's bytes in chunks; CacheError where a deflated one is damaged or of another size than it states."""
         start, done = self._start(entry), 0
         inflater = None if entry.stored else zlib.decompressobj(-zlib.MAX_WBITS)
@@ -182,7 +182,7 @@ class ZipBundles:
             raise stored_zip.refused(self.path, f"the compressed entry {entry.name!r} has {entry.size:,} bytes")
         file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is pushed out, or with the archive)
         try:
-            for chunk in self._content(entry):
+            for chunk in self.content(entry):
                 file.write(chunk)
         except OSError as cause:
             file.close()
