@@ -49,6 +49,8 @@ def sealed(folder: Path, about: Subject, *batches: Sequence[Stored], name: str =
 class SealingWriter:
     """Writes a work folder and seals it at every ``finish`` and ``close``: what a run does at its end."""
 
+    seal = staticmethod(seal)
+
     def __init__(self, writer: Any, path: Path, work: Path, about: Subject) -> None:
         self._writer, self._path, self._work, self._about = writer, path, work, about
 
@@ -59,7 +61,7 @@ class SealingWriter:
         await self._writer.close()
         if self._work.is_dir() and any(self._work.rglob("*.bundle")):
             part = self._work.with_suffix(".part")
-            seal(self._work, part, self._about, disk=Disk())
+            self.seal(self._work, part, self._about, disk=Disk())
             before = self._path.read_bytes() if self._path.exists() else b""
             if part.read_bytes() == before:
                 part.unlink()
