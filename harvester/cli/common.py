@@ -24,6 +24,8 @@ class Common:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    arguments: tuple[str, ...] = ()
+    """The command line as typed, secrets and all: not to be shown as it is."""
 
 
 def common_params() -> list[click.Parameter]:

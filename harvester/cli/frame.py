@@ -81,7 +81,9 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         epilog="harvester COMMAND --help shows a command's options and an example.",
         context_settings={
             **SETTINGS,
-            "obj": (common := Common(debug="--debug" in arguments, json="--json" in arguments)),
+            "obj": (
+                common := Common(debug="--debug" in arguments, json="--json" in arguments, arguments=tuple(arguments))
+            ),
         },
         params=[
             *common_params(),
@@ -122,7 +124,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         return 141
     except Exception as error:
         if common.debug:
-            traceback.print_exc()
+            _show_traceback(error)
         log.exception("a defect of harvester")
         text = redact_text(f"{type(error).__name__}: {error}")
         return _complain(
@@ -145,7 +147,7 @@ def _complain(error: HarvesterError, common: Common) -> int:
     message, hint = redact_text(error.message), redact_text(error.hint)
     log.error("%s (%s)", message, error.code)
     if common.debug and error.__traceback__ is not None and error.code != "defect":
-        traceback.print_exception(error)
+        _show_traceback(error)
     say(f"error: {message}")
     if hint:
         say(hint)
@@ -154,6 +156,11 @@ def _complain(error: HarvesterError, common: Common) -> int:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
         sys.stdout.flush()
     return error.exit_code
+
+
+def _show_traceback(error: BaseException) -> None:
+    """The traceback on stderr; what libraries say in theirs may hold a URL with its token."""
+    say(redact_text("".join(traceback.format_exception(error)).rstrip()))
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from harvester.cli.common import Common
 from harvester.cli.frame import say, show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
 from harvester.errors import StoppedError
+from harvester.redact import MASK, redact_text
 
 if TYPE_CHECKING:
     from harvester.engine import StopSwitch
@@ -58,7 +59,7 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
 
         async def work() -> Any:
             with stopping_on_signals(switch):
-                return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=_command())
+                return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=shown(common.arguments))
 
         try:
             report = run_loop(work())
@@ -75,9 +76,18 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
     return code
 
 
-def _command() -> str:
-    """The command as typed, to be shown with one more option; a token in an address is masked where it is shown."""
-    return "harvester " + shlex.join(sys.argv[1:]) if len(sys.argv) > 1 else "harvester run"
+def shown(arguments: Sequence[str]) -> str:
+    """The command as typed, to be shown with one more option; the values of headers and what is secret in addresses
+    are masked."""
+    words = []
+    is_header = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--header=") else ("", "", argument)
+        if is_header or equals:
+            value = f"{value.partition(':')[0]}: {MASK}" if ":" in value else MASK
+        words.append(redact_text(option + equals + value))
+        is_header = argument == "--header"
+    return shlex.join(["harvester", *words])
 
 
 def _disk() -> Any:
