@@ -1,0 +1,363 @@
+"""GeoPackage tiles opened for writing: whole batches, one durable transaction each, into a new file or anyone's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harvester.caches.geopackage_adopt import adopt
+from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
+from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
+from harvester.caches.geopackage_schema import ABOUT, STATE, Grid, Place, grids_of, quoted
+from harvester.caches.geopackage_sql import (
+    ensure_core,
+    ensure_grid,
+    ensure_webp,
+    moment,
+    set_contents,
+    set_metadata,
+)
+from harvester.caches.geopackage_tables import FileState, metadata_row, obstacle
+from harvester.database import Database, damaged, open_beside_writer, read_header, sqlite_errors
+from harvester.durable import Disk
+from harvester.edges import Stamps, Stored, Subject, TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.tiling.scheme import Box
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
+
+__all__ = ["GeoPackageReader", "GeoPackageWriter", "open_reader", "open_writer"]
+
+QUICK_CHECK_BYTES = 1 << 30
+"""Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
+
+KINDS = frozenset({"png", "jpg", "webp"})
+"""What GeoPackage 1.3 takes; WebP by an extension."""
+
+OTHER_FORMATS = "write compactv2, compact, exploded or tpkx instead"
+
+Address = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What of the tables is in the file: grids by table with their extents there, and the zooms that have a matrix."""
+
+    grids: Mapping[str, Grid]
+    zooms: Mapping[str, frozenset[int]]
+    core: bool = False
+    webp: frozenset[str] = frozenset()
+
+
+async def open_writer(
+    path: str | Path,
+    subject: Subject,
+    *,
+    disk: Disk,
+    now: Callable[[], float] = time.time,
+    environment: Mapping[str, str] = os.environ,
+) -> GeoPackageWriter:
+    """Open ``path`` for writing; it is made by the first ``store`` or ``finish``, not before.
+
+    Raises UnsupportedFormatError when the tiles do not fit, CacheError when what is there is no GeoPackage with tiles,
+    is damaged, of another scheme, or laid out in a way that can't be extended.
+    """
+    if subject.info.tile_format in (TileFormat.LERC, TileFormat.PBF):
+        word = subject.info.tile_format.value.upper()
+        raise UnsupportedFormatError(f"GeoPackage cannot hold {word} tiles", hint=OTHER_FORMATS)
+    writer = GeoPackageWriter(Path(path), subject, disk=disk, moment=lambda: moment(now(), environment))
+    try:
+        await writer.attach()
+    except BaseException:
+        await writer.close()
+        raise
+    return writer
+
+
+class GeoPackageWriter:
+    """One GeoPackage being written."""
+
+    def __init__(self, path: Path, subject: Subject, *, disk: Disk, moment: Callable[[], str]) -> None:
+        self.path = path
+        self._subject = subject
+        self._disk = disk
+        self._moment = moment
+        info = subject.info
+        extents = [box for box in (info.extent, subject.extent) if box is not None]
+        self._use(grids_of(info.scheme, _union(extents)))
+        self._made = Made(grids={}, zooms={})
+        self._state = FileState(changes=0)
+        self._seen_stamp = ""
+        self._is_ours = False
+        self._database: Database | None = None
+        self._looking: sqlite3.Connection | None = None
+
+    def _use(self, grids: Sequence[Grid]) -> None:
+        self._grids = {grid.table: grid for grid in grids}
+        self._places = {level: (grid.table, place) for grid in grids for level, place in grid.places.items()}
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    async def attach(self) -> None:
+        """Look at what is there already, and check it."""
+        if read_header(self.path) is None:
+            return
+        self._disk.close(self._disk.open(self.path, write=True))
+        database = await self._connect()
+        # Only now: opening has rolled back what a killed writer left, and between transactions no lock can be lost.
+        header = read_header(self.path)
+        if header is None or self._looking is None:
+            return
+        with sqlite_errors(self.path, "read"):
+            empty = not self._looking.execute("SELECT name FROM sqlite_master").fetchall()
+        if empty:
+            return
+        if self.path.stat().st_size <= QUICK_CHECK_BYTES:
+            found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
+            if found != ["ok"]:
+                raise damaged(self.path, str(found[0]))
+        with open_reader(self.path) as reader:
+            self._adopt(reader, header.changes)
+
+    def _adopt(self, reader: GeoPackageReader, changes: int) -> None:
+        grids = adopt(reader, self._subject, tuple(self._grids.values()))
+        assert self._looking is not None
+        with sqlite_errors(self.path, "read"):
+            for table in reader.tables:
+                if why := obstacle(self._looking, table.name):
+                    hint = "write to another output; harvester merge joins the two"
+                    raise CacheError(f"{self.path} cannot be extended: {why}", hint=hint, code="schema")
+        self._use(grids)
+        state = reader.state or FileState(tables=tuple(table.name for table in reader.tables))
+        written_since = state.changes != changes
+        self._seen_stamp = f"{state.stamp}+{changes}" if written_since else state.stamp
+        self._state = replace(state, changes=changes)
+        self._is_ours = reader.state is not None and not written_since
+        self._made = Made(
+            grids={table.name: table.grid for table in reader.tables},
+            zooms={table.name: frozenset(table.resolutions) for table in reader.tables},
+            core=self._is_ours,
+        )
+
+    async def _connect(self) -> Database:
+        if self._database is None:
+            self._database = await Database.open(self.path, disk=self._disk)
+        if self._looking is None:
+            self._looking = open_beside_writer(self.path)
+        return self._database
+
+    async def _connect_to_write(self) -> Database:
+        database = await self._connect()
+        if database.is_wal and self._looking is not None:
+            self._looking.close()
+            self._looking = None
+            await database.leave_wal()
+            self._looking = open_beside_writer(self.path)
+        return database
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block of the source's are there, by index; shape (128, 128)."""
+        import numpy as np
+
+        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
+        table, place = self._place_of(key.level)
+        if self._looking is None or table not in self._made.grids:
+            return mask
+        top, left = key.row + place.row_offset, key.col + place.col_offset
+        with sqlite_errors(self.path, "read"):
+            found = present_in(self._looking, table, place.zoom, top, left, trusted=self._is_ours)
+        for row, col in found:
+            mask[row - top, col - left] = True
+        return mask
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """The stamp of the whole file under None; empty while there is no file."""
+        return {None: self._seen_stamp}
+
+    def _place_of(self, level: int) -> tuple[str, Place]:
+        found = self._places.get(level)
+        if found is None:
+            name = self._subject.info.name or self._subject.info.source
+            raise UnsupportedFormatError(f"{self.path} has no place for LOD {level} of {name}", hint=OTHER_FORMATS)
+        return found
+
+    # ------------------------------------------------------------------------------------------ writing
+
+    async def store(self, batch: Sequence[Stored]) -> Stamps:
+        """Write a batch in one durable transaction. Raises CacheError; then none of it is there."""
+        if not batch:
+            return {}
+        counted = Counter([stored.kind for stored in batch])
+        if other := counted.keys() - KINDS:
+            word = min(other).upper()
+            raise UnsupportedFormatError(f"GeoPackage cannot hold {word} tiles", hint=OTHER_FORMATS)
+        rows: dict[str, dict[Address, bytes]] = {}
+        webp: set[str] = set()
+        for stored in batch:
+            table, address = self._address(stored.tile)
+            # The last of two bodies for one tile counts.
+            rows.setdefault(table, {})[address] = stored.body
+            if stored.kind == "webp":
+                webp.add(table)
+        counted.update(self._state.kinds)
+        return await self._change(rows, {}, dict(counted), webp)
+
+    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
+        """Take tiles out in one durable transaction."""
+        gone: dict[str, list[Address]] = {}
+        for tile in tiles:
+            table, address = self._address(tile)
+            if table in self._made.grids:
+                gone.setdefault(table, []).append(address)
+        return await self._change({}, gone, self._state.kinds, set()) if gone else {}
+
+    def _address(self, tile: Tile) -> tuple[str, Address]:
+        """Table, and zoom, column and row, of a tile."""
+        level, row, col = tile
+        table, (zoom, row_offset, col_offset) = self._place_of(level)
+        return table, (zoom, col + col_offset, row + row_offset)
+
+    def _needed(self, rows: Mapping[str, Mapping[Address, bytes]]) -> dict[str, Grid]:
+        """The grids of these tiles' tables, large enough for them."""
+        grids = {}
+        for table, tiles in rows.items():
+            grid = self._grids[table]
+            for zoom in {address[0] for address in tiles}:
+                columns = [address[1] for address in tiles if address[0] == zoom]
+                lines = [address[2] for address in tiles if address[0] == zoom]
+                grid = grid.grown(zoom, min(lines), min(columns)).grown(zoom, max(lines), max(columns))
+            grids[table] = grid
+        return grids
+
+    async def _change(
+        self,
+        rows: Mapping[str, Mapping[Address, bytes]],
+        gone: Mapping[str, Sequence[Address]],
+        kinds: Mapping[str, int],
+        webp: set[str],
+    ) -> Stamps:
+        grids = self._needed(rows)
+        database = await self._connect_to_write()
+        order = [table for table in self._grids if table in {*self._state.tables, *grids}]
+        changes = (self._state.changes + 1) & 0xFFFFFFFF
+        state = replace(self._state, stamp=secrets.token_hex(8), changes=changes, kinds=kinds, tables=tuple(order))
+        made = self._made
+        try:
+            async with database.transaction():
+                made = await self._prepare(database, made)
+                for table, grid in grids.items():
+                    zooms = frozenset(address[0] for address in rows[table])
+                    made = await self._ensure(database, made, grid, zooms)
+                for table in webp - made.webp:
+                    await ensure_webp(database, table)
+                    made = replace(made, webp=made.webp | {table})
+                for table, tiles in rows.items():
+                    await database.executemany(
+                        f"INSERT OR REPLACE INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
+                        " VALUES (?, ?, ?, ?)",
+                        [(*address, body) for address, body in tiles.items()],
+                    )
+                for table, addresses in gone.items():
+                    await database.executemany(
+                        f"DELETE FROM {quoted(table)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
+                        addresses,
+                    )
+                await set_metadata(database, STATE, state.text(), self._moment)
+        except BaseException:
+            # A commit may have succeeded before it was cancelled.
+            with suppress(CacheError):
+                header = read_header(self.path)
+                self._state = replace(self._state, changes=header.changes if header else 0)
+            raise
+        self._grids.update(grids)
+        self._made, self._state, self._seen_stamp, self._is_ours = made, state, state.stamp, True
+        return {None: state.stamp}
+
+    async def _ensure(self, database: Database, made: Made, grid: Grid, zooms: frozenset[int]) -> Made:
+        """A tile table with its matrix set and its matrices, as large as the grid."""
+        known = made.grids.get(grid.table)
+        had = made.zooms.get(grid.table, frozenset())
+        if known is not None and zooms <= had and all(known.size(zoom) == grid.size(zoom) for zoom in had):
+            return made
+        info = self._subject.info
+        await ensure_grid(database, grid, info.scheme.crs, zooms | had, is_new=known is None, moment=self._moment)
+        return replace(made, grids={**made.grids, grid.table: grid}, zooms={**made.zooms, grid.table: zooms | had})
+
+    async def _prepare(self, database: Database, made: Made) -> Made:
+        """Inside the first transaction: make a new file's tables, or make another's file fit to be extended."""
+        if made.core:
+            return made
+        await ensure_core(database, self._subject.info.scheme.crs)
+        for table in made.grids:
+            # Rows without bytes are no tiles; from here on the index alone says what is there.
+            await database.execute(f"DELETE FROM {quoted(table)} WHERE tile_data IS NULL OR length(tile_data) = 0")
+        return replace(made, core=True)
+
+    # ------------------------------------------------------------------------------------------ finishing
+
+    async def finish(self, subject: Subject) -> None:
+        """Write extents, texts and where it comes from; no byte changes when nothing else did."""
+        database = await self._connect()
+        state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8))
+        wanted, there = about(subject, self._grids), None
+        stated: dict[str, Any] = {}
+        if self._seen_stamp and self._looking is not None:
+            with sqlite_errors(self.path, "read"):
+                there = metadata_row(self._looking, ABOUT)
+                stated = contents(self._looking, list(self._made.grids))
+        if self._is_ours and there == wanted and state.finished == state.stamp:
+            return
+        extents: dict[str, Box | None] = {}
+        for table in self._made.grids:
+            extents[table] = data_extent(self._grids[table], await self._spans(database, table), subject.extent)
+        state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
+        await self._connect_to_write()
+        async with database.transaction():
+            made = await self._prepare(database, self._made)
+            if not made.grids:
+                first = next(iter(self._grids.values()))
+                zoom = min(place.zoom for place in first.places.values())
+                made = await self._ensure(database, made, first, frozenset({zoom}))
+                state = replace(state, tables=(first.table,))
+            for table in made.grids:
+                several = len(made.grids) > 1
+                await set_contents(
+                    database, subject, self._grids[table], extents.get(table), stated.get(table), several, self._moment
+                )
+            await set_metadata(database, ABOUT, wanted, self._moment)
+            await set_metadata(database, STATE, state.text(), self._moment)
+        self._made, self._state, self._seen_stamp, self._is_ours = made, state, state.stamp, True
+
+    async def _spans(self, database: Database, table: str) -> Spans:
+        sql = (
+            f"SELECT zoom_level, min(tile_row), max(tile_row), min(tile_column), max(tile_column) FROM {quoted(table)}"
+            " GROUP BY zoom_level ORDER BY zoom_level"
+        )
+        return [tuple(row) for row in await database.execute(sql)]
+
+    async def close(self) -> None:
+        """Close the file; no journal stays. May be called twice."""
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
+        if self._database is not None:
+            await self._database.close()
+
+
+def _union(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    low = (min(box[axis] for box in boxes) for axis in (0, 1))
+    return Box(*low, *(max(box[axis] for box in boxes) for axis in (2, 3)))

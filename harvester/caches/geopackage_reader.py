@@ -1,0 +1,257 @@
+"""GeoPackage tiles opened for reading: one or several tile tables as one cache, row 0 on top, in its own zooms."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harvester.caches.geopackage_schema import ABOUT, quoted
+from harvester.caches.geopackage_tables import (
+    FileState,
+    Table,
+    choose,
+    inexact,
+    list_tables,
+    metadata_row,
+    read_state,
+    read_table,
+    scheme_of,
+)
+from harvester.caches.tile_look import type_of
+from harvester.database import open_read_only, sqlite_errors
+from harvester.edges import CacheInfo, Damage, TileFormat
+from harvester.errors import CacheError
+from harvester.tiling.scheme import Box
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
+
+FORMAT = "gpkg"
+
+_KINDS = {"png": TileFormat.PNG, "jpg": TileFormat.JPEG, "webp": TileFormat.WEBP}
+
+MAX_INDEX = 1 << 40
+"""Rows and columns beyond are no tiles: SQLite takes 63 bits, and a block's row must not leave them."""
+
+
+def open_reader(path: str | Path, table: str | None = None) -> GeoPackageReader:
+    """Open a GeoPackage for reading: its only tile table, those of one cache of ours, or ``table`` (or ``FILE:TABLE``).
+
+    Raises CacheError where it holds no tiles, several tables of others (which it lists), or is damaged.
+    """
+    path = Path(path)
+    if table is None and not path.exists():
+        before, colon, after = str(path).rpartition(":")
+        if colon and Path(before).is_file():
+            path, table = Path(before), after
+    connection = open_read_only(path)
+    try:
+        with sqlite_errors(path, "read"):
+            state = read_state(connection)
+            names = choose(path, list_tables(connection), state, table)
+            tables = [read_table(connection, path, name) for name in names]
+            return GeoPackageReader(path, connection, tables, state)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def present_in(
+    connection: sqlite3.Connection, table: str, zoom: int, row: int, col: int, *, trusted: bool
+) -> list[tuple[int, int]]:
+    """(row, col) of the tiles in the window of 128 x 128 at ``row``, ``col``; by index alone if trusted."""
+    if row <= -BLOCK or col <= -BLOCK or max(row, col) > MAX_INDEX:
+        return []
+    # The index is by column, then row: one seek for each column, however many rows lie above and below the window.
+    columns = ",".join(map(str, range(max(col, 0), col + BLOCK)))
+    sql = (
+        f"SELECT tile_row, tile_column FROM {quoted(table)} WHERE zoom_level = ? AND tile_column IN ({columns})"
+        f" AND tile_row BETWEEN ? AND ?{_whole(trusted)}"
+    )
+    return connection.execute(sql, (zoom, max(row, 0), row + BLOCK - 1)).fetchall()
+
+
+def _whole(trusted: bool) -> str:
+    return "" if trusted else " AND length(tile_data) > 0"
+
+
+class GeoPackageReader:
+    """Tile tables of one tiling scheme, ours or another program's."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, tables: Sequence[Table], state: FileState | None
+    ) -> None:
+        self.path = path
+        self.tables = tuple(tables)
+        self.state = state if state is not None and {each.name for each in tables} <= set(state.tables) else None
+        self._connection: sqlite3.Connection | None = connection
+        self._trusted = self.state is not None
+        self._by_zoom = {zoom: table for table in tables for zoom in table.resolutions}
+        self.info = self._describe()
+
+    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._connection is None:
+            raise CacheError(f"{self.path} is closed already", hint="open it again")
+        # All rows at once: a statement left open would keep a writer in another process from committing.
+        with sqlite_errors(self.path, "read"):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _describe(self) -> CacheInfo:
+        assert self._connection is not None
+        text = metadata_row(self._connection, ABOUT) if self._trusted else None
+        about = _object(text or "")
+        first = self.tables[0]
+        boxes = [table.extent for table in self.tables if table.extent is not None]
+        details = {name: value for name, value in about.items() if isinstance(value, str)}
+        details["tables"] = ", ".join(
+            f"{table.name} (zoom {min(table.resolutions)} to {max(table.resolutions)})" for table in self.tables
+        )
+        return CacheInfo(
+            format=FORMAT,
+            scheme=scheme_of(self.path, self.tables),
+            tile_format=self._tile_format(),
+            name=details.get("name") or first.identifier or first.name,
+            attribution=details.get("attribution", ""),
+            extent=_union(boxes),
+            details={"description": first.description, **details},
+        )
+
+    def _tile_format(self) -> TileFormat:
+        kinds = set(self.state.kinds) if self.state is not None else set()
+        found = {_KINDS.get(kind, TileFormat.UNKNOWN) for kind in kinds}
+        if not found:
+            for zoom, table in self._by_zoom.items():
+                sql = (
+                    f"SELECT tile_data FROM {quoted(table.name)} WHERE zoom_level = ? AND length(tile_data) > 0 LIMIT 1"
+                )
+                found |= {type_of(_bytes(row[0])) for row in self._query(sql, (zoom,))}
+        return TileFormat.MIXED if len(found) > 1 else next(iter(found), TileFormat.UNKNOWN)
+
+    def _within(self, level: int) -> tuple[Table, int, int] | None:
+        table = self._by_zoom.get(level)
+        return None if table is None else (table, *table.grid.size(level))
+
+    def read(self, level: int, row: int, col: int) -> bytes | None:
+        """The tile's bytes; None where there is none, or nothing in it."""
+        found = self._within(level)
+        if found is None or not (0 <= row < min(found[2], MAX_INDEX) and 0 <= col < min(found[1], MAX_INDEX)):
+            return None
+        sql = f"SELECT tile_data FROM {quoted(found[0].name)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        rows = self._query(sql, (level, col, row))
+        return (_bytes(rows[0][0]) if rows else b"") or None
+
+    def levels(self) -> Sequence[int]:
+        """Zooms that hold at least one tile, ascending by number."""
+        return [
+            zoom
+            for zoom, table in sorted(self._by_zoom.items())
+            if self._query(
+                f"SELECT 1 FROM {quoted(table.name)} WHERE zoom_level = ?{_whole(self._trusted)} LIMIT 1", (zoom,)
+            )
+        ]
+
+    def blocks(self, level: int) -> Iterator[BlockKey]:
+        """Blocks that hold a tile, by row, then column."""
+        found = self._within(level)
+        if found is None:
+            return
+        table, cols, rows = found
+        sql = (
+            f"SELECT DISTINCT tile_row >> 7, tile_column >> 7 FROM {quoted(table.name)} WHERE zoom_level = ?"
+            f" AND tile_row BETWEEN 0 AND ? AND tile_column BETWEEN 0 AND ?{_whole(self._trusted)}"
+        )
+        limits = min(rows, MAX_INDEX) - 1, min(cols, MAX_INDEX) - 1
+        for row, col in sorted(self._query(sql, (level, *limits))):
+            yield BlockKey(level, row * BLOCK, col * BLOCK)
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there; shape (128, 128)."""
+        import numpy as np
+
+        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
+        for row, col in self._present(key):
+            mask[row - key.row, col - key.col] = True
+        return mask
+
+    def _present(self, key: BlockKey) -> list[tuple[int, int]]:
+        if self._connection is None:
+            raise CacheError(f"{self.path} is closed already", hint="open it again")
+        found = self._within(key.level)
+        if found is None:
+            return []
+        table, cols, rows = found
+        with sqlite_errors(self.path, "read"):
+            there = present_in(self._connection, table.name, key.level, key.row, key.col, trusted=self._trusted)
+        return [(row, col) for row, col in there if row < rows and col < cols]
+
+    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of one block by row, then column; one row of tiles is in memory at a time."""
+        rows: dict[int, list[int]] = {}
+        for row, col in self._present(key):
+            rows.setdefault(row, []).append(col)
+        if not rows:
+            return
+        name = quoted(self._by_zoom[key.level].name)
+        sql = f"SELECT tile_column, tile_data FROM {name} WHERE zoom_level = ? AND tile_row = ? AND tile_column IN "
+        for row, cols in sorted(rows.items()):
+            found = self._query(f"{sql}({','.join(map(str, cols))})", (key.level, row))
+            for col, body in sorted(found, key=lambda pair: pair[0]):
+                if data := _bytes(body):
+                    yield Tile(key.level, row, col), data
+
+    def check(self) -> Iterator[Damage]:
+        """SQLite's own integrity check, then matrices that are inexact, tiles outside of them, without bytes."""
+        for (text,) in self._query("PRAGMA integrity_check(100)"):
+            if text != "ok":
+                yield Damage(str(self.path), str(text))
+        for table in self.tables:
+            zoom = inexact(table)
+            if zoom is not None:
+                yield Damage(table.name, f"tiles of zoom {zoom} do not fill the extent of the tile matrix set")
+            address = f"SELECT zoom_level, tile_row, tile_column FROM {quoted(table.name)} WHERE"
+            inside = " OR ".join(
+                f"(zoom_level = {zoom} AND tile_column BETWEEN 0 AND {cols - 1} AND tile_row BETWEEN 0 AND {rows - 1})"
+                for zoom, (cols, rows) in table.grid.sizes.items()
+            )
+            for what, sql in (
+                ("lies outside of the tile matrix", f"{address} ({inside}) IS NOT TRUE LIMIT 100"),
+                ("has no bytes", f"{address} tile_data IS NULL OR length(tile_data) = 0 LIMIT 100"),
+            ):
+                for place in self._query(sql):
+                    numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
+                    yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
+
+    def close(self) -> None:
+        """Release the file. May be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode() if isinstance(value, str) else b""
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _union(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    low, high = [[box[axis] for box in boxes] for axis in (0, 1)], [[box[axis] for box in boxes] for axis in (2, 3)]
+    return Box(*map(min, low), *map(max, high))
