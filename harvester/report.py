@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from harvester.engine import Outturn
+from harvester.engine.repeats import Repeat
 from harvester.engine.stop import StopReason
 from harvester.errors import HarvesterError
 from harvester.events import Counts
@@ -58,6 +59,7 @@ class Report:
     seconds: float = 0.0
     failures: tuple[FailedTile, ...] = ()
     notices: tuple[str, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
     stop: StopReason | None = None
 
     @classmethod
@@ -100,6 +102,7 @@ class Report:
                 for failure in outturn.failures
             ),
             notices=tuple(notices),
+            repeats=outturn.repeats,
             stop=outturn.stop,
         )
 
@@ -152,6 +155,11 @@ class Report:
                 {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason} for tile in self.failures
             ],
         }
+        if self.repeats:
+            document["repeats"] = [
+                {"hash": one.hash, "tiles": one.tiles, "share": round(one.share, 4), "sample": str(one.sample)}
+                for one in self.repeats
+            ]
         if self.notices:
             document["notices"] = list(self.notices)
         if self.stop is not None:

@@ -83,6 +83,12 @@ limit_options = _stack(
     click.option("--max-duration", metavar="D", help="Budget of time: 2h, 30m."),
     click.option("--max-bytes", metavar="SIZE", help="Budget of bytes: 10GB."),
     click.option(
+        "--placeholder",
+        multiple=True,
+        metavar="HASH",
+        help="A body (xxh3-128, as the report tells) that means no data.",
+    ),
+    click.option(
         "--tilemap", type=click.Choice(["auto", "off"]), default=None, help="off distrusts the service's tilemap."
     ),
 )
@@ -178,6 +184,8 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
             changes[field] = parse(given[name])
     if "allow_host" in given:
         changes["allow_hosts"] = given["allow_host"]
+    if "placeholder" in given:
+        changes["placeholders"] = given["placeholder"]
     if "header" in given:
         changes["headers"] = dict(parse_header(text) for text in given["header"])
     if "tilemap" in given:

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from harvester.report import Report
 
 
+REPEAT_SHARE = 0.05
+"""Share of tiles with one and the same body from which a person is told."""
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, left: frozenset[int] = frozenset()) -> str:
     """A table with right-aligned columns, those in ``left`` excepted; numbers get thousands separators."""
     texts = [[_cell(cell) for cell in row] for row in rows]
@@ -79,6 +83,12 @@ def summary(report: Report) -> str:
         lines.append(
             f"failed: {told}; the first: {report.failures[0].level}/{report.failures[0].row}/{report.failures[0].col}"
         )
+    for repeat in report.repeats:
+        if repeat.share >= REPEAT_SHARE:
+            lines.append(
+                f"one body came for {repeat.tiles:,} tiles ({repeat.share:.0%}, such as {repeat.sample}); if it means "
+                f'"no data": --placeholder {repeat.hash}'
+            )
     if report.complete:
         lines.append(f"complete: {report.output}")
     else:

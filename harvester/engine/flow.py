@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
 from harvester.engine.feed import Feed
+from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
 from harvester.engine.writer import Writer
@@ -74,6 +75,7 @@ class Flow:
         stop: Callable[[StopReason], None],
         renew: Callable[[], None],
         draw: Callable[[], float],
+        repeats: Repeats,
     ) -> None:
         self._source = source
         self._feed = feed
@@ -93,6 +95,7 @@ class Flow:
         self._denials: dict[tuple[Tile, int], int] = {}
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
         self._renewing = False
+        self._repeats = repeats
         self._whole = 0
         self._answered_well = False
         self.stopping = False
@@ -169,8 +172,12 @@ class Flow:
             self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
             if first:
                 self._suspects.append(verdict.reason)
-            if outcome is WHOLE:
+            if outcome is WHOLE and self._repeats.is_placeholder(verdict.body):
+                verdict = Verdict(Outcome.ABSENT, "placeholder")
+                self._not_whole(now, request, answer, verdict)
+            elif outcome is WHOLE:
                 self._whole += 1
+                self._repeats.saw(request.tile, verdict.body)
                 self._answered_well = self.any_ended = True
                 self._tally.last_ended = now
                 self._writer.store(_new(Stored, (request.tile, verdict.body, verdict.kind)))
@@ -193,6 +200,7 @@ class Flow:
         if outcome is Outcome.ABSENT:
             if answer.status == 404:
                 self._tally.answered_404 += 1
+            self._tally.absences[tile.level, verdict.reason] += 1
             self._ended(now)
             self._writer.mark(tile, State.ABSENT)
             return

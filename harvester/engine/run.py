@@ -14,6 +14,7 @@ import numpy as np
 from harvester.edges import BlockChange, CacheWriter, Ledger, LedgerFailure, Source, Stamps, State, Transport
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
+from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
 from harvester.engine.writer import Batch, Writer
@@ -59,6 +60,7 @@ class Outturn:
     tally: Tally
     stop: StopReason | None
     failures: tuple[LedgerFailure, ...]
+    repeats: tuple[Repeat, ...] = ()
 
 
 async def agree(
@@ -148,6 +150,7 @@ class Engine:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         probe: bool = True,
         planned: Callable[[Tile], bool] = lambda tile: True,
+        placeholders: Iterable[str] = (),
         emit: Callable[[Event], None] = lambda event: None,
         grace_seconds: float = GRACE_SECONDS,
         draw: Callable[[], float] = random.random,
@@ -161,6 +164,7 @@ class Engine:
         self._emit = emit
         self._grace = grace_seconds
         self._planned = planned
+        self._repeats = Repeats(placeholders)
         self._tally = tally
         self._pacer = pacer
         self._stop: StopReason | None = None
@@ -188,6 +192,7 @@ class Engine:
             stop=self.stop,
             renew=self._renew.set,
             draw=draw,
+            repeats=self._repeats,
         )
 
     def __repr__(self) -> str:
@@ -214,7 +219,9 @@ class Engine:
             await self._fetch()
         self._progress(self._clock())
         failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
-        return Outturn(tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]))
+        return Outturn(
+            tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told()
+        )
 
     async def _fetch(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -35,6 +35,9 @@ class Tally:
     kept: int = 0
     """Tiles stored before it."""
     answered_404: int = 0
+    absences: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """Tiles that this run found absent, by level and how: ``http_404``, ``http_204``, ``blank_tile``,
+    ``placeholder``."""
     started: float = 0.0
     last_ended: float = 0.0
     """When a tile last reached an end, or when the run started."""

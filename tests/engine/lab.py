@@ -49,6 +49,7 @@ class Bench:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     limits: Limits = field(default_factory=Limits)
     probe: bool = False
+    placeholders: tuple[str, ...] = ()
     events: list[Event] = field(default_factory=list)
     meanwhile: Callable[[Engine], Any] | None = None
     transport: MemoryTransport = field(init=False)
@@ -79,6 +80,7 @@ class Bench:
             limits=self.limits,
             clock=loop.time,
             probe=self.probe,
+            placeholders=self.placeholders,
             emit=self.events.append,
             draw=rng.random,
         )

@@ -397,3 +397,32 @@ def test_a_maintenance_page_that_goes_away_is_waited_out():
     outturn = bench.go()
     assert outturn.stop is None
     assert outturn.tally.counts().stored == 4096
+
+
+def test_one_body_for_many_tiles_is_told_with_its_hash_and_nothing_is_dropped():
+    from xxhash import xxh3_128_hexdigest
+
+    from harvester.testing.images import tile_png
+
+    nothing = tile_png(0, 0, 0)
+    service = MemoryService(body=lambda tile: nothing if tile.col < 8 else tile_png(*tile))
+    bench = Bench(service=service, plan=plan_of((5,)))
+    outturn = bench.go()
+    assert outturn.tally.counts().stored == 1024
+    assert [repeat.hash for repeat in outturn.repeats] == [xxh3_128_hexdigest(nothing)]
+    assert 240 <= outturn.repeats[0].tiles <= 256
+    assert outturn.repeats[0].sample.col < 8
+
+
+def test_a_declared_placeholder_is_an_absent_tile():
+    from xxhash import xxh3_128_hexdigest
+
+    from harvester.testing.images import tile_png
+
+    nothing = tile_png(0, 0, 0)
+    service = MemoryService(body=lambda tile: nothing if tile.col < 8 else tile_png(*tile))
+    bench = Bench(service=service, plan=plan_of((5,)), placeholders=(xxh3_128_hexdigest(nothing).upper(),))
+    outturn = bench.go()
+    assert outturn.tally.counts() == (1024, 768, 0, 256, 0, 0)
+    assert outturn.tally.absences == {(5, "placeholder"): 256}
+    assert outturn.repeats == ()
