@@ -171,8 +171,7 @@ class LaneTransport:
             self._done(request, answer)  # type: ignore[misc]
         except BaseException as error:
             self._collapse(error)
-        if not self._pumping:
-            self._pump()
+        self._pump()
 
     def _ask(self, request: Request) -> None:
         if request.host is not self._host:

@@ -222,6 +222,22 @@ def test_a_head_beyond_all_measure_is_a_fault_whole_or_in_pieces(head: bytes) ->
         assert answer is not None and answer.fault is Fault.PROTOCOL and told.wire.aborted
 
 
+def test_a_head_without_an_end_is_not_collected_for_ever() -> None:
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\n")
+    fed = 0
+    while not told.answers:
+        told.say(b"X-A: 1\r\n" * 100)
+        fed += 800
+    assert told.answers[0].fault is Fault.PROTOCOL and fed <= 2 * MAX_HEAD_BYTES
+
+
+def test_a_status_line_behind_blank_lines_is_no_header() -> None:
+    told = Told()
+    answer = told.say(b"\r\nHTTP/1.1 200 Not: a header\r\nContent-Length: 1\r\n\r\nx")
+    assert answer is not None and answer.headers == {"content-length": "1"}
+
+
 # ---- bodies
 
 
@@ -260,6 +276,13 @@ def test_a_body_without_a_length_is_cut_off_at_the_cap(framing: bytes) -> None:
         fed += len(piece)
     assert told.answers[0].fault is Fault.TOO_LARGE
     assert fed <= MAX_TILE_BYTES + 2 * len(piece), "and no more is held than that"
+
+
+def test_a_body_that_is_too_large_at_once_is_a_fault_too() -> None:
+    told = Told()
+    size = MAX_TILE_BYTES + 1
+    answer = told.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+    assert answer is not None and answer.fault is Fault.TOO_LARGE and not answer.body
 
 
 def test_the_largest_tile_of_all_is_read() -> None:
@@ -327,6 +350,7 @@ def test_a_second_answer_on_a_connection_owes_nothing_to_the_first() -> None:
         (b"HTTP/1.1 104 What\r\nContent-Length: 5\r\n\r\nhello", None, Fault.PROTOCOL),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", None, Fault.PROTOCOL),
         (b"HTTP/1.1 099 What\r\n\r\n", None, Fault.PROTOCOL),
+        (b"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n", None, Fault.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", None, Fault.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", None, Fault.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 5\r\n\r\nhello", None, Fault.PROTOCOL),
@@ -338,6 +362,15 @@ def test_what_breaks_has_its_own_name(came: bytes, error: Exception | None, faul
         told.say(came)
     answer = told.end(error)
     assert answer.fault is fault and answer.status == 0 and not answer.body
+
+
+def test_a_body_that_the_connection_ends_ends_the_lane_too() -> None:
+    told = Told()
+    told.say(OK)
+    told.ask()
+    told.say(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    told.lane.eof_received()
+    assert told.kept == [True, False] and told.answers[1].body == b"hello"
 
 
 def test_a_body_that_the_connection_ends_is_whole_and_marked() -> None:

@@ -278,6 +278,27 @@ def test_each_of_many_stalled_requests_ends_at_its_own_deadline() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.01, 0.06), (60.0, 0.01)])
+def test_the_latest_wait_holds_whether_it_is_the_longer_or_the_shorter(first: float, second: float) -> None:
+    async def main() -> None:
+        async with FaultyService() as service:
+            transport = transport_of()
+            asked: list[float] = []
+            items = iter([ask(service, 1), Wait(first), Wait(second), ask(service, 2), None])
+
+            def following() -> Request | Wait | None:
+                asked.append(time.monotonic())
+                return next(items)
+
+            done: list[Answer] = []
+            async with asyncio.timeout(PATIENCE):
+                await transport.drain(following, lambda request, answer: done.append(answer))
+            assert len(done) == 2 and asked[3] - asked[2] >= second - 0.002
+            await transport.close()
+
+    asyncio.run(main())
+
+
 def test_waits_follow_each_other_with_one_timer_and_none_ends_early() -> None:
     async def main() -> None:
         async with FaultyService() as service:
