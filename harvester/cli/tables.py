@@ -83,12 +83,12 @@ def summary(report: Report) -> str:
         lines.append(
             f"failed: {told}; the first: {report.failures[0].level}/{report.failures[0].row}/{report.failures[0].col}"
         )
-    for repeat in report.repeats:
-        if repeat.share >= REPEAT_SHARE:
-            lines.append(
-                f"one body came for {repeat.tiles:,} tiles ({repeat.share:.0%}, such as {repeat.sample}); if it means "
-                f'"no data": --placeholder {repeat.hash}'
-            )
+    lines += [
+        f"one body came for {repeat.tiles:,} tiles ({repeat.share:.0%}, such as {repeat.sample}); if it means "
+        f'"no data": --placeholder {repeat.hash}'
+        for repeat in report.repeats
+        if repeat.share >= REPEAT_SHARE
+    ]
     if report.complete:
         lines.append(f"complete: {report.output}")
     else:
