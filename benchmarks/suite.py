@@ -303,7 +303,9 @@ def transport_tls() -> Iterator[Round]:
     yield from _transport(tls=True)
 
 
-@_group("latency", "1 KB tiles at 50 ms: tiles a second over what so many connections can carry")
+@_group(
+    "latency", "lanes, 1 KB tiles at 50 ms, after the ramp-up: tiles a second over what so many connections can carry"
+)
 def latency() -> Iterator[Round]:
     from benchmarks import bench_transport as bench
     from benchmarks.tile_server import tile_server
@@ -312,9 +314,8 @@ def latency() -> Iterator[Round]:
 
         def rounds(number: int) -> Iterator[Reading]:
             for lanes in (64, 128, 256, 512):
-                most = lanes / bench.LATENCY_SECONDS
-                rate = bench.run(bench.lanes, tiles, int(most * 2.0), lanes).rate
-                yield Reading(f"latency.{lanes}", rate / most, "x")
+                rate = bench.run(bench.steady, tiles, 40, lanes).rate
+                yield Reading(f"latency.{lanes}", rate * bench.LATENCY_SECONDS / lanes, "x")
 
         yield rounds
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.__main__ import as_json, chosen, main, run_groups, table
 from benchmarks.gate import BUDGETS, Budget, BudgetError, missed, read_budgets, report
-from benchmarks.keep import BEGIN, END, tell
+from benchmarks.keep import BEGIN, END, PARTS, WHOLE, shares, tell
 from benchmarks.measure import Cost, Group, Line, Reading, Round, cost_of, in_turn
 from benchmarks.plots import draw
 from benchmarks.suite import GROUPS
@@ -203,3 +203,11 @@ def test_the_table_in_the_readme_is_replaced_in_the_order_of_the_groups(tmp_path
     readme.write_text("no place")
     with pytest.raises(ValueError, match="no place"):
         tell(["one"], tmp_path, readme)
+
+
+def test_the_parts_of_a_tile_add_up_to_the_whole() -> None:
+    medians = {name: 2.0 / factor for _, name, factor in PARTS} | {WHOLE[1]: 1.0}
+    rows = [row.split("|") for row in shares(medians)[2:-2]]
+    assert sum(float(row[2]) for row in rows) == 100.0
+    assert len(rows) == len(PARTS) + 1
+    assert shares({}) == []
