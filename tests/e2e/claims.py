@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import harvester
+from harvester.caches.open import is_empty_or_missing
 from harvester.cli.frame import run
 from harvester.cli.main import VERBS
 from harvester.testing.script import Rule, Script
@@ -30,7 +31,7 @@ HASTY = ("--timeout", "1", "--retries", "1", "--json", "-q")
 
 def held(path: Path) -> dict[Tile, bytes]:
     """Every tile that can be read under the final name; nothing where there is no cache yet."""
-    if not path.exists():
+    if is_empty_or_missing(path):
         return {}
     with harvester.open_cache(path) as cache:
         return {
