@@ -1,8 +1,4 @@
-"""PMTiles v3 made of a work folder: tiles in the order of their ids, contents once, the directories after them.
-
-    0        header, root directory, zeros up to
-    16384    tile data
-    ...      metadata, leaf directories
+"""PMTiles v3 made of a work folder: tiles in the order of their ids, then what is known of them.
 
 Tiles are read block by block along the Hilbert curve, where a block of 128 x 128 is one stretch of ids, so nothing is
 sorted but the blocks' names; entries wait in a scratch file until their number is known. Memory stays flat.
@@ -12,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,40 +20,17 @@ from harvester.caches import bundle_v2, compact
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.bundles import BundleReader
 from harvester.caches.mbtiles_metadata import Span, data_box
-from harvester.caches.pmtiles_layout import Directory, Header
+from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
+from harvester.caches.pmtiles_layout import Header
 from harvester.caches.records import read_index, read_record
-from harvester.caches.tile_look import type_of
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat
-from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.errors import UnsupportedFormatError
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
-REMEMBERED = 1 << 18
-"""Different contents remembered to be found again, the least lately used forgotten first: 50 MB. What repeats in a map
-(sea, paper, nothing) repeats all the time."""
-
-ROOT_ONLY = 1 << 14
-"""Entries that may fit into the root directory; more never do."""
-
-LEAF_ENTRIES = 4096
-"""Entries of a leaf at least; a client reads a leaf for a tile, so more costs it time."""
-
-ROOT_ENTRIES = 1800
-"""Leaves that surely fit into the root directory, 9 bytes each; more are tried before leaves grow."""
-
-WRITE_BYTES = 1 << 20
-
-TYPES = {
-    TileFormat.PNG: layout.PNG,
-    TileFormat.JPEG: layout.JPEG,
-    TileFormat.WEBP: layout.WEBP,
-    TileFormat.PBF: layout.MVT,
-}
-
-_ENTRY = np.dtype([("id", "<i8"), ("run", "<i8"), ("length", "<i8"), ("offset", "<i8")])
-_ELSEWHERE = "the tiles are kept in {work}; write mbtiles, gpkg, compactv2, exploded or tpkx instead"
+NORMAL = Limits()
 
 
 @dataclass(slots=True)
@@ -81,7 +53,7 @@ class Zoom:
         return Span(self.place.zoom, self.left, self.right, last - self.bottom, last - self.top)
 
 
-def seal(work: Path, part: Path, subject: Subject, *, disk: Disk) -> None:
+def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits = NORMAL) -> None:
     """Make the archive ``part`` of the compact cache in ``work``, durably; the caller renames it.
 
     The same tiles make the same bytes. Raises UnsupportedFormatError where tiles are of several types or no XYZ tiles,
@@ -95,10 +67,13 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk) -> None:
         descriptor = disk.open(part, write=True, create=True, truncate=True)
         try:
             with _scratch(work) as scratch:
-                archive = _Archive(disk, descriptor, scratch, work)
+                archive = Archive(disk, descriptor, scratch, work, limits)
                 for zoom in zooms:
                     _add_zoom(archive, reader, zoom)
-                archive.close(subject, reader.info, [zoom for zoom in zooms if zoom.tiles])
+                held = [zoom for zoom in zooms if zoom.tiles]
+                metadata = _metadata(subject, reader.info, archive.kind, held)
+                kind = TYPES.get(archive.kind, TYPES.get(subject.info.tile_format, 0))
+                archive.close(metadata, Header(tile_type=kind, **_places(subject, held)))
             disk.fsync(descriptor)
         except BaseException:
             disk.close(descriptor)
@@ -122,12 +97,12 @@ def _zooms(reader: BundleReader, work: Path) -> list[Zoom]:
         place = scheme.google(level) if level in scheme.by_level else None
         if place is None:
             message = f"LOD {level} is off the Google grid; PMTiles holds no other"
-            raise UnsupportedFormatError(message, hint=_ELSEWHERE.format(work=work.name))
+            raise UnsupportedFormatError(message, hint=ELSEWHERE.format(work=work.name))
         if place.zoom in found:
             levels = f"{found[place.zoom].level} and {level}"
             raise UnsupportedFormatError(
                 f"LODs {levels} are both zoom {place.zoom}, and PMTiles holds each zoom once",
-                hint=_ELSEWHERE.format(work=work.name),
+                hint=ELSEWHERE.format(work=work.name),
             )
         found[place.zoom] = Zoom(place, level)
     return [found[zoom] for zoom in sorted(found)]
@@ -136,7 +111,7 @@ def _zooms(reader: BundleReader, work: Path) -> list[Zoom]:
 # ---------------------------------------------------------------------------------------------- tiles in order
 
 
-def _add_zoom(archive: _Archive, reader: BundleReader, zoom: Zoom) -> None:
+def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
     """Every tile of one zoom in the order of ids."""
     for key in _blocks(reader, zoom):
         low, _ = layout.block_range(key)
@@ -155,7 +130,9 @@ def _add_zoom(archive: _Archive, reader: BundleReader, zoom: Zoom) -> None:
         ):
             body = read_record(sources[number - 1][0], offset, length)
             if body is not None:
-                archive.add(low + place, body, zoom)
+                zoom.digest.update((low + place).to_bytes(8, "little"))
+                zoom.digest.update(archive.add(low + place, body))
+                zoom.tiles += 1
                 row, col = key.row + position // BLOCK, key.col + position % BLOCK
                 if not zoom.top <= row <= zoom.bottom:
                     zoom.top, zoom.bottom = min(zoom.top, row), max(zoom.bottom, row)
@@ -207,166 +184,7 @@ def _sources(reader: BundleReader, zoom: Zoom, key: BlockKey) -> Iterator[tuple[
         )
 
 
-# ---------------------------------------------------------------------------------------------- the archive
-
-
-class _Archive:
-    """An archive being written: tile data first, then ``close``."""
-
-    def __init__(self, disk: Disk, descriptor: int, scratch: IO[bytes], work: Path) -> None:
-        self._disk = disk
-        self._descriptor = descriptor
-        self._scratch = scratch
-        self._work = work
-        self._kind = TileFormat.UNKNOWN
-        self._waiting = bytearray()
-        self._written = 0
-        self._known: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        self._entries: list[tuple[int, int, int, int]] = []
-        self._last: list[int] = []
-        self._last_body: bytes | None = None
-        self.addressed = self.entries = self.contents = 0
-
-    def add(self, tile_id: int, body: bytes, zoom: Zoom) -> None:
-        """The next tile; ids ascend."""
-        kind = type_of(body)
-        if kind is not self._kind:
-            body = self._of_one_type(kind, body)
-        zoom.tiles += 1
-        zoom.digest.update(tile_id.to_bytes(8, "little"))
-        zoom.digest.update(body)
-        self.addressed += 1
-        last = self._last
-        if body == self._last_body:
-            if last[0] + last[1] == tile_id and last[1] < layout.MAX_RUN:
-                last[1] += 1
-                return
-            offset, length = last[3], last[2]
-        else:
-            offset, length = self._place(body)
-            self._last_body = body
-        self._flush_entry()
-        self._last = [tile_id, 1, length, offset]
-
-    def _of_one_type(self, kind: TileFormat, body: bytes) -> bytes:
-        if kind is TileFormat.UNKNOWN and body[:1] == b"\x1a" and self._kind in (TileFormat.UNKNOWN, TileFormat.PBF):
-            # A vector tile that came plain (its first field is a layer): the archive states one compression for all.
-            self._kind = TileFormat.PBF
-            return layout.compress(body)
-        if self._kind is TileFormat.UNKNOWN and kind in TYPES:
-            self._kind = kind
-            return body
-        hint = _ELSEWHERE.format(work=self._work.name)
-        if kind not in TYPES:
-            raise UnsupportedFormatError("a tile is neither PNG, JPEG, WebP nor a vector tile", hint=hint)
-        both = f"{self._kind.value} and {kind.value}"
-        raise UnsupportedFormatError(f"tiles are {both}, and PMTiles holds one type", hint=hint)
-
-    def _place(self, body: bytes) -> tuple[int, int]:
-        """Where a content is; written where it is new. A hash finds it, its bytes confirm it."""
-        name = xxhash.xxh3_64_intdigest(body)
-        known = self._known.get(name)
-        if known is not None and known[1] == len(body) and self._bytes(*known) == body:
-            self._known.move_to_end(name)
-            return known
-        place = self._written + len(self._waiting), len(body)
-        self._waiting += body
-        self.contents += 1
-        if len(self._waiting) >= WRITE_BYTES:
-            self._flush()
-        self._known[name] = place
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return place
-
-    def _bytes(self, offset: int, length: int) -> bytes:
-        if offset >= self._written:
-            return bytes(self._waiting[offset - self._written : offset - self._written + length])
-        return self._disk.read(self._descriptor, length, layout.FIRST_READ + offset)
-
-    def _flush(self) -> None:
-        self._disk.pwrite(self._descriptor, self._waiting, layout.FIRST_READ + self._written)
-        self._written += len(self._waiting)
-        self._waiting = bytearray()
-
-    def _flush_entry(self) -> None:
-        if self._last:
-            self._entries.append((self._last[0], self._last[1], self._last[2], self._last[3]))
-            self.entries += 1
-        if len(self._entries) >= LEAF_ENTRIES:
-            self._spill()
-
-    def _spill(self) -> None:
-        try:
-            self._scratch.write(np.array(self._entries, dtype=_ENTRY).tobytes())
-        except OSError as cause:
-            raise disk_error("write", self._work, cause) from cause
-        self._entries = []
-
-    # ------------------------------------------------------------------------------------------ the end
-
-    def close(self, subject: Subject, held: CacheInfo, zooms: Sequence[Zoom]) -> None:
-        """Metadata, directories, header."""
-        self._flush_entry()
-        self._spill()
-        self._flush()
-        metadata = layout.compress(_metadata(subject, held, self._kind, zooms))
-        metadata_at = layout.FIRST_READ + self._written
-        self._disk.pwrite(self._descriptor, metadata, metadata_at)
-        leaves_at = metadata_at + len(metadata)
-        root, leaves_length = self._directories(leaves_at)
-        header = Header(
-            root_length=len(root),
-            metadata_offset=metadata_at,
-            metadata_length=len(metadata),
-            leaves_offset=leaves_at,
-            leaves_length=leaves_length,
-            data_offset=layout.FIRST_READ,
-            data_length=self._written,
-            addressed=self.addressed,
-            entries=self.entries,
-            contents=self.contents,
-            tile_compression=layout.GZIP if self._kind is TileFormat.PBF else layout.NONE,
-            tile_type=TYPES.get(self._kind, TYPES.get(subject.info.tile_format, 0)),
-            **_places(subject, zooms),
-        )
-        self._disk.pwrite(self._descriptor, (header.pack() + root).ljust(layout.FIRST_READ, b"\0"), 0)
-
-    def _directories(self, start: int) -> tuple[bytes, int]:
-        """The root directory, compressed, and the length of the leaves, which are written from ``start`` on."""
-        if self.entries <= ROOT_ONLY:
-            root = layout.compress(layout.pack_directory(self._read_entries(0, self.entries)))
-            if len(root) <= layout.MAX_ROOT:
-                return root, 0
-        size = max(LEAF_ENTRIES, -(-self.entries // (2 * ROOT_ENTRIES)))
-        while True:
-            root, length = self._leaves(start, size)
-            if len(root) <= layout.MAX_ROOT:
-                return root, length
-            size += size // 4
-            self._disk.truncate(self._descriptor, start)
-
-    def _leaves(self, start: int, size: int) -> tuple[bytes, int]:
-        rows: list[tuple[int, int, int, int]] = []
-        offset = 0
-        for first in range(0, self.entries, size):
-            entries = self._read_entries(first, min(size, self.entries - first))
-            leaf = layout.compress(layout.pack_directory(entries))
-            self._disk.pwrite(self._descriptor, leaf, start + offset)
-            rows.append((int(entries.ids[0]), 0, len(leaf), offset))
-            offset += len(leaf)
-        root = Directory(*np.array(rows, np.int64).T)
-        return layout.compress(layout.pack_directory(root)), offset
-
-    def _read_entries(self, first: int, count: int) -> Directory:
-        try:
-            self._scratch.seek(first * _ENTRY.itemsize)
-            rows = np.frombuffer(self._scratch.read(count * _ENTRY.itemsize), dtype=_ENTRY)
-        except OSError as cause:
-            raise disk_error("read", self._work, cause) from cause
-        if len(rows) != count:
-            raise CacheError(f"the scratch file in {self._work} is cut short", hint="run the same command again")
-        return Directory(rows["id"], rows["run"], rows["length"], rows["offset"])
+# ---------------------------------------------------------------------------------------------- what is known of them
 
 
 def _places(subject: Subject, zooms: Sequence[Zoom]) -> dict[str, int]:
