@@ -23,7 +23,10 @@ FORMAT = "compactv2"
 ALL_LAYERS = "_alllayers"
 CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
 
-LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT)), CDI})
+TILES = "tiles.json"
+"""What describes a folder of z/x/y files."""
+
+LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT, TILES)), CDI})
 """What a kill between making the folder and its first document leaves; conf.cdi alone says nothing of a scheme."""
 
 

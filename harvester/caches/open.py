@@ -57,6 +57,13 @@ FORMATS: dict[str, Format] = {
             refused=frozenset({TileFormat.LERC}),
         ),
         Format(
+            name="gpkg",
+            module="harvester.caches.geopackage",
+            writer="harvester.caches.geopackage",
+            suffix=".gpkg",
+            refused=frozenset({TileFormat.LERC, TileFormat.PBF}),
+        ),
+        Format(
             name="pmtiles",
             module="harvester.caches.pmtiles",
             writer="harvester.caches.compact_writer",
@@ -72,6 +79,34 @@ FORMATS: dict[str, Format] = {
             folder=True,
         ),
         Format(
+            name="compact",
+            module="harvester.caches.compact_v1",
+            writer="harvester.caches.compact_v1_writer",
+            folder=True,
+        ),
+        Format(
+            name="exploded",
+            module="harvester.caches.exploded",
+            writer="harvester.caches.exploded",
+            folder=True,
+        ),
+        Format(
+            name="xyz",
+            module="harvester.caches.xyz",
+            writer="harvester.caches.xyz",
+            folder=True,
+            google_only=True,
+            refused=frozenset({TileFormat.LERC}),
+        ),
+        Format(
+            name="tpk",
+            module="harvester.caches.tpk",
+            writer="harvester.caches.compact_writer",
+            suffix=".tpk",
+            sealed=True,
+            refused=frozenset({TileFormat.PBF}),
+        ),
+        Format(
             name="tpkx",
             module="harvester.caches.package",
             writer="harvester.caches.compact_writer",
@@ -82,6 +117,10 @@ FORMATS: dict[str, Format] = {
     )
 }
 """The formats that work, by name; a new one is an entry here."""
+
+_ESRI = frozenset({"compact", "compactv2", "exploded", "tpk", "tpkx"})
+_GDAL = frozenset({"compactv2", "tpkx"})
+"""Of these, what GDAL reads at all: who wants an older one has other readers in mind."""
 
 NAMES = ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk", "compact", "compactv2", "exploded", "xyz")
 """Every format that has a name, whether it works yet or not."""
@@ -158,13 +197,12 @@ def _notices(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[s
         found.append(
             "MBTiles states one format for all tiles; of these mixed PNG and JPEG tiles it will be the commonest"
         )
-    if chosen.module.endswith(("compact", "package")):
-        if info.tile_format in (TileFormat.WEBP, TileFormat.PBF):
-            found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in a {chosen.name} cache")
-        if levels:
-            found += [
-                f"GDAL will not show this {chosen.name} cache: {reason}" for reason in _gdal(chosen, info, levels)
-            ]
+    if chosen.name == "xyz" and info.tile_format is TileFormat.MIXED:
+        found.append("in z/x/y folders all tiles have one extension; these mixed PNG and JPEG tiles will all have .png")
+    if chosen.name in _ESRI and info.tile_format in (TileFormat.WEBP, TileFormat.PBF):
+        found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in a {chosen.name} cache")
+    if chosen.name in _GDAL and levels:
+        found += [f"GDAL will not show this {chosen.name} cache: {reason}" for reason in _gdal(chosen, info, levels)]
     return found
 
 
@@ -214,12 +252,14 @@ def sniff(path: Path) -> str | None:
         return _sniff_zip(path)
     if head.startswith(b"PMTiles"):
         return "pmtiles"
-    return _sniff_folder(path) if path.name.lower() in (compact.CONF, compact.ROOT) else None
+    return _sniff_folder(path) if path.name.lower() in (compact.CONF, compact.ROOT, compact.TILES) else None
 
 
 def _sniff_folder(path: Path) -> str | None:
-    from harvester.caches import conf
+    from harvester.caches import conf, xyz
 
+    if xyz.folder_of(path) is not None:
+        return "xyz"
     try:
         layout = compact.locate(path)
     except CacheError:

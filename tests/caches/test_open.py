@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import zipfile
 from dataclasses import replace
@@ -77,7 +78,8 @@ def test_every_format_that_works_has_a_name_and_a_module() -> None:
     for name, each in FORMATS.items():
         assert each.name == name
         assert each.folder is not bool(each.suffix)
-        assert format_for(Path(f"x{each.suffix}")) == name
+        assert format_for(Path(f"x{each.suffix}")) == ("compactv2" if each.folder else name)
+        assert format_for("x", name) == name
     assert {name for name, each in FORMATS.items() if each.sealed} <= {"pmtiles", "tpk", "tpkx", "vtpk"}
 
 
@@ -93,7 +95,8 @@ def test_a_foreign_grid_is_refused_with_its_lod_and_the_formats_that_can() -> No
         require_can_hold("mbtiles", info, [2, 3])
     assert "LOD 3 (1:75,590,550)" in caught.value.message
     assert caught.value.exit_code == 4
-    assert caught.value.hint.startswith("formats that can: compactv2, tpkx")
+    assert caught.value.hint.startswith("formats that can: ")
+    assert {"compactv2", "compact", "exploded", "tpk", "tpkx"} <= set(re.findall("[a-z0-9]+", caught.value.hint))
     assert require_can_hold("compactv2", info, [2, 3]) == ()
 
 
@@ -193,14 +196,18 @@ def test_caches_are_recognised_by_content(tmp_path: Path) -> None:
     assert {path: sniff(path) for path in found} == found
 
 
-@pytest.mark.parametrize("storage, name", [(conf.COMPACT_V1, "compact"), (conf.EXPLODED, "exploded")])
-def test_other_cache_folders_are_recognised_and_told(tmp_path: Path, storage: str, name: str) -> None:
+@pytest.mark.parametrize("storage, packet, name", [(conf.COMPACT_V1, 128, "compact"), (conf.EXPLODED, 0, "exploded")])
+def test_cache_folders_are_told_apart_by_what_conf_xml_states(
+    tmp_path: Path, storage: str, packet: int, name: str
+) -> None:
     write(tmp_path, subject(levels=(9,)), bodies([Tile(9, 0, 0)]))
+    assert sniff(tmp_path) == "compactv2"
     text = (tmp_path / "conf.xml").read_text(encoding="utf-8").replace(conf.COMPACT_V2, storage)
-    (tmp_path / "conf.xml").write_text(text, encoding="utf-8")
+    (tmp_path / "conf.xml").write_text(text.replace(">128<", f">{packet}<"), encoding="utf-8")
     assert sniff(tmp_path) == name
-    with pytest.raises(UnsupportedFormatError, match=f"{name} cache"):
-        open_cache(tmp_path)
+    with open_cache(tmp_path) as reader:
+        assert reader.info.format == name
+        assert list(reader.levels()) == []
 
 
 def test_a_damaged_cache_still_is_one_and_opening_it_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""An exploded Esri cache: one file a tile, in conf.xml's own words esriMapCacheStorageModeExploded.
+
+    DIR/conf.xml, DIR/conf.cdi, DIR/root.json
+    DIR/_alllayers/L05/R0000000a/C00000004.png
+
+Source: Esri's caches of 9.2 to 10.9 as they lie on disk: level in decimal, two digits; row and column in lower-case
+hex, eight digits. The extension is ``png`` for every kind of PNG and ``jpg`` for JPEG; in a MIXED cache, tile by tile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harvester.caches import bundle_v2, compact
+from harvester.caches.compact import EXPLODED
+from harvester.caches.compact_documents import Documents
+from harvester.caches.folders import FolderReader, TileFolder, kind_of
+from harvester.caches.folders_writer import INCOMING, FolderWriter
+from harvester.durable import Disk
+from harvester.edges import Subject
+from harvester.errors import CacheError
+from harvester.tiling.tile import Tile
+
+FORMAT = EXPLODED.format
+
+_HEX = re.compile(r"[0-9a-f]{8}|[1-9a-f][0-9a-f]{8,11}")
+
+
+class ExplodedNaming:
+    """``Lnn/Rxxxxxxxx/Cxxxxxxxx``."""
+
+    row_outer = True
+
+    def level(self, level: int) -> str:
+        return bundle_v2.level_folder(level)
+
+    def outer(self, number: int) -> str:
+        return f"R{number:08x}"
+
+    def inner(self, number: int) -> str:
+        return f"C{number:08x}"
+
+    def parse_level(self, name: str) -> int | None:
+        level = bundle_v2.parse_level_folder(name)
+        return level if level is not None and self.level(level) == name else None
+
+    def parse_outer(self, name: str) -> int | None:
+        return int(name[1:], 16) if name[:1] == "R" and _HEX.fullmatch(name, 1) else None
+
+    def parse_inner(self, name: str) -> int | None:
+        return int(name[1:], 16) if name[:1] == "C" and _HEX.fullmatch(name, 1) else None
+
+
+def open_reader(path: str | Path) -> FolderReader:
+    """Open an exploded cache by its folder, the folder above it, or its conf.xml. Raises CacheError."""
+    path, disk = Path(path), Disk()
+    layout = compact.locate(path)
+    if layout is None:
+        what = "is not there" if not path.exists() else "is no exploded cache: it has no conf.xml"
+        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+    about, folder = compact.describe(layout, disk, EXPLODED)
+    return FolderReader(compact.cache_info(about, FORMAT), TileFolder(folder, ExplodedNaming()), disk)
+
+
+class ExplodedDocuments:
+    """conf.xml, conf.cdi and root.json, and where the tiles lie."""
+
+    def __init__(self, documents: Documents, disk: Disk) -> None:
+        self._documents = documents
+        self._disk = disk
+        self.folder = documents.bundles.parent
+        self.files = TileFolder(documents.bundles, ExplodedNaming())
+
+    def begin(self, kinds: Iterable[str]) -> None:
+        self._documents.begin(kinds)
+
+    def extension(self, body: bytes, kind: str) -> str:
+        """What the tile is, whatever the source called it."""
+        return kind_of(body) or kind
+
+    def place(self, tile: Tile) -> Tile:
+        return tile
+
+    def write(self, subject: Subject) -> None:
+        self._documents.write(subject, FolderReader(self._documents.info(), self.files, self._disk))
+
+
+async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> FolderWriter:
+    """Open an exploded cache for writing; nothing is made before the first batch or ``finish``.
+
+    Raises CacheError where ``path`` is neither empty nor a cache of the subject's tiling scheme.
+    """
+    disk = disk or Disk()
+    documents = ExplodedDocuments(await asyncio.to_thread(Documents.open, Path(path), subject, disk, EXPLODED), disk)
+    await asyncio.to_thread(disk.remove_tree, documents.folder / INCOMING)
+    return FolderWriter(documents, disk)
