@@ -23,8 +23,12 @@ from harvester.tiling.runs import Ints, Runs
 from harvester.tiling.tile import BLOCK, Tile
 
 EXACT_BYTES = 2 << 20
-"""Packed runs that one ledger keeps, all jobs together: about 400,000 runs, a country's outline down to zoom 18. Beyond
-it a policy's tiles of a LOD are remembered by their bounds alone, the oldest job's first."""
+"""Packed runs that one ledger keeps, all jobs together, at 2 to 4 bytes a run: a country's outline down to zoom 20 and
+more. Beyond it a policy's tiles of a LOD are remembered by their bounds alone: the oldest job's first, of one job the
+longest."""
+
+MOST_RUNS = EXACT_BYTES // 2
+"""Runs of one LOD that are not even packed: they would not fit."""
 
 # A packed Runs, base 85 of zlib of: four arrays of n little-endian int64 (the runs are told apart by their length),
 # each taken apart into its eight byte planes, which are nearly all zeros and compress to nothing:
@@ -118,7 +122,7 @@ def job_record(job: Job, info: ServiceInfo, plan: Plan) -> dict[str, Any]:
             "number": number,
             "words": policy_words(job.policies[number - 1]),
             "lods": {
-                str(level): {"tiles": runs.count, "bounds": runs.bounds, "runs": pack_runs(runs)}
+                str(level): {"tiles": runs.count, "bounds": runs.bounds, "runs": _packed(runs)}
                 for level, runs in planned.items()
                 if runs
             },
@@ -136,6 +140,10 @@ def job_record(job: Job, info: ServiceInfo, plan: Plan) -> dict[str, Any]:
     return record
 
 
+def _packed(runs: Runs) -> str | None:
+    return pack_runs(runs) if runs.top.size <= MOST_RUNS else None
+
+
 def _fits(info: ServiceInfo, policy: Policy) -> bool:
     """False for a policy of a web map that has no LOD in this layer: the plan left it out."""
     try:
@@ -145,11 +153,27 @@ def _fits(info: ServiceInfo, policy: Policy) -> bool:
     return True
 
 
-def without_runs(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The same record with bounds in place of exact tiles."""
+def trimmed(record: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """The same record with bounds in place of exact tiles where its packed runs would be more than ``room``; the
+    shortest are kept."""
+    sizes = sorted(
+        (len(lod["runs"] or ""), place, level)
+        for place, policy in enumerate(record["policies"])
+        for level, lod in policy["lods"].items()
+    )
+    kept = set()
+    for size, place, level in sizes:
+        room -= size
+        if room >= 0:
+            kept.add((place, level))
     policies = [
-        {**policy, "lods": {level: {**lod, "runs": None} for level, lod in policy["lods"].items()}}
-        for policy in record["policies"]
+        {
+            **policy,
+            "lods": {
+                level: lod if (place, level) in kept else {**lod, "runs": None} for level, lod in policy["lods"].items()
+            },
+        }
+        for place, policy in enumerate(record["policies"])
     ]
     return {**record, "policies": policies}
 
@@ -160,13 +184,11 @@ def exact_bytes(record: Mapping[str, Any]) -> int:
 
 
 def bounded(records: Mapping[str, Mapping[str, Any]], limit: int = EXACT_BYTES) -> dict[str, Mapping[str, Any]]:
-    """The records, newest first in their numbers, as far as exact ones fit the limit; the others keep bounds."""
+    """The records with packed runs up to the limit, those of the newest job first."""
     kept: dict[str, Mapping[str, Any]] = {}
-    room = limit
     for number in sorted(records, key=int, reverse=True):
-        record, need = records[number], exact_bytes(records[number])
-        kept[number] = record if need <= room else without_runs(record)
-        room -= need if need <= room else 0
+        kept[number] = trimmed(records[number], limit)
+        limit -= exact_bytes(kept[number])
     return kept
 
 

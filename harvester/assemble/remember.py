@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harvester.edges import Answer, Outcome, Request, Source, State, Verdict
+from harvester.edges import Answer, Host, Outcome, Request, Source, State, Verdict
 from harvester.engine import Tally
 from harvester.job import Job
 from harvester.ledger import SqliteLedger
@@ -25,7 +25,9 @@ MOST_HOSTS = 16
 """Tile servers among which rows may be shared out."""
 
 
-async def remember_job(ledger: SqliteLedger, run: int, job: Job, plan: Plan, source: Source) -> None:
+async def remember_job(
+    ledger: SqliteLedger, run: int, job: Job, plan: Plan, source: Source, *, keep: int = JOBS_KEPT
+) -> None:
     """Keep a run's policies and addresses, durably; a job that was run before is kept once."""
     spans: dict[str, list[int]] = dict(await ledger.get_meta("jobs") or {})
     records: dict[str, Any] = {name: await ledger.get_meta(f"job:{name}") for name in spans}
@@ -34,7 +36,7 @@ async def remember_job(ledger: SqliteLedger, run: int, job: Job, plan: Plan, sou
     name = same or str(max(map(int, spans), default=0) + 1)
     spans[name] = [spans[name][0] if same else run, run]
     records[name] = record
-    forgotten = sorted(spans, key=int)[:-JOBS_KEPT]
+    forgotten = sorted(spans, key=int)[:-keep]
     kept = bounded({name: known for name, known in records.items() if known and name not in forgotten})
     addresses = dict(await ledger.get_meta("addresses") or {})
     addresses.update({str(lod.level): address_pattern(source, lod.level) for lod in plan.lods})
@@ -87,6 +89,11 @@ class Absences:
     def credential(self) -> int:
         """Generation of the token in use."""
         return self._source.credential
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host that requests may go to."""
+        return self._source.hosts
 
     @property
     def renews_in(self) -> float | None:
