@@ -255,7 +255,7 @@ async def _judge_all_404(job: Job, collection: Collection, planned: PlannedLayer
         await collection.ledger.set_meta({"answered_404": answered})
     if job.shard is not None or not counts.planned or counts.absent != counts.planned or answered < counts.planned:
         return outturn
-    await collection.ledger.set_meta({"answered_404": 0})
+    await collection.ledger.set_meta({"answered_404": 0, "absences": None})
     for key, mask in planned.plan.blocks():
         indexes = [int(index) for index in mask.ravel().nonzero()[0]]
         await collection.ledger.record([BlockChange(key, State.PENDING, indexes)], {})
