@@ -137,6 +137,11 @@ async def _harvest_layer(
             collection.notices = notices + collection.notices
             try:
                 report = await _fetch_and_finish(job, layer, collection, planned, emit, switch, began, told, opened)
+            except BaseException:
+                await collection.close()
+                if not collection.asked:
+                    collection.remove_created()
+                raise
             finally:
                 await collection.close()
     finally:
@@ -201,9 +206,12 @@ async def _fetch_and_finish(
             limits=job.limits,
             clock=time.monotonic,
             probe=job.tilemap and layer.source.info.tilemap,
+            planned=plan.contains,
+            placeholders=job.placeholders,
             emit=emit,
         )
         switch.attach(engine.stop)
+        collection.asked = True
         try:
             outturn = await engine.run(layer.source.info.source, str(paths.out))
         finally:
@@ -285,7 +293,7 @@ async def _finish(collection: Collection, report: Report) -> None:
         if collection.writer is not None:
             await collection.writer.close()
         if collection.sealed:
-            seal(collection.format, paths.new, paths.part, collection.subject, disk=disk)
+            await asyncio.to_thread(seal, collection.format, paths.new, paths.part, collection.subject, disk=disk)
             await ledger.record([], {None: file_stamp(paths.part)})
         await ledger.set_meta({"swapping": True, "dirty": False})
         await collection.close()
@@ -302,7 +310,7 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
     if dirty or not exists(paths.out):
         await collection.writer.finish(collection.subject)
         await collection.writer.close()
-        seal(collection.format, paths.work, paths.part, collection.subject, disk=disk)
+        await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
         disk.replace(paths.part, paths.out)
         disk.sync_folder(paths.out.absolute().parent)
         await ledger.set_meta({"dirty": False})
