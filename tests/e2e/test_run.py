@@ -14,9 +14,19 @@ from harvester.testing import schemes
 from harvester.testing.service import ArcGisSite
 from harvester.tiling.tile import Tile
 
-GOOGLE = ("mbtiles", "compactv2", "tpkx")
-FOREIGN = ("compactv2", "tpkx")
-OUTPUTS = {"mbtiles": "out.mbtiles", "compactv2": "out", "tpkx": "out.tpkx"}
+GOOGLE = ("mbtiles", "gpkg", "pmtiles", "compactv2", "tpkx", "compact", "exploded", "xyz", "tpk")
+FOREIGN = ("gpkg", "compactv2", "tpkx")
+OUTPUTS = {
+    "mbtiles": "out.mbtiles",
+    "gpkg": "out.gpkg",
+    "pmtiles": "out.pmtiles",
+    "compactv2": "out",
+    "tpkx": "out.tpkx",
+    "compact": "out",
+    "exploded": "out",
+    "xyz": "out",
+    "tpk": "out.tpk",
+}
 CASES = [
     (grid, format)
     for grid in (
@@ -31,6 +41,7 @@ CASES = [
     )
     for format in (GOOGLE if grid.startswith("WEB_MERCATOR") else FOREIGN)
 ]
+CASES += [(grid, format) for grid in ("UTM_PHILADELPHIA", "RIO", "NZTM") for format in ("compact", "exploded", "tpk")]
 
 
 def coarse_levels(grid: schemes.Grid, tiles: int = 900) -> str:
@@ -52,7 +63,7 @@ def test_every_tile_in_the_cache_equals_what_the_service_served(cli, serve, tmp_
     absent = lambda tile: (tile.row + tile.col) % 5 == 4  # noqa: E731
     service = serve(ArcGisSite(grid=grid, absent=absent, tilemap="on", format="MIXED" if name == "NZTM" else "PNG"))
     levels = coarse_levels(grid)
-    result = cli("run", service.url, "--lods", levels, "-o", OUTPUTS[format], "--json", "--quiet")
+    result = cli("run", service.url, "--lods", levels, "-o", OUTPUTS[format], "--format", format, "--json", "--quiet")
     assert result.code == 0, result.err
     report = result.json
     assert report["complete"]
@@ -72,7 +83,7 @@ def test_every_tile_in_the_cache_equals_what_the_service_served(cli, serve, tmp_
 @pytest.mark.parametrize("format", GOOGLE)
 def test_a_finished_job_run_again_asks_for_no_tile_and_leaves_the_cache_byte_for_byte(cli, serve, tmp_path, format):
     service = serve()
-    command = ("run", service.url, "--lods", "0-4", "-o", OUTPUTS[format], "--json", "-q")
+    command = ("run", service.url, "--lods", "0-4", "-o", OUTPUTS[format], "--format", format, "--json", "-q")
     assert cli(*command).json["fetched"] == 341
     before = contents(tmp_path / OUTPUTS[format])
     service.log.clear()
@@ -90,9 +101,9 @@ def contents(path: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize("format", GOOGLE)
 def test_a_job_with_more_tiles_merges_into_the_cache_and_asks_for_those_alone(cli, serve, tmp_path, format):
     service = serve()
-    assert cli("run", service.url, "--lods", "0-3", "-o", OUTPUTS[format], "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-3", "-o", OUTPUTS[format], "--format", format, "-q").code == 0
     service.log.clear()
-    result = cli("run", service.url, "--lods", "2-4", "-o", OUTPUTS[format], "--json", "-q")
+    result = cli("run", service.url, "--lods", "2-4", "-o", OUTPUTS[format], "--format", format, "--json", "-q")
     assert result.code == 0
     assert (result.json["planned"], result.json["kept"], result.json["fetched"]) == (336, 80, 256)
     assert {asked.tile.level for asked in service.log.of("tile")} == {4}
@@ -103,24 +114,41 @@ def test_a_job_with_more_tiles_merges_into_the_cache_and_asks_for_those_alone(cl
 def test_overwrite_replaces_the_cache_only_when_the_new_one_is_complete(cli, serve, tmp_path, format):
     service = serve()
     out = OUTPUTS[format]
-    assert cli("run", service.url, "--lods", "0-4", "-o", out, "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-4", "-o", out, "--format", format, "-q").code == 0
     before = contents(tmp_path / out)
     service.site.variant = 1
     partly = cli(
-        "run", service.url, "--lods", "0-3", "-o", out, "-q", "--mode", "overwrite", "--max-tiles", "40", "--json"
+        "run",
+        service.url,
+        "--lods",
+        "0-3",
+        "-o",
+        out,
+        "--format",
+        format,
+        "-q",
+        "--mode",
+        "overwrite",
+        "--max-tiles",
+        "40",
+        "--json",
     )
     assert partly.code == 1
     assert partly.json["fetched"] == 40
     assert contents(tmp_path / out) == before
     service.log.clear()
-    rest = cli("run", service.url, "--lods", "0-3", "-o", out, "-q", "--mode", "overwrite", "--json")
+    rest = cli(
+        "run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q", "--mode", "overwrite", "--json"
+    )
     assert rest.code == 0
     assert (rest.json["fetched"], rest.json["kept"]) == (45, 40)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out, out + ".ledger"])
     with harvester.open_cache(tmp_path / out) as cache:
         assert list(cache.levels()) == [0, 1, 2, 3]
         assert cache.read(3, 2, 1) == service.site.body(Tile(3, 2, 1))
-    anew = cli("run", service.url, "--lods", "0-3", "-o", out, "-q", "--mode", "overwrite", "--json")
+    anew = cli(
+        "run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q", "--mode", "overwrite", "--json"
+    )
     assert anew.json["fetched"] == 85
 
 
@@ -128,9 +156,9 @@ def test_overwrite_replaces_the_cache_only_when_the_new_one_is_complete(cli, ser
 def test_a_cache_without_its_ledger_is_taken_over(cli, serve, tmp_path, format):
     service = serve()
     out = OUTPUTS[format]
-    assert cli("run", service.url, "--lods", "0-3", "-o", out, "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q").code == 0
     (tmp_path / f"{out}.ledger").unlink()
-    again = cli("run", service.url, "--lods", "0-4", "-o", out, "-q", "--json")
+    again = cli("run", service.url, "--lods", "0-4", "-o", out, "--format", format, "-q", "--json")
     assert (again.code, again.json["kept"], again.json["fetched"]) == (0, 85, 256)
 
 
@@ -140,10 +168,10 @@ def test_a_ledger_beside_a_deleted_cache_never_says_complete(cli, serve, tmp_pat
 
     service = serve()
     out = tmp_path / OUTPUTS[format]
-    assert cli("run", service.url, "--lods", "0-3", "-o", out, "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q").code == 0
     shutil.rmtree(out) if out.is_dir() else out.unlink()
     assert cli("verify", out).code == 1
-    again = cli("run", service.url, "--lods", "0-3", "-o", out, "-q", "--json")
+    again = cli("run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q", "--json")
     assert (again.code, again.json["fetched"], again.json["kept"]) == (0, 85, 0)
 
 
@@ -153,21 +181,21 @@ def test_a_cache_restored_from_a_copy_is_compared_with_its_own_index(cli, serve,
 
     service = serve()
     out, copy = tmp_path / OUTPUTS[format], tmp_path / "copy"
-    assert cli("run", service.url, "--lods", "0-3", "-o", out, "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-3", "-o", out, "--format", format, "-q").code == 0
     (shutil.copytree if out.is_dir() else shutil.copyfile)(out, copy)
-    assert cli("run", service.url, "--lods", "0-4", "-o", out, "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-4", "-o", out, "--format", format, "-q").code == 0
     shutil.rmtree(out) if out.is_dir() else out.unlink()
     (shutil.copytree if copy.is_dir() else shutil.copyfile)(copy, out)
-    again = cli("run", service.url, "--lods", "0-4", "-o", out, "-q", "--json")
+    again = cli("run", service.url, "--lods", "0-4", "-o", out, "--format", format, "-q", "--json")
     assert (again.code, again.json["fetched"], again.json["kept"]) == (0, 256, 85)
 
 
 @pytest.mark.parametrize("format", GOOGLE)
 def test_another_source_or_scheme_is_refused_and_the_cache_untouched(cli, serve, tmp_path, format):
     out = OUTPUTS[format]
-    assert cli("run", serve().url, "--lods", "0-2", "-o", out, "-q").code == 0
+    assert cli("run", serve().url, "--lods", "0-2", "-o", out, "--format", format, "-q").code == 0
     before = contents(tmp_path / out)
-    other = cli("run", serve(ArcGisSite(name="Other")).url, "--lods", "0-2", "-o", out)
+    other = cli("run", serve(ArcGisSite(name="Other")).url, "--lods", "0-2", "-o", out, "--format", format)
     assert other.code == 4
     assert "another source" in other.err
     assert contents(tmp_path / out) == before
