@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harvester.edges import Answer, Host, Outcome, Request, Source, State, Verdict
+from harvester.edges import Request, Source, State
 from harvester.engine import Tally
 from harvester.job import Job
 from harvester.ledger import SqliteLedger
@@ -71,57 +71,14 @@ def _pattern(request: Request, row: int) -> str | None:
     return url.replace(str(row), "{row}").replace(str(PROBE_COL), "{col}")
 
 
-class Absences:
-    """A source that counts, by level and reason, which of its answers said "no such tile"; all else is the source's."""
-
-    def __init__(self, source: Source, tally: Tally) -> None:
-        self.info = source.info
-        self.request = source.request
-        self.window = source.window
-        self.read_window = source.read_window
-        self.renew = source.renew
-        self._source = source
-        self._judge = source.judge
-        self._before = _absent(tally)
-        self._seen: Counter[tuple[int, str]] = Counter()
-
-    @property
-    def credential(self) -> int:
-        """Generation of the token in use."""
-        return self._source.credential
-
-    @property
-    def hosts(self) -> tuple[Host, ...]:
-        """Every host that requests may go to."""
-        return self._source.hosts
-
-    @property
-    def renews_in(self) -> float | None:
-        """Seconds until the token should be renewed."""
-        return self._source.renews_in
-
-    @property
-    def can_renew(self) -> bool:
-        """True when a new token can be had without a person."""
-        return self._source.can_renew
-
-    def judge(self, request: Request, answer: Answer) -> Verdict:
-        """What the answer means, as the source says."""
-        verdict = self._judge(request, answer)
-        if verdict.outcome is Outcome.ABSENT and not request.window:
-            self._seen[request.tile.level, verdict.reason] += 1
-        return verdict
-
-    def counted(self, tally: Tally, earlier: Mapping[str, Mapping[str, int]] | None) -> dict[str, dict[str, int]]:
-        """Absent tiles by level and by how that was found out, those of earlier runs included; what no answer to a
-        tile said, the tilemap did."""
-        total: dict[str, Counter[str]] = {level: Counter(ways) for level, ways in (earlier or {}).items()}
-        for level, absent in _absent(tally).items():
-            ways = Counter({reason: count for (at, reason), count in self._seen.items() if at == level})
-            ways["tilemap"] = max(0, absent - self._before.get(level, 0) - ways.total())
-            total.setdefault(str(level), Counter()).update(+ways)
-        return {level: dict(ways) for level, ways in total.items() if ways}
-
-
-def _absent(tally: Tally) -> dict[int, int]:
-    return {level: states[State.ABSENT] for level, states in tally.levels.items()}
+def absences(
+    tally: Tally, before: Mapping[int, int], earlier: Mapping[str, Mapping[str, int]] | None
+) -> dict[str, dict[str, int]]:
+    """Absent tiles by level and by how that was found out, those of earlier runs included; what no answer to a tile
+    said, the tilemap did. ``before``: absent tiles by level when the run began."""
+    total: dict[str, Counter[str]] = {level: Counter(ways) for level, ways in (earlier or {}).items()}
+    for level, states in tally.levels.items():
+        ways = Counter({reason: count for (at, reason), count in tally.absences.items() if at == level})
+        ways["tilemap"] = max(0, states[State.ABSENT] - before.get(level, 0) - ways.total())
+        total.setdefault(str(level), Counter()).update(+ways)
+    return {level: dict(ways) for level, ways in total.items() if ways}

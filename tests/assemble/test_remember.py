@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harvester.assemble.remember import Absences, address_pattern, remember_job
-from harvester.edges import Answer, Host, Outcome, Request, State
+from harvester.assemble.remember import absences, address_pattern, remember_job
+from harvester.edges import Host, Request, State
 from harvester.engine import Tally
 from harvester.job import Job, Policy
 from harvester.ledger import open_ledger
@@ -56,31 +56,13 @@ def test_more_hosts_than_a_service_has_are_no_pattern() -> None:
     assert address_pattern(Elsewhere("/{z}/{y}/{x}", 17), 5) is None
 
 
-def answer(status: int) -> Answer:
-    return Answer(status, {}, b"", 0.0)
-
-
 def test_absences_are_counted_by_level_and_way_and_the_rest_is_the_tilemaps() -> None:
-    before, after = Tally(), Tally()
-    before.add(3, State.ABSENT, 10)
-    source = Absences(MemorySource(), before)
-    for level, row in ((3, 0), (3, 1), (4, 0)):
-        request = source.request(Tile(level, row, 0), 0)
-        assert source.judge(request, answer(404)).outcome is Outcome.ABSENT
-    assert source.judge(source.request(Tile(3, 2, 0), 0), answer(500)).outcome is not Outcome.ABSENT
-    after.add(3, State.ABSENT, 10 + 2 + 30)
-    after.add(4, State.ABSENT, 1)
-    found = source.counted(after, {"3": {"tilemap": 4}, "2": {"http_204": 1}})
-    reason = source.judge(source.request(Tile(4, 0, 0), 0), answer(404)).reason
-    assert found == {"2": {"http_204": 1}, "3": {"tilemap": 34, reason: 2}, "4": {reason: 1}}
-
-
-def test_a_window_that_is_judged_is_no_absent_tile() -> None:
     tally = Tally()
-    tally.add(3, State.ABSENT, 0)
-    source = Absences(MemorySource(), tally)
-    source.judge(source.request(Tile(3, 0, 0), 0)._replace(window=128), answer(404))
-    assert source.counted(tally, None) == {}
+    tally.add(3, State.ABSENT, 10 + 2 + 30)
+    tally.add(4, State.ABSENT, 1)
+    tally.absences.update({(3, "http_404"): 2, (4, "http_404"): 1})
+    found = absences(tally, {3: 10}, {"3": {"tilemap": 4}, "2": {"http_204": 1}})
+    assert found == {"2": {"http_204": 1}, "3": {"tilemap": 34, "http_404": 2}, "4": {"http_404": 1}}
 
 
 def test_jobs_are_kept_once_and_the_oldest_are_forgotten(tmp_path: Path) -> None:

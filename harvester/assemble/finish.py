@@ -1,0 +1,79 @@
+"""How a run ends on disk: the cache described, sealed or swapped under its name, as far as the run came."""
+
+from __future__ import annotations
+
+import asyncio
+
+from harvester.assemble.collect import Collection, file_stamp
+from harvester.assemble.plan import PlannedLayer
+from harvester.caches.open import seal
+from harvester.edges import BlockChange, State
+from harvester.engine import Outturn, StopReason
+from harvester.output import exists, swap
+from harvester.report import Report
+
+
+async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: Outturn, *, shard: bool) -> Outturn:
+    """A service that answers 404 to everything is no empty success; its tiles are asked again another time."""
+    counts = outturn.tally.counts()
+    answered = outturn.tally.answered_404 + int(await collection.ledger.get_meta("answered_404") or 0)
+    if outturn.tally.answered_404:
+        await collection.ledger.set_meta({"answered_404": answered})
+    if shard or not counts.planned or counts.absent != counts.planned or answered < counts.planned:
+        return outturn
+    await collection.ledger.set_meta({"answered_404": 0, "absences": None})
+    for key, mask in planned.plan.blocks():
+        indexes = [int(index) for index in mask.ravel().nonzero()[0]]
+        await collection.ledger.record([BlockChange(key, State.PENDING, indexes)], {})
+    stop = StopReason(
+        code="every_tile_404",
+        message="every tile answered 404",
+        hint="Check the service and the credentials: some servers hide what may not be seen. The tiles are asked again "
+        "when you run the same command again.",
+        exit_code=3,
+    )
+    return Outturn(tally=outturn.tally, stop=outturn.stop or stop, failures=outturn.failures)
+
+
+async def finish(collection: Collection, report: Report) -> None:
+    """Describe the cache and give it its name, as far as the run came."""
+    paths, ledger, disk = collection.paths, collection.ledger, collection.disk
+    complete, only_failed = report.exit_code == 0, report.exit_code == 1 and report.stop is None
+    dirty = bool(await ledger.get_meta("dirty"))
+    if collection.sealed and not paths.overwrite:
+        await _finish_sealed(collection, complete=complete, may_seal=complete or only_failed, dirty=dirty)
+        return
+    if collection.writer is not None and (dirty or paths.overwrite):
+        await collection.writer.finish(collection.subject)
+        if complete or only_failed:
+            await ledger.set_meta({"dirty": False})
+    if paths.overwrite and complete:
+        if collection.writer is not None:
+            await collection.writer.close()
+        if collection.sealed:
+            await asyncio.to_thread(seal, collection.format, paths.new, paths.part, collection.subject, disk=disk)
+            await ledger.record([], {None: file_stamp(paths.part)})
+        await ledger.set_meta({"swapping": True, "dirty": False})
+        await collection.close()
+        swap(paths, disk)
+
+
+async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bool, dirty: bool) -> None:
+    paths, ledger, disk = collection.paths, collection.ledger, collection.disk
+    if collection.writer is None:
+        return
+    if not may_seal:
+        await collection.writer.finish(collection.subject)
+        return
+    if dirty or not exists(paths.out):
+        await collection.writer.finish(collection.subject)
+        await collection.writer.close()
+        await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
+        disk.replace(paths.part, paths.out)
+        disk.sync_folder(paths.out.absolute().parent)
+        await ledger.set_meta({"dirty": False})
+    if complete:
+        # Only a package that stands alone is what the next run compares the ledger with; else it is the work folder.
+        await ledger.record([], {None: file_stamp(paths.out)})
+        await collection.writer.close()
+        disk.remove_tree(paths.work)

@@ -1,0 +1,181 @@
+"""One layer into one cache: lock, collection, engine, report, and the cache's name at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harvester.assemble.collect import Collection, is_sealed, open_collection
+from harvester.assemble.finish import finish, judge_all_404
+from harvester.assemble.plan import PlannedLayer, require_size
+from harvester.assemble.remember import absences, remember_job
+from harvester.assemble.sources import Layer, Opened, transport_for
+from harvester.caches.open import require_can_hold
+from harvester.durable import Disk, is_network_share, lock
+from harvester.edges import State
+from harvester.engine import Engine, Outturn, StopSwitch, Tally, agree
+from harvester.errors import CacheError
+from harvester.events import Event, Notice
+from harvester.job import Job, Limits
+from harvester.output import OutputPaths
+from harvester.pacing import Pacer, RateLimit
+from harvester.report import Report
+from harvester.version import __version__
+
+GENERATOR = f"harvester {__version__}"
+
+
+@dataclass(slots=True, kw_only=True)
+class LayerRun:
+    """What one layer's harvest needs; ``run`` does it. ``command`` is shown where a person has to type it again."""
+
+    job: Job
+    opened: Opened
+    planned: PlannedLayer
+    out: Path
+    format: str
+    emit: Callable[[Event], None]
+    switch: StopSwitch
+    disk: Disk
+    command: str
+    began: float = field(default_factory=time.monotonic)
+    told: int = 0
+
+    @property
+    def layer(self) -> Layer:
+        """The opened layer that is planned."""
+        return self.opened.layers[self.planned.index]
+
+    async def run(self) -> Report:
+        """Harvest under the lock. Raises HarvesterError for whatever ends it before its first tile request; then no
+        file
+        stays that was not there."""
+        job, planned, out, disk = self.job, self.planned, self.out, self.disk
+        notices = list(planned.notices)
+        notices += require_can_hold(self.format, planned.info, [lod.level for lod in planned.plan.lods])
+        require_size(job, planned.plan, self.command)
+        if is_network_share(out):
+            notices.append(
+                f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
+            )
+        paths = OutputPaths(out=out, sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
+        made = _make_folder(out, disk)
+        try:
+            with lock(paths.lock):
+                for text in notices:
+                    self.emit(Notice(text=text))
+                self.told = len(notices)
+                collection = await open_collection(
+                    planned.info, planned.plan, self.format, paths, disk=disk, dedup=job.dedup, hash=job.hash,
+                    generator=GENERATOR,
+                )  # fmt: skip
+                collection.notices = notices + collection.notices
+                try:
+                    return await self._harvest(collection)
+                except BaseException:
+                    await collection.close()
+                    if not collection.asked:
+                        collection.remove_created()
+                    raise
+                finally:
+                    await collection.close()
+        finally:
+            for folder in made:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    async def _harvest(self, collection: Collection) -> Report:
+        planned, ledger, switch = self.planned, collection.ledger, self.switch
+        holding = collection.package or await collection.open_for_writing()
+        tally = await agree(planned.plan.blocks(), ledger, holding)
+        run = await ledger.add_run(str(collection.paths.out))
+        await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
+        outturn = Outturn(tally=tally, stop=switch.reason, failures=())
+        if tally.counts().pending and switch.reason is None:
+            outturn = await self._fetch(collection, tally)
+        outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
+        report = self._report(collection, outturn)
+        if tally.tile_requests == 0 and report.exit_code not in (0, 1):
+            await collection.close()
+            collection.remove_created()
+            return report
+        await ledger.finish_run(run, report.to_dict())
+        try:
+            await finish(collection, report)
+        except CacheError as error:
+            report = report.with_error(error)
+        late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
+        if late:  # what the writer says of the whole cache, at its end
+            for text in late:
+                self.emit(Notice(text=text))
+            report = replace(report, notices=(*report.notices, *late))
+        if not collection.closed and (late or report.stop is not None):
+            await ledger.finish_run(run, report.to_dict())
+        return report
+
+    async def _fetch(self, collection: Collection, tally: Tally) -> Outturn:
+        job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
+        writer = await collection.open_for_writing()
+        for text in collection.notices[self.told :]:
+            self.emit(Notice(text=text))
+        await ledger.set_meta({"dirty": True, "swapping": False})
+        absent_before = {level: states[State.ABSENT] for level, states in tally.levels.items()}
+        transport = transport_for(job, layer)
+        engine = Engine(
+            blocks=plan.blocks,
+            source=layer.source,
+            transport=transport,
+            cache=writer,
+            ledger=ledger,
+            tally=tally,
+            pacer=pacer_of(job.limits, time.monotonic()),
+            limits=job.limits,
+            clock=time.monotonic,
+            probe=job.tilemap and layer.source.info.tilemap,
+            planned=plan.contains,
+            placeholders=job.placeholders,
+            emit=self.emit,
+        )
+        self.switch.attach(engine.stop)
+        collection.asked = True
+        try:
+            outturn = await engine.run(layer.source.info.source, str(collection.paths.out))
+        finally:
+            self.switch.detach()
+            await transport.close()
+        await ledger.set_meta({"absences": absences(tally, absent_before, await ledger.get_meta("absences"))})
+        return outturn
+
+    def _report(self, collection: Collection, outturn: Outturn) -> Report:
+        return Report.of(
+            outturn,
+            source=self.planned.info.source,
+            output=str(collection.paths.out),
+            format=collection.format,
+            name=self.layer.name,
+            lods=self.planned.plan.lods,
+            seconds=time.monotonic() - self.began,
+            notices=tuple(dict.fromkeys(collection.notices)),
+            documents=self.opened.requests,
+        )
+
+
+def pacer_of(limits: Limits, now: float) -> Pacer:
+    """The pace of one source: at most ``rate`` requests a second over all its hosts, concurrency found as it goes."""
+    rate = None if limits.rate is None else RateLimit(limits.rate, now)
+    return Pacer(limit_max=limits.concurrency, now=now, draw=random.random, rate=rate)
+
+
+def _make_folder(out: Path, disk: Disk) -> list[Path]:
+    """Make the folder that the output lies in; gives the ones made, deepest first."""
+    folder = out.absolute().parent
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    if missing:
+        disk.make_dirs(missing[0])
+    return missing
