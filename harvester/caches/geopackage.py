@@ -205,11 +205,17 @@ class GeoPackageWriter:
             raise UnsupportedFormatError(f"GeoPackage cannot hold {word} tiles", hint=OTHER_FORMATS)
         rows: dict[str, dict[Address, bytes]] = {}
         webp: set[str] = set()
-        for stored in batch:
-            table, address = self._address(stored.tile)
+        at, table, zoom, row_offset, col_offset = -1, "", 0, 0, 0
+        into: dict[Address, bytes] = {}
+        for (level, row, col), body, kind in batch:
+            # Neighbours mostly share their level (benchmarks/bench_geopackage.py).
+            if level != at:
+                at = level
+                table, (zoom, row_offset, col_offset) = self._place_of(level)
+                into = rows.setdefault(table, {})
             # The last of two bodies for one tile counts.
-            rows.setdefault(table, {})[address] = stored.body
-            if stored.kind == "webp":
+            into[(zoom, col + col_offset, row + row_offset)] = body
+            if kind == "webp":
                 webp.add(table)
         counted.update(self._state.kinds)
         return await self._change(rows, {}, dict(counted), webp)
@@ -217,17 +223,11 @@ class GeoPackageWriter:
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out in one durable transaction."""
         gone: dict[str, list[Address]] = {}
-        for tile in tiles:
-            table, address = self._address(tile)
+        for level, row, col in tiles:
+            table, (zoom, row_offset, col_offset) = self._place_of(level)
             if table in self._made.grids:
-                gone.setdefault(table, []).append(address)
+                gone.setdefault(table, []).append((zoom, col + col_offset, row + row_offset))
         return await self._change({}, gone, self._state.kinds, set()) if gone else {}
-
-    def _address(self, tile: Tile) -> tuple[str, Address]:
-        """Table, and zoom, column and row, of a tile."""
-        level, row, col = tile
-        table, (zoom, row_offset, col_offset) = self._place_of(level)
-        return table, (zoom, col + col_offset, row + row_offset)
 
     def _needed(self, rows: Mapping[str, Mapping[Address, bytes]]) -> dict[str, Grid]:
         """The grids of these tiles' tables, large enough for them."""
