@@ -118,6 +118,15 @@ def entry_position(number: int) -> int:
     return INDEX_START + ENTRY_SIZE * entry_number(number)
 
 
+SECTOR_BYTES = 512
+"""What a disk writes whole or not at all."""
+
+
+def may_be_torn(number: int) -> bool:
+    """Does the entry of a row-major position lie across the end of a sector? About one in a hundred does."""
+    return entry_position(number) % SECTOR_BYTES > SECTOR_BYTES - ENTRY_SIZE
+
+
 _ABSENT = HEADER_SIZE + ZERO_SIZE * np.arange(BLOCK_TILES, dtype=np.int64)
 """Offsets of the words of zero, by entry number."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -11,11 +12,11 @@ import numpy as np
 from harvester.caches import bundle_v1, compact
 from harvester.caches.bundle_v1 import ENTRY_SIZE, HEADER_SIZE, INDEX_FILE_SIZE
 from harvester.caches.bundle_v2 import PREFIX_SIZE
-from harvester.caches.bundles import BundleReader, FileSpan, FolderBundles
+from harvester.caches.bundles import BundleReader, Bundles, FileSpan, FolderBundles
 from harvester.caches.compact import COMPACT_V1
 from harvester.caches.records import Span
 from harvester.durable import Disk
-from harvester.edges import Damage
+from harvester.edges import CacheInfo, Damage
 from harvester.errors import CacheError
 from harvester.tiling.tile import BlockKey
 
@@ -71,8 +72,16 @@ class PairFolder(FolderBundles):
                     yield Damage(str(file), "its .bundle is not there")
 
 
+MAX_WALKED = 16
+"""Blocks of which is kept where their records are: 260 KB each when full."""
+
+
 class PairReader(BundleReader):
     """A CacheReader over pairs: what V1 has in another place than V2."""
+
+    def __init__(self, info: CacheInfo, bundles: Bundles) -> None:
+        super().__init__(info, bundles)
+        self._walked: OrderedDict[str, tuple[int, NDArray[np.int64], int]] = OrderedDict()
 
     def entry(self, span: Span, number: int) -> tuple[int, int]:
         """Read until two looks agree: five bytes that a writer changes are not changed at once."""
@@ -81,7 +90,22 @@ class PairReader(BundleReader):
             seen = found
         start = int.from_bytes(found, "little") if len(found) == ENTRY_SIZE else 0
         size = bundle_v1.record_size(start, span.size(), span.read)
+        if size and bundle_v1.may_be_torn(number) and not self._is_record(span, start):
+            return 0, 0
         return start + PREFIX_SIZE, size
+
+    def _is_record(self, span: Span, start: int) -> bool:
+        """Does a record start there, not the middle of one? Behind those that follow each other nothing is known."""
+        file_size = span.size()
+        walked = self._walked.get(span.where)
+        if walked is None or walked[0] != file_size:
+            starts, _, end = bundle_v1.walk(file_size, span.read)
+            walked = self._walked[span.where] = (file_size, starts, end)
+            while len(self._walked) > MAX_WALKED:
+                self._walked.popitem(last=False)
+        _, starts, end = walked
+        at = int(np.searchsorted(starts, start))
+        return start >= end or (at < starts.size and int(starts[at]) == start)
 
     def index(self, span: Span) -> Index | None:
         """The entries whose record is whole; None where header or .bundlx aren't."""

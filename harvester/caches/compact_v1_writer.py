@@ -2,6 +2,9 @@
 
 Order of a batch: **records, sync of the .bundle, entries, sync of the .bundlx, acknowledge**. The header's sums are
 written with the entries and are durable with the next batch, or when the bundle is closed: no reader needs them.
+
+An entry is five bytes and may lie across the end of a disk's sector. A power cut while a tile is replaced can tear such
+an entry; then the tile is missing, also the old one, and is fetched again. It never leads to other bytes (bundle_v1).
 """
 
 from __future__ import annotations

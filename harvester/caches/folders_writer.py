@@ -64,14 +64,15 @@ class FolderWriter:
     """A CacheWriter. All file work of ``store``, ``remove`` and ``finish`` runs in one thread of its own, in order;
     only syncing is shared with a few more."""
 
-    def __init__(self, documents: FolderDocuments, disk: Disk) -> None:
+    def __init__(self, documents: FolderDocuments, disk: Disk, *, sync_threads: int = SYNC_THREADS) -> None:
         self._documents = documents
         self._files = documents.files
         self._disk = disk
         self._blocks: OrderedDict[BlockKey, dict[int, Found]] = OrderedDict()
         self._incoming = documents.folder / INCOMING
         self._thread = ThreadPoolExecutor(1, "folder-writer")
-        self._syncing = ThreadPoolExecutor(SYNC_THREADS, "folder-sync")
+        self._syncing = ThreadPoolExecutor(sync_threads, "folder-sync")
+        self._sync_threads = sync_threads
         self._failure: CacheError | None = None
         self._closed = False
 
@@ -168,7 +169,9 @@ class FolderWriter:
             if not self._holds(there, path, body):
                 todo.append((there, path, body))
         parts = [self._incoming / f"{number}.part" for number in range(len(todo))]
-        list(self._syncing.map(self._write_some, *self._slices(parts, [body for _, _, body in todo])))
+        bodies, threads = [body for _, _, body in todo], self._sync_threads
+        shares = [(parts[n::threads], bodies[n::threads]) for n in range(threads)]
+        list(self._syncing.map(self._write_some, *zip(*shares, strict=True)))
         for folder in sorted({path.parent for _, path, _ in todo}):
             if not folder.is_dir():
                 self._disk.make_dirs(folder)
@@ -178,12 +181,6 @@ class FolderWriter:
         for folder in sorted({path.parent for _, path, _ in todo}):
             self._disk.sync_folder(folder)
         return self.stamps(sorted({block_of(tile) for tile in last}))
-
-    @staticmethod
-    def _slices(parts: list[Path], bodies: list[bytes]) -> tuple[list[list[Path]], list[list[bytes]]]:
-        return [parts[n::SYNC_THREADS] for n in range(SYNC_THREADS)], [
-            bodies[n::SYNC_THREADS] for n in range(SYNC_THREADS)
-        ]
 
     def _write_some(self, parts: Sequence[Path], bodies: Sequence[bytes]) -> None:
         for part, body in zip(parts, bodies, strict=True):
