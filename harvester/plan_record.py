@@ -58,8 +58,6 @@ def unpack_runs(text: str) -> Runs:
         planes = np.frombuffer(zlib.decompress(base64.b85decode(text)), dtype=np.uint8)
     except zlib.error as cause:
         raise ValueError("not packed row runs") from cause
-    if planes.size % (_ARRAYS * 8):
-        raise ValueError("not packed row runs")
     table = np.ascontiguousarray(planes.reshape(_ARRAYS, 8, -1).transpose(0, 2, 1)).reshape(-1).view("<i8")
     steps: Ints = table.reshape(_ARRAYS, -1).astype(np.int64)
     top, first = np.cumsum(steps[0]), np.cumsum(steps[2])

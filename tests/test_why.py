@@ -140,6 +140,7 @@ def test_a_damaged_tile_is_told_as_damaged(out: Path) -> None:
     account = why(out, BROKEN)
     assert account.held is not None and account.held.trouble
     assert f"damaged: {account.held.trouble}" in told(out, BROKEN)
+    assert account.to_dict()["explanation"].startswith("It is in the cache, but damaged: ")
 
 
 def test_an_unplanned_tile_tells_what_is_planned_in_its_place(out: Path) -> None:

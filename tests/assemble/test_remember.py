@@ -47,7 +47,9 @@ def test_rows_that_are_shared_out_over_hosts_are_found_at_their_host(hosts: int)
         assert url == request.host.origin + request.path
 
 
-@pytest.mark.parametrize("path", ["/{z}/{x}/{tms}.png", "/all", "/{y}/{y}/{x}", "/{{row}}/{y}/{x}"])
+@pytest.mark.parametrize(
+    "path", ["/{z}/{x}/{tms}.png", "/all", "/{z}/{y}", "/{z}/{x}", "/{y}/{y}/{x}", "/{{row}}/{y}/{x}"]
+)
 def test_an_address_without_row_and_column_as_they_are_is_not_kept(path: str) -> None:
     assert address_pattern(Elsewhere(path), 5) is None
 
