@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harvester.caches.open import open_cache
+from harvester.caches.open import open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
 from harvester.errors import CacheError
@@ -92,6 +92,8 @@ class Audited:
         if self.ledger_path.exists():
             self.ledger = read_ledger(self.ledger_path)
         held = next((path for path in (out.with_name(out.name + ".work"), out) if exists(path)), None)
+        if held is None and sniff(out) is not None:
+            held = out  # a part of a file: FILE:TABLE
         try:
             if held is not None:
                 # A work folder that has no description yet holds nothing that could be read.

@@ -245,7 +245,9 @@ def sniff(path: Path) -> str | None:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError:
-        return None
+        # One tile table of a GeoPackage that holds several: FILE:TABLE.
+        before, colon, _ = str(path).rpartition(":")
+        return "gpkg" if colon and Path(before).is_file() and sniff(Path(before)) == "gpkg" else None
     if head.startswith(b"SQLite format 3\0"):
         return _sniff_sqlite(path, head)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):

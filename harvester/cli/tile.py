@@ -75,7 +75,7 @@ def parse_address(text: str) -> Tile:
 def _is_cache(path: str) -> bool:
     from harvester.caches.open import sniff
 
-    return Path(path).exists() and sniff(Path(path)) is not None
+    return sniff(Path(path)) is not None
 
 
 def _from_cache(path: Path, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:

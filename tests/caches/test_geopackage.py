@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
+from harvester.audit import verify
 from harvester.caches.geopackage import open_reader, open_writer
 from harvester.caches.geopackage_schema import grids_of
+from harvester.caches.open import open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.crs import Crs
 from harvester.durable import Disk
@@ -392,6 +394,11 @@ def test_several_tables_of_others_are_listed_and_one_can_be_named(path: Path) ->
             assert reader.levels() == [3]
     with pytest.raises(CacheError, match="no tile table 'third'"):
         open_reader(path, "third")
+    assert (sniff(Path(f"{path}:other")), sniff(Path(f"{path}x:other"))) == ("gpkg", None)
+    with open_cache(f"{path}:other") as cache:
+        assert cache.info.name == "other"
+    finding = verify(Path(f"{path}:map"))
+    assert (finding.planned, finding.exit_code) == (4, 0)
 
 
 def test_a_table_of_gdal_s_is_extended_where_its_matrix_has_the_zoom(path: Path) -> None:
