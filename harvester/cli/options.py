@@ -149,16 +149,26 @@ def _policy(given: dict[str, Any]) -> Policy:
             for file in files
         ]
     return Policy(
-        lods=parse_lods(given["lods"]) if "lods" in given else None,
-        scales=parse_scales(given["scales"]) if "scales" in given else None,
-        min_scale=parse_scale(given["min_scale"]) if "min_scale" in given else None,
-        max_scale=parse_scale(given["max_scale"]) if "max_scale" in given else None,
+        lods=_read(given, "lods", parse_lods),
+        scales=_read(given, "scales", parse_scales),
+        min_scale=_read(given, "min_scale", parse_scale),
+        max_scale=_read(given, "max_scale", parse_scale),
         min_zoom=given.get("min_zoom"),
         max_zoom=given.get("max_zoom"),
         aoi=tuple(files),
-        bbox=parse_bbox(given["bbox"]) if "bbox" in given else None,
+        bbox=_read(given, "bbox", parse_bbox),
         buffer_metres=given.get("buffer"),
     )
+
+
+def _read(given: dict[str, Any], name: str, parse: Callable[[str], Any]) -> Any:
+    """The value of an option given as text, None where it isn't given; its errors begin with the option's name."""
+    if name not in given:
+        return None
+    try:
+        return parse(given[name])
+    except UsageError as error:
+        raise UsageError(f"--{name.replace('_', '-')}: {error.message}", hint=error.hint, code=error.code) from error
 
 
 PARSED: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -181,7 +191,7 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {name: given[name] for name in PLAIN if name in given}
     for name, (field, parse) in PARSED.items():
         if name in given:
-            changes[field] = parse(given[name])
+            changes[field] = _read(given, name, parse)
     if "allow_host" in given:
         changes["allow_hosts"] = given["allow_host"]
     if "placeholder" in given:
