@@ -217,6 +217,58 @@ def compact() -> Iterator[Round]:
     yield rounds
 
 
+@_group("geopackage", "the GeoPackage writer against a plain write with the same syncs")
+def geopackage() -> Iterator[Round]:
+    from benchmarks import bench_geopackage as bench
+
+    n = 20_000
+    bench.work(bench.BATCH)
+
+    def rounds(number: int) -> Iterator[Reading]:
+        for size in (TILE_BYTES, SMALL_BYTES):
+            spent = in_turn(number, {"floor": partial(bench.floor, n, size), "ours": partial(bench.work, n, size)})
+            yield Reading(f"geopackage.{size}.ours", spent["ours"] / n * 1e6, "us/tile")
+            yield Reading(f"geopackage.{size}.of_plain_write", spent["floor"] / spent["ours"], "x")
+
+    yield rounds
+
+
+@_group("folders", "tiles as files against the same files written, synced and renamed one by one (the wall)")
+def folders() -> Iterator[Round]:
+    from benchmarks import bench_folders as bench
+
+    n = 1_000
+    bench.work(100)
+
+    def rounds(number: int) -> Iterator[Reading]:
+        spent = in_turn(number, {"floor": partial(bench.floor, n), "ours": partial(bench.work, n)})
+        yield Reading("folders.exploded", spent["ours"] / n * 1e6, "us/tile")
+        yield Reading("folders.of_plain_files", spent["floor"] / spent["ours"], "x")
+
+    yield rounds
+
+
+@_group("pmtiles", "sealing a PMTiles archive against reading, hashing and copying the same tiles")
+def pmtiles() -> Iterator[Round]:
+    from benchmarks import bench_pmtiles as bench
+
+    n = 20_000
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(own)
+        bench.fill(folder, n, TILE_BYTES)
+        bench.work(folder)
+
+        def rounds(number: int) -> Iterator[Reading]:
+            spent = in_turn(
+                number,
+                {"copy": partial(bench.floor, folder, n, TILE_BYTES), "seal": partial(bench.work, folder)},
+            )
+            yield Reading("pmtiles.seal", spent["seal"] / n * 1e6, "us/tile")
+            yield Reading("pmtiles.of_plain_copy", spent["copy"] / spent["seal"], "x")
+
+        yield rounds
+
+
 @_group("package", "sealing a tile package against copying its bytes with their CRC-32")
 def package() -> Iterator[Round]:
     from benchmarks import bench_compact, bench_package
@@ -452,7 +504,10 @@ GROUPS: tuple[Group, ...] = (
     engine,
     mbtiles,
     compact,
+    geopackage,
+    folders,
     package,
+    pmtiles,
     ledger,
     demo_map,
     transport,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -99,6 +100,14 @@ def test_a_goal_is_reported_and_never_fails() -> None:
     assert not missed([goal], lines)
     assert "not yet" in report([goal], lines)
     assert "MISSED" in report([budget(4.0)], lines)
+
+
+def test_the_wall_clock_is_not_judged_on_a_busy_machine() -> None:
+    lines = {name: Line(name, "x", [1.0]) for name in ("a.b", "a.c")}
+    budgets = [replace(budget(2.0), wall=True), budget(2.0, name="a.c")]
+    assert [one.name for one in missed(budgets, lines, busy=True)] == ["a.c"]
+    assert [one.name for one in missed(budgets, lines)] == ["a.b", "a.c"]
+    assert ["busy machine" in row for row in report(budgets, lines, busy=True).splitlines()] == [False, True, False]
 
 
 def test_what_is_reached_is_said() -> None:
