@@ -282,7 +282,8 @@ class SqliteLedger:
     async def set_meta(self, values: Mapping[str, Any]) -> None:
         """Facts about cache and job, durable on return; nothing is written when they are there already."""
         rows = {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
-        there = dict(await self._execute("SELECT name, value FROM meta"))
+        marks = ", ".join("?" * len(rows))
+        there = dict(await self._execute(f"SELECT name, value FROM meta WHERE name IN ({marks})", tuple(rows)))
         new = [(name, value) for name, value in rows.items() if there.get(name) != value]
         if new:
             async with self._transaction():
