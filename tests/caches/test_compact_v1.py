@@ -195,7 +195,7 @@ def test_a_torn_tail_is_cut_off_before_the_next_tile(tmp_path: Path) -> None:
     write(tmp_path / "out", subject(levels=(9,)), bodies([Tile(9, 0, 0)]))
     bundle, _ = pair_of(tmp_path)
     whole = bundle.read_bytes()
-    bundle.write_bytes(whole + b"\x99\x00\x00\x00half a rec")
+    bundle.write_bytes(whole + b"\x99\x00\x00\x00" + b"half a record " * 9)
     write(tmp_path / "out", subject(levels=(9,)), bodies([Tile(9, 0, 1)]))
     ((_, body, _),) = bodies([Tile(9, 0, 1)])
     data = bundle.read_bytes()

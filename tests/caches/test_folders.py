@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -176,8 +177,6 @@ def test_levels_of_large_tiles_are_the_zoom_before(tmp_path: Path) -> None:
 
 
 def test_a_shifted_grid_is_written_at_its_place_and_known_by_its_own_blocks(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     world = mercator()
     span = world.span(9)[0]
     shifted = replace(world, origin_x=world.origin_x + 100 * span, lods=world.lods[9:10])
@@ -352,6 +351,26 @@ def test_a_tile_that_comes_in_another_format_takes_the_place_of_the_old(tmp_path
         assert [body for _, body in reader.tiles(BlockKey(2, 0, 0))] == [second.body]
     write(exploded, tmp_path, about, [second])
     assert [file.name for file in level.iterdir()] == ["C00000000.jpg"]
+
+
+@BOTH
+def test_a_later_file_has_a_later_time_though_the_clock_stands_still_or_goes_back(
+    module: ModuleType, tmp_path: Path
+) -> None:
+    write(module, tmp_path, subject(levels=(2,)), [tile_of(Tile(2, 1, 0))])
+    file = next(tmp_path.rglob("*.png"))
+    ahead = file.stat().st_mtime_ns + 3600 * 10**9
+    os.utime(file, ns=(ahead, ahead))
+    write(module, tmp_path, subject(levels=(2,)), [tile_of(Tile(2, 1, 0), seed=1)])
+    assert file.read_bytes() == tile_of(Tile(2, 1, 0), seed=1).body
+    assert file.stat().st_mtime_ns > ahead
+
+
+def test_two_levels_of_one_zoom_are_refused(tmp_path: Path) -> None:
+    scheme = mercator()
+    twice = replace(scheme, lods=(*scheme.lods[:3], replace(scheme.lods[2], level=3)))
+    with pytest.raises(UnsupportedFormatError, match="LODs 2 and 3 are both zoom 2"):
+        write(xyz, tmp_path / "out", subject(twice, levels=(2, 3)), [tile_of(Tile(2, 1, 0))])
 
 
 def test_removing_a_tile_takes_all_its_files(tmp_path: Path) -> None:

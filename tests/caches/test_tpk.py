@@ -266,7 +266,9 @@ def test_half_a_pair_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     tiles = bodies([Tile(4, 2, 3), Tile(9, 200, 300)])
     path = sealed(tmp_path, subject(levels=(4, 9), extent=EXTENT), tiles)
     missing = "v101/Layers/_alllayers/L04/R0000C0000.bundlx"
-    for name, data in (("cut", b"\3\0"), ("gone", None), ("huge", bytes(1 << 20))):
+    with zipfile.ZipFile(path) as archive:
+        whole = archive.read(missing)
+    for name, data in (("cut", whole[:1000]), ("gone", None), ("huge", whole + bytes(1 << 20))):
         other = repacked(path, tmp_path / f"{name}.tpk", {missing: data})
         with open_reader(other) as reader:
             assert reader.levels() == [9]
