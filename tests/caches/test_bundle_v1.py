@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.caches import bundle_v1, bundle_v2
-from harvester.caches.bundle_v1 import DATA_START, HEADER_SIZE, INDEX_FILE_SIZE, INDEX_START
+from harvester.caches.bundle_v1 import DATA_START, HEADER_SIZE, INDEX_START
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
 KEY = BlockKey(5, 0, 0)
