@@ -160,6 +160,14 @@ def test_an_extent_that_turns_out_too_small_grows_to_the_right_and_below(path: P
         assert list(reader.check()) == []
 
 
+def test_what_has_grown_stays_large_for_the_batches_after_it(path: Path) -> None:
+    write(path, subject(utm(), levels=(0, 1)), pictures([Tile(0, 9, 9)]), pictures([Tile(1, 0, 0)]))
+    rows = "SELECT zoom_level, matrix_width, matrix_height FROM gpkg_tile_matrix ORDER BY 1"
+    assert query(path, rows) == [(0, 10, 10), (1, 20, 20)]
+    with open_reader(path) as reader:
+        assert reader.read(0, 9, 9) == png(Tile(0, 9, 9))
+
+
 # ---------------------------------------------------------------------------------------------- GDAL
 
 
@@ -414,6 +422,18 @@ def test_a_table_of_gdal_s_is_extended_where_its_matrix_has_the_zoom(path: Path)
     before = path.read_bytes()
     write(path, about)
     assert path.read_bytes() == before
+
+
+def test_rows_of_others_without_bytes_are_no_tiles(path: Path) -> None:
+    made_by_gdal(path)
+    execute(path, "INSERT INTO map (zoom_level, tile_column, tile_row, tile_data) VALUES (3, 0, 0, x'')")
+    empty = Tile(3, 0, 0)
+    for _ in range(2):
+        with open_reader(path) as reader:
+            assert int(reader.present(block_of(empty)).sum()) in (4, 5)
+            assert not reader.present(block_of(empty))[0, 0]
+            assert reader.read(*empty) is None
+        write(path, subject(levels=(3,)), pictures([Tile(3, 7, 7)]))
 
 
 def test_a_table_whose_matrix_lacks_a_level_is_refused_and_left_alone(path: Path) -> None:

@@ -281,6 +281,16 @@ def test_what_is_forgotten_is_stored_again_and_nothing_is_lost(tmp_path: Path) -
     assert 5 < layout.parse_header(path.read_bytes()).contents < 32
 
 
+def test_the_least_lately_used_is_forgotten_first(tmp_path: Path) -> None:
+    rows, cols = layout.unhilbert(2, np.arange(5))
+    batch = [
+        Stored(Tile(2, int(row), int(col)), b"\x89PNG" + content, "png")
+        for row, col, content in zip(rows, cols, (b"sea", b"one", b"sea", b"two", b"sea"), strict=True)
+    ]
+    path = sealed(tmp_path, subject(levels=(2,)), batch, limits=Limits(remembered=2))
+    assert layout.parse_header(path.read_bytes()).contents == 3
+
+
 def test_many_entries_make_leaf_directories_that_others_follow(tmp_path: Path) -> None:
     tiles = [Tile(8, row, col) for row in range(128) for col in range(0, 256, 2)]
     tiles += [Tile(10, row, col) for row in range(600, 660) for col in range(500, 620, 2)]
@@ -297,10 +307,10 @@ def test_many_entries_make_leaf_directories_that_others_follow(tmp_path: Path) -
 
 def test_leaves_grow_until_the_root_holds_them(tmp_path: Path) -> None:
     tiles = [Tile(8, row, col) for row in range(0, 60, 2) for col in range(0, 60, 2)]
-    limits = Limits(root_only=10, leaf_entries=4, root_bytes=200)
+    limits = Limits(root_only=10, leaf_entries=4, root_bytes=60)
     path = sealed(tmp_path, subject(levels=(8,)), png_bodies(tiles), limits=limits)
     header = layout.parse_header(path.read_bytes())
-    assert 0 < header.root_length <= 200
+    assert 0 < header.root_length <= 60
     assert header.leaves_length
     assert path.stat().st_size == 16384 + header.data_length + header.metadata_length + header.leaves_length
     assert set(our_tiles(path)) == set(tiles)
