@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.bench_compact import LEVEL, batches, subject
-from harvester.caches import compact_v1_writer, compact_writer, exploded, package, tpk, xyz
+from harvester.caches import compact_v1_writer, compact_writer, exploded, package, tpk, xyz_writer
 from harvester.caches.open import open_cache
 from harvester.durable import Disk
 
@@ -24,7 +24,7 @@ SIZE = 4_000
 
 WRITERS: dict[str, Callable[..., Any]] = {
     "exploded": exploded.open_writer,
-    "xyz": xyz.open_writer,
+    "xyz": xyz_writer.open_writer,
     "compact": compact_v1_writer.open_writer,
     "compactv2": compact_writer.open_writer,
 }

@@ -93,7 +93,7 @@ FORMATS: dict[str, Format] = {
         Format(
             name="xyz",
             module="harvester.caches.xyz",
-            writer="harvester.caches.xyz",
+            writer="harvester.caches.xyz_writer",
             folder=True,
             google_only=True,
             refused=frozenset({TileFormat.LERC}),

@@ -9,14 +9,15 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.caches import exploded, xyz
+from harvester.caches import exploded, xyz_writer
+from harvester.caches import xyz as xyz_reader
 from harvester.caches.folders import MAX_LISTED, TileFolder
 from harvester.caches.open import is_empty_or_missing, open_cache, require_can_hold, sniff
 from harvester.durable import Disk
@@ -30,6 +31,8 @@ from tests.caches.test_compact import Recording
 from tests.contracts.cache_contract import PNG
 
 KINDS = {"png": PNG, "jpg": b"\xff\xd8\xff", "webp": b"RIFF\0\0\0\0WEBPVP8 ", "gif": b"GIF89a", "lerc": b"Lerc2 "}
+xyz = SimpleNamespace(open_reader=xyz_reader.open_reader, open_writer=xyz_writer.open_writer)
+
 BOTH = pytest.mark.parametrize("module", [exploded, xyz], ids=["exploded", "xyz"])
 
 
@@ -39,7 +42,7 @@ def tile_of(tile: Tile, kind: str = "png", seed: int = 0) -> Stored:
 
 
 def write(
-    module: ModuleType,
+    module: Any,
     folder: Path,
     about: Subject,
     *batches: list[Stored],
@@ -65,7 +68,7 @@ def names(folder: Path) -> list[str]:
 
 class TestExploded(test_compact.TestContract):
     reader_name = "harvester.caches.exploded:open_reader"
-    module: ModuleType = exploded
+    module: Any = exploded
 
     async def open_writer(self, path: Path, subject: Subject) -> Any:
         return await self.module.open_writer(path, subject)
@@ -131,7 +134,7 @@ def test_other_names_are_no_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["01", "-1", "1.5", "a", "", "٣", "1 "])
 def test_other_names_are_no_columns(name: str) -> None:
-    assert xyz.XyzNaming().parse_outer(name) is None
+    assert xyz_reader.XyzNaming().parse_outer(name) is None
 
 
 def test_a_folder_of_another_name_is_told_and_other_files_are_left_alone(tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_whatever_a_tilejson_states_the_tiles_are_read(tmp_path_factory: Any, do
 
 @BOTH
 def test_files_are_durable_before_they_have_their_name_and_names_before_store_returns(
-    module: ModuleType, tmp_path: Path
+    module: Any, tmp_path: Path
 ) -> None:
     disk = Recording()
 
@@ -283,7 +286,7 @@ def test_files_are_durable_before_they_have_their_name_and_names_before_store_re
 
 
 @BOTH
-def test_a_failing_step_leaves_whole_tiles_only_and_the_next_run_goes_on(module: ModuleType, tmp_path: Path) -> None:
+def test_a_failing_step_leaves_whole_tiles_only_and_the_next_run_goes_on(module: Any, tmp_path: Path) -> None:
     old, new = [tile_of(Tile(9, 0, n)) for n in (5, 127)], [tile_of(Tile(9, 0, n), seed=1) for n in (127, 128)]
     template, counting = tmp_path / "template", Recording()
     write(module, template, subject(levels=(9,)), old)
@@ -314,7 +317,7 @@ def test_a_failing_step_leaves_whole_tiles_only_and_the_next_run_goes_on(module:
 
 
 @BOTH
-def test_what_a_kill_left_is_cleared_and_no_tile(module: ModuleType, tmp_path: Path) -> None:
+def test_what_a_kill_left_is_cleared_and_no_tile(module: Any, tmp_path: Path) -> None:
     write(module, tmp_path / "out", subject(levels=(9,)), [tile_of(Tile(9, 0, 0))])
     left = tmp_path / "out/.incoming"
     left.mkdir()
@@ -354,9 +357,7 @@ def test_a_tile_that_comes_in_another_format_takes_the_place_of_the_old(tmp_path
 
 
 @BOTH
-def test_a_later_file_has_a_later_time_though_the_clock_stands_still_or_goes_back(
-    module: ModuleType, tmp_path: Path
-) -> None:
+def test_a_later_file_has_a_later_time_though_the_clock_stands_still_or_goes_back(module: Any, tmp_path: Path) -> None:
     write(module, tmp_path, subject(levels=(2,)), [tile_of(Tile(2, 1, 0))])
     file = next(tmp_path.rglob("*.png"))
     ahead = file.stat().st_mtime_ns + 3600 * 10**9
@@ -392,7 +393,7 @@ def test_removing_a_tile_takes_all_its_files(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- large folders
 
 
-@pytest.mark.parametrize("naming", [exploded.ExplodedNaming(), xyz.XyzNaming()])
+@pytest.mark.parametrize("naming", [exploded.ExplodedNaming(), xyz_reader.XyzNaming()])
 def test_a_block_is_found_in_a_folder_of_any_size(naming: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = TileFolder(tmp_path, naming)
     tiles = [Tile(12, 5, col) for col in range(0, 1400, 3)] + [Tile(12, row, 5) for row in range(0, 1400, 3)]
@@ -412,7 +413,7 @@ def test_a_block_is_found_in_a_folder_of_any_size(naming: Any, tmp_path: Path, m
 @BOTH
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.dictionaries(st.integers(0, 300), st.integers(0, 9), min_size=1, max_size=6), max_size=3))
-def test_what_was_stored_last_is_read(module: ModuleType, tmp_path_factory: Any, batches: list[dict[int, int]]) -> None:
+def test_what_was_stored_last_is_read(module: Any, tmp_path_factory: Any, batches: list[dict[int, int]]) -> None:
     folder = tmp_path_factory.mktemp("orders") / "out"
     stored = [[tile_of(Tile(9, n // 20, n % 20 * 9), seed=seed) for n, seed in batch.items()] for batch in batches]
     write(module, folder, subject(levels=(9,)), *stored)
