@@ -75,7 +75,7 @@ def _places(reader: PMTilesReader, scheme: TilingScheme) -> dict[int, Place]:
 
 def _blocks(reader: PMTilesReader, level: int, place: Place) -> list[BlockKey]:
     """The scheme's blocks that may hold tiles of the archive."""
-    keys = set()
+    keys: set[BlockKey] = set()
     for block in reader.blocks(place.level):
         top, left = block.row - place.rows, block.col - place.cols
         keys.update(

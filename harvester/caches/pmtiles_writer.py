@@ -142,7 +142,7 @@ def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
 
 def _blocks(reader: BundleReader, zoom: Zoom) -> Iterator[BlockKey]:
     """The zoom's own blocks (of the Google grid) that may hold tiles, in the order of ids."""
-    keys = set()
+    keys: set[BlockKey] = set()
     size = 1 << zoom.place.zoom
     for block in reader.bundles.keys(zoom.level):
         top, left = block.row + zoom.place.row_offset, block.col + zoom.place.col_offset
