@@ -81,13 +81,20 @@ class Plan:
 
     @cached_property
     def extent(self) -> Box | None:
-        """The box around all planned tiles in the scheme's CRS, within the extent that bounds the plan; None without
-        tiles."""
+        """The box that the plan is about, in the scheme's CRS; None without tiles.
+
+        Of each policy the tiles of its finest level, which follow its area most closely (a tile of level 0 is the
+        world), all policies together, within the extent that bounds the plan.
+        """
+        finest = [
+            next(
+                ((level, runs.bounds) for level, runs in reversed(tuple(one.items())) if runs.bounds is not None), None
+            )
+            for one in (self.policies or (self.runs,))
+        ]
         boxes = [
             (self.scheme.box(Tile(level, top, left)), self.scheme.box(Tile(level, bottom, right)))
-            for level, runs in self.runs.items()
-            if runs.bounds is not None
-            for top, bottom, left, right in (runs.bounds,)
+            for level, (top, bottom, left, right) in filter(None, finest)
         ]
         if not boxes:
             return None
@@ -244,7 +251,7 @@ def _check_inside(
             hint="Check the area's CRS; --no-extent drops the extent's bound.",
         )
     if share > 0:
-        percent = f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+        percent = "less than 0.1%" if share < 0.001 else "more than 99.9%" if share > 0.999 else f"{share:.1%}"
         notices.append(f"{name}{percent} of the area lies outside the service's extent and is left out")
 
 

@@ -174,16 +174,18 @@ class WebMapReport:
     source: str
     layers: tuple[Report, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
+    """Names of layers that should be there and could not be opened: the run ends with exit 3."""
 
     @property
     def complete(self) -> bool:
-        """True when every layer is."""
-        return all(layer.complete for layer in self.layers)
+        """True when every layer is, and none is lost."""
+        return not self.lost and all(layer.complete for layer in self.layers)
 
     @property
     def exit_code(self) -> int:
         """The worst of the layers'."""
-        codes = {layer.exit_code for layer in self.layers} | {0}
+        codes = {layer.exit_code for layer in self.layers} | {3 if self.lost else 0}
         return next(code for code in EXIT_ORDER if code in codes)
 
     def to_json(self) -> str:

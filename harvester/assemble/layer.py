@@ -150,6 +150,13 @@ class LayerRun:
         return outturn
 
     def _report(self, collection: Collection, outturn: Outturn) -> Report:
+        counts = outturn.tally.counts()
+        if counts.absent == counts.planned > 0 and outturn.stop is None:
+            nothing = f"the source says that none of the {counts.planned:,} tiles exists"
+            if outturn.tally.tile_requests < counts.planned and self.layer.source.info.tilemap:
+                nothing += "; --tilemap off asks for the tiles themselves"
+            collection.notices.append(nothing)
+            self.emit(Notice(text=nothing))
         return Report.of(
             outturn,
             source=self.planned.info.source,

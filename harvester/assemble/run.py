@@ -41,7 +41,9 @@ async def harvest_job(
         if opened.is_web_map:
             report = await _harvest_layers(job, opened, planned, emit, switch, disk, command)
             skipped = (*opened.skipped, *((opened.layers[index].name, reason) for index, reason in left_out))
-            report = WebMapReport(source=report.source, layers=report.layers, skipped=skipped)
+            report = WebMapReport(
+                source=report.source, layers=report.layers, skipped=skipped, lost=tuple(name for name, _ in opened.lost)
+            )
             if job.report is not None:
                 disk.write_whole(job.report.absolute(), report.to_json().encode())
         else:

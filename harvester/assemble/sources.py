@@ -26,6 +26,9 @@ class Opened:
     source: str
     layers: tuple[Layer, ...]
     skipped: tuple[tuple[str, str], ...]
+    """(name, reason) of a web map's layers that are not harvested, the lost ones included."""
+    lost: tuple[tuple[str, SourceError], ...]
+    """Layers that should be there and can't be opened."""
     is_web_map: bool
     session: Session
 
@@ -55,7 +58,8 @@ async def open_job_source(job: Job, *, may_be_empty: bool = False) -> Opened:
     return Opened(
         source=found.source,
         layers=tuple(Layer(name=layer.name, source=layer.source) for layer in found.layers),
-        skipped=found.skipped,
+        skipped=(*found.skipped, *((name, error.message) for name, error in found.lost)),
+        lost=found.lost,
         is_web_map=found.is_map,
         session=session,
     )

@@ -55,7 +55,7 @@ def command(common: Common, output: Path) -> int:
             job = Job.from_file(path).with_options(mode="overwrite")
 
             async def work(job: Job = job) -> Any:
-                with stopping_on_signals(switch):
+                with stopping_on_signals(switch, say):
                     return await harvest_job(job, emit=emit, switch=switch)
 
             with reporter(None, quiet=common.quiet, json=common.json) as emit:

@@ -139,7 +139,7 @@ def spell_out(arguments: list[str]) -> list[str]:
     """``--sample`` without a number says how many itself, so that it never takes the next word for one."""
     return [
         f"{word}={DEFAULT_SAMPLE}" if word == "--sample" and not after[:1].isdigit() else word
-        for word, after in zip(arguments, [*arguments[1:], ""], strict=True)
+        for word, after in zip(arguments, (*arguments[1:], ""), strict=False)
     ]
 
 

@@ -90,6 +90,7 @@ class People:
         self._quiet = quiet
         self._summary = summary
         self._shown = ""
+        self._ended = False
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -116,9 +117,13 @@ class People:
             elif isinstance(report, WebMapReport):
                 for layer in report.layers:
                     self._finish(layer)
+                for name, reason in report.skipped:
+                    if name in report.lost:
+                        say(f"error: layer {name} is lost: {redact_text(reason)}")
                 if not self._quiet:
                     for name, reason in report.skipped:
-                        say(f"skipped {name}: {reason}")
+                        if name not in report.lost:
+                            say(f"skipped {name}: {reason}")
 
     def _finish(self, report: Report) -> None:
         from harvester.cli.tables import summary
@@ -148,8 +153,9 @@ class People:
             width = shutil.get_terminal_size().columns - 1
             bar = "#" * round(share * 20)
             self._show(f"[{bar:<20}] {text}"[:width])
-        elif (now := time.monotonic()) - self._last >= PLAIN_SECONDS or not counts.pending:
+        elif (now := time.monotonic()) - self._last >= PLAIN_SECONDS or (not counts.pending and not self._ended):
             self._last = now
+            self._ended = not counts.pending
             say(text)
 
     def _show(self, text: str) -> None:

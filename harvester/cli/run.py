@@ -6,14 +6,14 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.frame import say, show_json, verb
+from harvester.cli.frame import show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
 from harvester.errors import StoppedError
 from harvester.redact import MASK, redact_text
@@ -50,6 +50,7 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
         return show_plan(job, common, sample=None)
     from harvester.cli.progress import reporter
     from harvester.engine import StopSwitch
+    from harvester.events import Notice
     from harvester.loop import run_loop
 
     from harvester.assemble.run import harvest_job  # isort: skip
@@ -58,7 +59,7 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
     with reporter(progress, quiet=common.quiet, json=common.json) as emit:
 
         async def work() -> Any:
-            with stopping_on_signals(switch):
+            with stopping_on_signals(switch, lambda text: emit(Notice(text=text))):
                 return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=shown(common.arguments))
 
         try:
@@ -102,8 +103,8 @@ def _disk() -> Any:
 
 
 @contextmanager
-def stopping_on_signals(switch: StopSwitch) -> Iterator[None]:
-    """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once."""
+def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iterator[None]:
+    """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once. ``tell`` hears what that means."""
     from harvester.engine import StopReason
 
     loop = asyncio.get_running_loop()
@@ -123,16 +124,12 @@ def stopping_on_signals(switch: StopSwitch) -> Iterator[None]:
     for name, code in wanted.items():
         number = getattr(signal, name)
         before[number] = signal.getsignal(number)
-        _on_signal(loop, number, lambda name=name, code=code: _press(switch, StopReason.signal(name, code)))
+        _on_signal(loop, number, lambda name=name, code=code: tell(switch.press(StopReason.signal(name, code))))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _press(switch: StopSwitch, reason: Any) -> None:
-    say(switch.press(reason))
 
 
 def _on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Any) -> None:

@@ -91,6 +91,8 @@ def summary(report: Report) -> str:
     ]
     if report.complete:
         lines.append(f"complete: {report.output}")
+    elif report.stop is not None and not counts.failed and not counts.pending:
+        lines.append(f"NOT COMPLETE: {report.stop.message}")
     else:
         lines.append(
             f"INCOMPLETE: {counts.failed:,} failed, {counts.pending:,} pending; the same command asks just for those"

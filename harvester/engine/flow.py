@@ -96,6 +96,7 @@ class Flow:
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
         self._renewing = False
         self._repeats = repeats
+        self._placeholders = bool(repeats.placeholders)
         self._whole = 0
         self._answered_well = False
         self.stopping = False
@@ -172,7 +173,7 @@ class Flow:
             self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
             if first:
                 self._suspects.append(verdict.reason)
-            if outcome is WHOLE and self._repeats.is_placeholder(verdict.body):
+            if outcome is WHOLE and self._placeholders and self._repeats.is_placeholder(verdict.body):
                 verdict = Verdict(Outcome.ABSENT, "placeholder")
                 self._not_whole(now, request, answer, verdict)
             elif outcome is WHOLE:

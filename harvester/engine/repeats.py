@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128_digest
 
 from harvester.tiling.tile import Tile
 
@@ -38,14 +38,14 @@ class Repeats:
     data."""
 
     def __init__(self, placeholders: Iterable[str] = ()) -> None:
-        self._placeholders = frozenset(digest.lower() for digest in placeholders)
+        self.placeholders = frozenset(bytes.fromhex(digest) for digest in placeholders)
         self._lengths: dict[int, int] = {}
-        self._bodies: dict[str, tuple[int, Tile]] = {}
+        self._bodies: dict[bytes, tuple[int, Tile]] = {}
         self._whole = 0
 
     def is_placeholder(self, body: bytes) -> bool:
         """True for a body that was declared to mean that there is no data."""
-        return bool(self._placeholders) and xxh3_128_hexdigest(body) in self._placeholders
+        return xxh3_128_digest(body) in self.placeholders
 
     def saw(self, tile: Tile, body: bytes) -> None:
         """Count a whole body."""
@@ -58,7 +58,7 @@ class Repeats:
             if len(lengths) > MOST_LENGTHS:
                 self._lengths = {length: number for length, number in lengths.items() if number > 1}
             return
-        digest = xxh3_128_hexdigest(body)
+        digest = xxh3_128_digest(body)
         number, sample = self._bodies.get(digest, (0, tile))
         self._bodies[digest] = (number + 1, sample)
         if len(self._bodies) > MOST_BODIES:
@@ -67,7 +67,7 @@ class Repeats:
     def told(self) -> tuple[Repeat, ...]:
         """The bodies worth telling, the commonest first."""
         found = [
-            Repeat(digest, number, number / self._whole, sample)
+            Repeat(digest.hex(), number, number / self._whole, sample)
             for digest, (number, sample) in self._bodies.items()
             if number >= TOLD_TILES and number >= TOLD_SHARE * self._whole
         ]

@@ -72,6 +72,8 @@ class Tally:
         while len(samples) > 2 and now - samples[0][0] > RATE_WINDOW_SECONDS:
             samples.popleft()
         seen, tiles = now - samples[0][0], self.ended - samples[0][1]
+        if seen < 1.0:  # a run that is over before there is anything to average
+            seen, tiles = now - self.started, self.ended
         rate = tiles / seen if seen > 0 else 0.0
         pending = sum(row[State.PENDING] for row in self.levels.values())
         if not pending:

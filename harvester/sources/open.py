@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harvester.job import Job
 
 
+DRIFT_KINDS = frozenset({"png", "jpg", "webp"})
+"""Rasters that may come in place of the stated one: a cache can say so of them, of a GIF it can't."""
+
 MAP_WORDS = ("/sharing/", "/home/", "/apps/")
 """What an address of a portal item has in it; without any of these, what reads web maps isn't even imported."""
 
@@ -42,7 +45,7 @@ class Options:
     @classmethod
     def of(cls, job: Job) -> Options:
         """From a job."""
-        return cls(auth=job.auth, headers=tuple(job.headers.items()), tilemap=job.tilemap)
+        return cls(auth=job.auth, headers=tuple(job.headers.items()), tilemap=job.tilemap, kinds=DRIFT_KINDS)
 
 
 class Asker(NamedTuple):
@@ -106,6 +109,8 @@ class Opened:
     layers: tuple[OpenedLayer, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     """(name, reason) of the web map's layers that aren't taken."""
+    lost: tuple[tuple[str, SourceError], ...] = ()
+    """Layers of a web map that should be there and can't be opened."""
     is_map: bool = False
 
 

@@ -164,13 +164,21 @@ async def _open_map(document: Any, shown: str, item: Item | None, asker: Asker) 
 
     opened: list[OpenedLayer] = []
     skipped: list[tuple[str, str]] = []
+    lost: list[tuple[str, SourceError]] = []
     for layer in layers_of(document):
-        result = await _open_layer(layer, item, asker)
+        try:
+            result = await _open_layer(layer, item, asker)
+        except SourceError as error:
+            # One dead layer must not keep a crew from the others; it is told, and the run does not end well.
+            lost.append((layer.title, error))
+            continue
         if isinstance(result, str):
             skipped.append((layer.title, result))
         else:
             opened.append(result)
-    return Opened(source=shown, layers=tuple(opened), skipped=tuple(skipped), is_map=True)
+    if lost and not opened:
+        raise lost[0][1]
+    return Opened(source=shown, layers=tuple(opened), skipped=tuple(skipped), lost=tuple(lost), is_map=True)
 
 
 async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> OpenedLayer | str:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from harvester.testing.acts import ACTS
 from harvester.testing.director import Director

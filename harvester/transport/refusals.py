@@ -57,7 +57,7 @@ DENIED_WORDS = {
         "refuses access (403)",
         "these credentials may not see it, or it wants a Referer: --header 'Referer: …'; " + LOGIN_HINT,
     ),
-    498: ("refuses the token: invalid or expired (498)", "get a new token, or use --username and --password-env"),
+    498: ("refuses the token as invalid or expired (498)", "get a new token, or use --username and --password-env"),
     499: ("wants a token (499)", LOGIN_HINT),
 }
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import harvester
-from harvester.loop import run_loop
 from harvester.assemble.run import harvest_job
 from harvester.caches.open import is_empty_or_missing
 from harvester.job import Job, Policy
+from harvester.loop import run_loop
 from harvester.testing.crash import CrashingDisk, CrashPoint
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite

@@ -186,6 +186,20 @@ def test_a_layer_that_is_gone_is_exit_3_and_named(serve, cli, tmp_path):
     result = cli("run", source, "--lods", "0", "-o", "maps", *HASTY)
     assert result.code == 3
     assert "Gone" in result.err + result.out
+    assert result.json["complete"] is False
+    assert [one["stored"] for one in result.json["layers"]] == [1]
+    assert [one["name"] for one in result.json["skipped"]] == ["Gone"]
+    assert (tmp_path / "maps" / "Here.tpkx").exists()
+    listed = cli("scales", source, "--json")
+    assert (listed.code, [one["name"] for one in listed.json["skipped"]]) == (0, ["Gone"])
+
+
+def test_a_map_of_which_no_layer_can_be_opened_is_exit_3_and_leaves_no_file(serve, cli, tmp_path):
+    service = serve()
+    source = webmap(tmp_path, layer(service.origin + "/arcgis/rest/services/X/MapServer", "Gone"))
+    before = files(tmp_path)
+    assert cli("run", source, "--lods", "0", "-o", "maps", *HASTY).code == 3
+    assert files(tmp_path) == before
 
 
 def test_credentials_go_to_a_layers_host_only_when_it_refuses_without_them(serve, cli, tmp_path, monkeypatch):
