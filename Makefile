@@ -1,6 +1,6 @@
 # Everything here needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports bench bench-gate lock wheel clean
+.PHONY: help install tools demo test check format lint types imports bench bench-gate soak lock wheel clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -56,6 +56,9 @@ bench: install  ## time the hot paths: medians and spread (BENCH="NAME ... --run
 
 bench-gate: install  ## measure the ratios of benchmarks/budgets.toml; fails when one is missed
 	$(BIN)/python -m benchmarks.gate $(BENCH)
+
+soak: install  ## a long run: a million tiles with 5 % mixed faults, every promise checked (SOAK="--tiles N")
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 lock: install  ## pin the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

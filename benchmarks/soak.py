@@ -1,0 +1,287 @@
+"""A long run: a million small tiles on loopback with 5 % mixed faults, complete, byte-exact, in flat memory.
+
+``python -m benchmarks.soak --tiles 1000000`` serves, harvests into MBTiles in a process of its own, checks every
+promise that a run makes, and keeps what it measured in ``results/soak.json``. ``make soak`` does that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.keep import keep
+from benchmarks.measure import ROOT, peak_bytes
+from harvester.api import open_cache, run
+from harvester.audit import verify
+from harvester.events import Progress
+from harvester.job import Job, Limits, Policy
+from harvester.testing.images import tile_png
+from harvester.testing.log import Place
+from harvester.testing.script import Rule, Script
+from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.tiling.tile import Tile
+
+SHARE = 0.05
+"""Of all first tries; a second try is always answered rightly."""
+
+BUSY_SHARE = 0.00005
+"""Throttling and stalls make a run wait by design, so they come rarely and on top."""
+
+BUSY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("status", {"status": 429, "retry_after": 1}),
+    ("status", {"status": 503}),
+    ("stall", {}),
+)
+
+FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("status", {"status": 500}),
+    ("html", {}),
+    ("json_error", {"status": 500}),
+    ("empty", {}),
+    ("wrong_size", {}),
+    ("flipped", {"at": 0.5}),
+    ("cut_image", {}),
+    ("truncate", {}),
+    ("truncate_unframed", {}),
+    ("reset_inside", {}),
+    ("close_before", {}),
+    ("garbage", {}),
+)
+"""Equal parts of ``SHARE``."""
+
+PADDING = 800
+"""Brings a picture of one tile to about a kilobyte."""
+
+SETTLED = 0.2
+"""Of the tiles: by then a run has all the memory that it needs for good."""
+
+MAX_GROWTH = 1.10
+MAX_AMPLIFICATION = 1.10
+TIMEOUT_SECONDS = 5.0
+LOG_KEPT = 1000
+DEADLINE_SECONDS = 6 * 3600.0
+
+
+def script(seed: int) -> Script:
+    """The faults, drawn by seed and tile. A share is drawn among what the rules before it left, hence the rest."""
+    rules = [Rule(do=do, tries="1", share=BUSY_SHARE / len(BUSY), **more) for do, more in BUSY]
+    each = SHARE / len(FAULTS)
+    for number, (do, more) in enumerate(FAULTS):
+        rules.append(Rule(do=do, tries="1", share=each / (1 - number * each), **more))
+    return Script(rules=tuple(rules), seed=seed)
+
+
+def body_of(tile: Tile) -> bytes:
+    """What the service holds for a tile: a picture of its own."""
+    return tile_png(tile.level, tile.row, tile.col, 256, 256, padding=PADDING)
+
+
+def part_of(tiles: int) -> tuple[int, int]:
+    """Level, and the number of equal shards of it of which one has about so many tiles."""
+    level = 0
+    while 4**level < tiles:
+        level += 1
+    return level, max(1, 4**level // tiles)
+
+
+class CountingSite(ArcGisSite):
+    """Remembers how often each tile was asked; the service's own log is bounded."""
+
+    def __init__(self) -> None:
+        super().__init__(tile=body_of, etags=False)
+        self.asked: Counter[Tile] = Counter()
+
+    def place(self, method: str, target: str) -> Place:
+        """What a request asks for, counted."""
+        place = super().place(method, target)
+        if place.kind == "tile" and place.tile is not None:
+            self.asked[place.tile] += 1
+        return place
+
+
+def serve(seed: int) -> None:
+    """Serve until standard input ends, then print what was asked."""
+    site = CountingSite()
+    with FaultyService(site, script(seed), keep=LOG_KEPT) as service:
+        print(service.url, flush=True)
+        ended = threading.Event()
+        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+        ended.wait()
+        asked = site.asked
+        print(json.dumps({"tiles": len(asked), "asked": sum(asked.values()), "most": max(asked.values())}), flush=True)
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now; where the system doesn't say, the most that it has held."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return peak_bytes()
+
+
+def job_of(url: str, out: Path, tiles: int) -> Job:
+    """About so many tiles of one level."""
+    level, shards = part_of(tiles)
+    return Job(
+        source=url,
+        output=out,
+        shard=(1, shards) if shards > 1 else None,
+        policies=(Policy(lods=((level, level),)),),
+        limits=Limits(timeout_seconds=TIMEOUT_SECONDS, concurrency=64),
+    )
+
+
+def harvest(url: str, out: Path, tiles: int) -> dict[str, Any]:
+    """One run, its memory watched at every progress event."""
+    seen: list[tuple[int, int]] = []
+
+    def watch(event: object) -> None:
+        if isinstance(event, Progress):
+            seen.append((event.requests, resident_bytes()))
+
+    report = run(job_of(url, out, tiles), on_event=watch)
+    document = report.to_dict()
+    whole = document["tile_requests"]
+    settled = [memory for requests, memory in seen if SETTLED <= requests / whole <= 2 * SETTLED]
+    last = [memory for requests, memory in seen if requests / whole >= 1 - 2 * SETTLED]
+    return {
+        "report": document,
+        "exit_code": report.exit_code,
+        "settled_bytes": max(settled, default=0),
+        "last_bytes": max(last, default=0),
+        "peak_bytes": peak_bytes(),
+        "samples": len(seen),
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wrong_tiles(out: Path) -> tuple[int, int]:
+    """Tiles that the cache holds, and those among them that are not what the service holds."""
+    held = wrong = 0
+    with open_cache(out) as cache:
+        for level in cache.levels():
+            for key in cache.blocks(level):
+                for tile, body in cache.tiles(key):
+                    held += 1
+                    wrong += body != body_of(tile)
+    return held, wrong
+
+
+def sqlite_is_whole(path: Path) -> bool:
+    """SQLite's own ``integrity_check``."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
+    finally:
+        connection.close()
+
+
+def child(*arguments: object) -> subprocess.Popen[str]:
+    """This module in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.soak", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
+
+
+def soak(tiles: int, folder: Path, seed: int = 1) -> dict[str, Any]:
+    """Serve, harvest, harvest again, check. Gives what was measured; ``broken`` lists promises that were not kept."""
+    out = folder / "soak.mbtiles"
+    began = time.monotonic()
+    with child("--serve", "--seed", seed) as server:
+        assert server.stdin is not None and server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            with child("--harvest", url, out, "--tiles", tiles) as first:
+                text, _ = first.communicate(timeout=DEADLINE_SECONDS)
+            measured = json.loads(text.splitlines()[-1])
+            seconds = time.monotonic() - began
+            before = digest(out)
+            with child("--harvest", url, out, "--tiles", tiles) as again:
+                text, _ = again.communicate(timeout=DEADLINE_SECONDS)
+            second = json.loads(text.splitlines()[-1])
+        finally:
+            server.stdin.close()
+        asked = json.loads(server.stdout.readline())
+    report = measured["report"]
+    planned = report["planned"]
+    held, wrong = wrong_tiles(out)
+    finding = verify(out)
+    growth = measured["last_bytes"] / measured["settled_bytes"] if measured["settled_bytes"] else 1.0
+    amplification = report["tile_requests"] / planned
+    kept = {
+        "the run is complete": measured["exit_code"] == 0 and report["complete"],
+        "every planned tile is stored": report["stored"] == planned == asked["tiles"] == held,
+        "no tile is wrong": wrong == 0,
+        "no tile is asked more than four times": asked["most"] <= 4,
+        "faults were met": report["retries"] >= planned * SHARE * 0.8,
+        "the report counts what the server saw": report["tile_requests"] == asked["asked"],
+        "few requests more than tiles": amplification <= MAX_AMPLIFICATION,
+        "the cache and its ledger agree": finding.complete and finding.sound and finding.planned == planned,
+        "SQLite finds both files whole": sqlite_is_whole(out) and sqlite_is_whole(out.with_name(out.name + ".ledger")),
+        "run again, no tile is asked": second["exit_code"] == 0 and second["report"]["tile_requests"] == 0,
+        "run again, the cache is the same byte for byte": digest(out) == before,
+        "nothing else lies beside it": sorted(path.name for path in folder.iterdir())
+        == ["soak.mbtiles", "soak.mbtiles.ledger"],
+        "memory is flat": growth <= MAX_GROWTH,
+    }
+    return {
+        "tiles": planned,
+        "tile_bytes": report["bytes"] // planned,
+        "faults_share": SHARE,
+        "retries": report["retries"],
+        "throttled": report["throttled"],
+        "tile_requests": report["tile_requests"],
+        "amplification": round(amplification, 4),
+        "most_requests_of_one_tile": asked["most"],
+        "seconds": round(seconds, 1),
+        "memory_settled_bytes": measured["settled_bytes"],
+        "memory_last_bytes": measured["last_bytes"],
+        "memory_peak_bytes": measured["peak_bytes"],
+        "memory_growth": round(growth, 4),
+        "checked": sorted(kept),
+        "broken": sorted(name for name, holds in kept.items() if not holds),
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Gives 0 when every promise was kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiles", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--harvest", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.serve:
+        serve(options.seed)
+        return 0
+    if options.harvest:
+        url, out = options.harvest
+        print(json.dumps(harvest(url, Path(out), options.tiles)))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        measured = soak(options.tiles, Path(folder), options.seed)
+    keep("soak", measured)
+    print(json.dumps(measured, indent=1))
+    return 1 if measured["broken"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
