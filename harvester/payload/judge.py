@@ -19,6 +19,13 @@ from harvester.payload.webp import is_webp, walk_webp
 MAX_STRAY = 64 << 10
 """Bytes after a tile's own end that are kept with it when the server stated the length: real caches hold such tiles."""
 
+_WHOLE = Outcome.WHOLE
+_PBF = TileFormat.PBF
+"""An enum's member costs as much to look up as a call does (Python 3.11); these are asked for with every tile."""
+
+_new = tuple.__new__
+"""Makes a NamedTuple in half the time."""
+
 _SIGNATURES = (PNG_SIGNATURE, JPEG_SIGNATURE, *GIF_SIGNATURES, KEY_1, KEY_2)
 
 _KINDS = {
@@ -42,7 +49,7 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
     """
     size = len(body)
     if not size:
-        if stated is TileFormat.PBF:
+        if stated is _PBF:
             return Verdict(Outcome.ABSENT, "empty")
         return Verdict(Outcome.RETRY, "empty")
     if size > MAX_TILE_BYTES:
@@ -56,15 +63,16 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
             kind, found = _walk_other(body, stated, delimited=delimited)
     except Unwhole as broken:
         return Verdict(Outcome.RETRY, broken.reason)
-    stray = size - found.end
+    found_width, found_height, end = found
+    stray = size - end
     if stray and (stray > MAX_STRAY or not delimited):
         return Verdict(Outcome.RETRY, "trailing_bytes")
-    if stated is TileFormat.PBF or kind == "pbf":
+    if stated is _PBF or kind == "pbf":
         if drifted(stated, kind):
             return Verdict(Outcome.RETRY, "format_drift")
-    elif (found.width != width or found.height != height) and not _fits_as_lerc(kind, found, width, height):
+    elif (found_width != width or found_height != height) and not _fits_as_lerc(kind, found, width, height):
         return Verdict(Outcome.RETRY, "wrong_size")
-    return Verdict(Outcome.WHOLE, "", body, kind)
+    return _new(Verdict, (_WHOLE, "", body, kind, None))
 
 
 def drifted(stated: TileFormat, kind: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from zlib import crc32
 
+from harvester.payload.checksum import crc32
 from harvester.payload.ends import Found, Unwhole
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
