@@ -49,7 +49,7 @@ types: install
 	$(BIN)/mypy
 
 imports: install
-	$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 bench: install  ## time the hot paths: medians and spread (BENCH="NAME ... --runs N --save")
 	$(BIN)/python -m benchmarks $(BENCH)
