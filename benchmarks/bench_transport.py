@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from benchmarks.tile_server import Tiles, pin, tile_server
 from harvester.edges import Answer, Host, Request, Wait
 from harvester.tiling.tile import Tile
+from harvester.transport.access import Access
 from harvester.transport.lanes import LaneTransport
-from harvester.transport.wire import Access
 
 SERVER_CPU, CLIENT_CPU = 0, 1
 CONNECTIONS = 64

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from harvester.edges import Host, Transport
 from harvester.job import DEFAULT_CONCURRENCY
+from harvester.transport.access import Access
 from harvester.transport.lanes import LaneTransport
 from harvester.transport.proxies import Proxies
-from harvester.transport.wire import Access
 
 
 def transport_for(access: Access, hosts: Iterable[Host] = (), *, connections: int = DEFAULT_CONCURRENCY) -> Transport:

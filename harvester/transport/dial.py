@@ -63,8 +63,9 @@ class Place:
         self._failures = 0
         self._not_before = 0.0
 
-    async def connect(self, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext) -> None:
-        """Open one connection and hand it to ``protocol``. Raises DialError."""
+    async def connect(self, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None) -> None:
+        """Open one connection and hand it to ``protocol``; ``tls`` is needed where the place is ``secure``. Raises
+        DialError."""
         pause = self._not_before - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from harvester.edges import Answer, Done, Fault, Host, Next, Request
+from harvester.errors import UsageError
 from harvester.job import DEFAULT_CONCURRENCY
+from harvester.transport.access import Access
 from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
-from harvester.transport.trust import tls_context
-from harvester.transport.wire import Access
+from harvester.transport.trust import check_trust, tls_context
+
+if TYPE_CHECKING:
+    import ssl
 
 SWEEP_SECONDS = 0.01
 """The least time between two looks for requests beyond their deadline: how late a timeout may be."""
@@ -29,14 +34,17 @@ class LaneTransport:
 
     Lanes are bound to no host: an idle connection of another host gives way. Works on asyncio's loop and on uvloop's.
     Nothing is sent twice: a request whose connection was closed under it ends with ``Fault.RESET``, and the engine
-    decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Raises UsageError when the trust bundle is
-    wrong. Speaks no proxy: ``choose.transport_for`` knows when that matters.
+    decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Speaks no proxy: ``choose.transport_for``
+    knows when that matters.
+
+    Raises UsageError when the trust bundle is wrong; one that has the look of a bundle and can't be read, from
+    ``drain``, with the first TLS connection.
     """
 
     def __init__(self, access: Access | None = None, *, connections: int = DEFAULT_CONCURRENCY) -> None:
-        access = access or Access()
-        self._tls = tls_context(access.ca_bundle, access.environ)
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._access = access = access or Access()
+        self._tls: ssl.SSLContext | None = None
+        check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
         self._timeout = access.timeout_seconds
         self._connections = connections
@@ -212,9 +220,12 @@ class LaneTransport:
 
     async def _open(self, lane: Lane) -> None:
         try:
-            await lane.place.connect(lambda: lane, self._tls)
+            await lane.place.connect(lambda: lane, self._trusted() if lane.place.secure else None)
         except DialError as error:
             fault, detail = error.fault, error.detail
+        except UsageError as error:  # the trust bundle: every further connection would end the same way
+            self._collapse(error)
+            return
         except Exception as error:  # whatever else a loop or a resolver raises is no connection either
             fault, detail = Fault.CONNECT, type(error).__name__
         else:
@@ -223,6 +234,13 @@ class LaneTransport:
         lane.task = None
         if lane.request is not None:
             lane.fail(fault, detail)
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Made for the first TLS connection: reading a trust store takes 35 ms, and plain HTTP needs none."""
+        if self._tls is None:
+            self._tls = tls_context(self._access.ca_bundle, self._access.environ)
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
 
     # ---- time
 

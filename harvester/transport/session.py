@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from harvester.edges import MAX_TILE_BYTES, Answer, Done, Fault, Next, Request, Wait
 from harvester.job import DEFAULT_CONCURRENCY
+from harvester.transport.access import Access
 from harvester.transport.documents import Documents, Headers, Sleep
-from harvester.transport.wire import FAILURES, Access, Wire, fault_of
+from harvester.transport.wire import FAILURES, Wire, fault_of
 
 __all__ = ["Access", "Session", "SessionTransport"]
 

@@ -12,6 +12,11 @@ from harvester.errors import UsageError
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name a bundle, in the order in which they are asked."""
 
+_PEM = b"-----BEGIN "
+"""Of a certificate, a trusted one (OpenSSL's own kind) or a list of them (RFC 7468)."""
+
+_BUNDLE_HINT = "name a file of PEM certificates (-----BEGIN CERTIFICATE-----), or a folder of hashed ones"
+
 
 def tls_context(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """A verifying context: system trust, plus ``ca_bundle`` or else the first bundle that the environment names.
@@ -27,6 +32,23 @@ def tls_context(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.e
     if not context.cert_store_stats()["x509_ca"] and not _system_folder():
         _load_certifi(context)
     return context
+
+
+def check_trust(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """Look at the bundle that is named, if one is, without the 35 ms that reading it costs: plain HTTP needs none.
+
+    Raises UsageError when it is missing or is no file of certificates at all; the rest ``tls_context`` tells.
+    """
+    named = _named(ca_bundle, environ)
+    if named is None or named[0].is_dir():
+        return
+    path, where = named
+    try:
+        looks_right = _PEM in path.read_bytes()
+    except OSError as error:
+        raise _no_bundle(path, where, error) from error
+    if not looks_right:
+        raise UsageError(f"{where}: {path} cannot be read as certificates (none in it)", hint=_BUNDLE_HINT)
 
 
 def is_default_trust(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> bool:
@@ -53,18 +75,20 @@ def _named(ca_bundle: Path | None, environ: Mapping[str, str]) -> tuple[Path, st
 
 
 def _load(context: ssl.SSLContext, path: Path, where: str) -> None:
-    hint = "name a file of PEM certificates (-----BEGIN CERTIFICATE-----), or a folder of hashed ones"
     try:
         if path.is_dir():
             context.load_verify_locations(capath=str(path))
         else:
             context.load_verify_locations(cafile=str(path))
-    except FileNotFoundError as error:
-        raise UsageError(f"{where}: {path} is not there", hint=hint) from error
     except OSError as error:  # ssl.SSLError is one
-        raise UsageError(
-            f"{where}: {path} cannot be read as certificates ({error.strerror or error})", hint=hint
-        ) from error
+        raise _no_bundle(path, where, error) from error
+
+
+def _no_bundle(path: Path, where: str, error: OSError) -> UsageError:
+    if isinstance(error, FileNotFoundError):
+        return UsageError(f"{where}: {path} is not there", hint=_BUNDLE_HINT)
+    words = error.strerror or error
+    return UsageError(f"{where}: {path} cannot be read as certificates ({words})", hint=_BUNDLE_HINT)
 
 
 def _system_folder() -> bool:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from harvester.edges import Answer, Fault
-from harvester.job import DEFAULT_TIMEOUT_SECONDS
+from harvester.transport.access import Access
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.proxies import Proxies
-from harvester.transport.trust import is_default_trust, tls_context
-from harvester.version import __version__
-
-if TYPE_CHECKING:
-    from harvester.job import Job
+from harvester.transport.trust import check_trust, is_default_trust, tls_context
 
 Headers = Sequence[tuple[str, str]]
 
@@ -31,50 +23,18 @@ MAX_HEADER_BYTES = 16 << 10
 """Per header: what nginx and IIS send at most; a longer one is a fault, not an answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """How to reach servers: trust, proxies, patience and manners; the same for documents and tiles."""
-
-    ca_bundle: Path | None = None
-    proxy: str | None = field(default=None, repr=False)
-    allow_hosts: tuple[str, ...] = ()
-    contact: str | None = None
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-
-    @classmethod
-    def of(cls, job: Job) -> Access:
-        """What a job says of access."""
-        return cls(
-            ca_bundle=job.ca_bundle,
-            proxy=job.proxy,
-            allow_hosts=job.allow_hosts,
-            contact=job.contact,
-            timeout_seconds=job.limits.timeout_seconds,
-        )
-
-    @property
-    def user_agent(self) -> str:
-        """``harvester/<version>``, and the contact where one is given."""
-        contact = "".join(
-            char for char in self.contact or "" if char.isascii() and char.isprintable() and char not in "()"
-        )
-        return f"harvester/{__version__} (+{contact.strip()})" if contact.strip() else f"harvester/{__version__}"
-
-
 class Wire:
     """One aiohttp client: connections that are made when first needed, and one exchange at a time on each.
 
-    Raises UsageError when the trust bundle or the proxy is wrong.
+    Raises UsageError when the proxy or the trust bundle is wrong; a bundle that has the look of one and can't be read,
+    with the first ``exchange`` over TLS.
     """
 
     def __init__(self, access: Access) -> None:
         self._proxies = Proxies.resolve(access.proxy, access.environ)
-        self._tls: ssl.SSLContext | bool = (
-            True
-            if is_default_trust(access.ca_bundle, access.environ)
-            else tls_context(access.ca_bundle, access.environ)
-        )
+        self._access = access
+        self._tls: ssl.SSLContext | bool | None = None
+        check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
         self._client: aiohttp.ClientSession | None = None
         self._closing: list[Awaitable[None]] = []
@@ -99,8 +59,16 @@ class Wire:
         named = {name.lower(): value for name, value in headers}
         if "accept-encoding" not in named:
             sent["Accept-Encoding"] = "identity"
+        proxy = self._proxy(url)
+        secure = url.scheme == "https" or (proxy is not None and proxy.startswith("https:"))
         async with client.request(
-            method, url, headers=sent, data=form, allow_redirects=False, proxy=self._proxy(url)
+            method,
+            url,
+            headers=sent,
+            data=form,
+            allow_redirects=False,
+            proxy=proxy,
+            ssl=self._trusted() if secure else True,
         ) as response:
             head = _head(response)
             body = await _body(response, cap)
@@ -131,7 +99,7 @@ class Wire:
 
     def _open(self) -> aiohttp.ClientSession:
         # limit=0: the callers' number is the limit. Timeouts are the callers': one timer a request, theirs.
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, ttl_dns_cache=300)
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
         self._client = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -145,6 +113,13 @@ class Wire:
         # Else aiohttp asks again by itself where a kept connection was closed: a request that no rate limit saw.
         self._client._retry_connection = False
         return self._client
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        """Made with the first TLS connection: reading a trust store takes 35 ms, and plain HTTP needs none."""
+        if self._tls is None:
+            bundle, environ = self._access.ca_bundle, self._access.environ
+            self._tls = True if is_default_trust(bundle, environ) else tls_context(bundle, environ)
+        return self._tls
 
     def _proxy(self, url: URL) -> str | None:
         place = (url.scheme, url.raw_host or "", url.port or 0)

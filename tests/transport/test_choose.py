@@ -9,10 +9,10 @@ import pytest
 
 from harvester.edges import Host
 from harvester.errors import UsageError
+from harvester.transport.access import Access
 from harvester.transport.choose import transport_for
 from harvester.transport.lanes import LaneTransport
 from harvester.transport.session import SessionTransport
-from harvester.transport.wire import Access
 
 PLAIN = Host(scheme="http", name="tiles.example.org", port=80)
 SECURE = Host(scheme="https", name="gis.example.org", port=443)

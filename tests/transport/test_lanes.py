@@ -6,16 +6,18 @@ import asyncio
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harvester.edges import Answer, Fault, Host, Request, Transport, Wait
+from harvester.errors import UsageError
 from harvester.testing import FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
+from harvester.transport.access import Access
 from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
 from harvester.transport.lanes import MAX_ROUTES, LaneTransport
-from harvester.transport.wire import Access
 from tests.contracts.transport_contract import PATIENCE, Feed, TransportContract, ask, host_of
 
 
@@ -318,3 +320,28 @@ def test_waits_follow_each_other_with_one_timer_and_none_ends_early() -> None:
             await transport.close()
 
     asyncio.run(main())
+
+
+# ---- trust
+
+
+def test_no_trust_store_is_read_for_plain_http_and_a_broken_one_stops_the_first_tls(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE-----\n")
+
+    async def main() -> None:
+        async with FaultyService() as service:
+            transport = LaneTransport(Access(environ={"SSL_CERT_FILE": str(bundle)}), connections=2)
+            assert (await drained(transport, Feed([ask(service, 1)]))).only().status == 200
+            plain = ask(service, 2)
+            secure = plain._replace(host=replace(plain.host, scheme="https"))
+            with pytest.raises(UsageError, match="SSL_CERT_FILE"):
+                await drained(transport, Feed([secure]))
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_bundle_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--ca-bundle"):
+        LaneTransport(Access(ca_bundle=tmp_path / "missing.pem", environ={}))

@@ -214,6 +214,19 @@ def test_a_bundle_that_is_not_there_or_no_bundle_is_bad_usage(option: str, tmp_p
         assert str(path) in caught.value.message and caught.value.hint
 
 
+def test_a_broken_bundle_is_told_with_the_first_tls_and_plain_http_needs_none(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE-----\n")
+
+    async def main() -> None:
+        async with FaultyService() as service, Session(Access(environ={"SSL_CERT_FILE": str(bundle)})) as session:
+            await session.get_json(f"{service.url}?f=json")
+            with pytest.raises(UsageError, match="SSL_CERT_FILE"):
+                await session.get_json(f"{service.url.replace('http:', 'https:')}?f=json")
+
+    asyncio.run(main())
+
+
 def test_a_self_signed_server_is_never_trusted_by_default() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
