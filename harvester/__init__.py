@@ -16,6 +16,7 @@ from harvester.version import __version__
 if TYPE_CHECKING:
     from harvester.api import harvest, open_cache, open_source, plan, run
     from harvester.errors import HarvesterError
+    from harvester.export.server_cache import IncompleteExportError, export_map_server_cache
     from harvester.job import Auth, Job, Limits, Policy
     from harvester.report import Report
 
@@ -26,6 +27,8 @@ _HOMES = {
     "plan": "harvester.api",
     "run": "harvester.api",
     "HarvesterError": "harvester.errors",
+    "IncompleteExportError": "harvester.export.server_cache",
+    "export_map_server_cache": "harvester.export.server_cache",
     "Auth": "harvester.job",
     "Job": "harvester.job",
     "Limits": "harvester.job",
@@ -37,11 +40,13 @@ _HOMES = {
 __all__ = [
     "Auth",
     "HarvesterError",
+    "IncompleteExportError",
     "Job",
     "Limits",
     "Policy",
     "Report",
     "__version__",
+    "export_map_server_cache",
     "harvest",
     "open_cache",
     "open_source",

@@ -18,6 +18,7 @@ VERBS = {
     "report": "what the last (or any earlier) run did: text, JSON, HTML",
     "info": "what a cache holds",
     "tile": "one tile to stdout or a file, its headers and verdict on stderr",
+    "export": "Esri's ExportMapServerCache, parameter for parameter",
     "demo": "a small real harvest on an embedded tile service; needs no network",
 }
 """Verbs in the order of the help; each is ``harvester.cli.<verb>:command``, imported when it is called."""

@@ -1,0 +1,1 @@
+"""Esri's export tools without Esri: the parameters of arcpy, harvester's runs and caches."""
