@@ -25,8 +25,11 @@ SMALL = ("--lods", "0-3")
 
 TILES = 85
 
-HASTY = ("--timeout", "1", "--retries", "1", "--json", "-q")
-"""Small waits, one document on stdout."""
+HASTY = ("--timeout", "2", "--retries", "1", "--json", "-q")
+"""Small waits (a busy machine needs a second of them), one document on stdout."""
+
+PATIENT = ("--timeout", "20", "--retries", "0")
+"""After ``HASTY``: no fault but the scripted ones, and no tries for them."""
 
 
 def held(path: Path) -> dict[Tile, bytes]:

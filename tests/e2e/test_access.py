@@ -13,7 +13,7 @@ from harvester.testing.proxy import ProxyServer
 from harvester.testing.script import Rule
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.tickets import REFUSALS, TicketOffice
-from tests.e2e.claims import HASTY, SMALL, TILES, poisoned, script
+from tests.e2e.claims import HASTY, PATIENT, SMALL, TILES, poisoned, script
 
 TOKEN = "canary-token-4711"
 PASSWORD = "canary-password"
@@ -89,7 +89,7 @@ def test_a_wrong_token_is_exit_3(serve, cli, tmp_path):
 def test_a_login_whose_token_ends_in_the_middle_is_renewed_exactly_once(serve, cli, tmp_path, refusal):
     """Row 18: tiles in flight are asked again and spend no tries."""
     service = serve(secured(uses=50, refusal=refusal), script())
-    result = cli("run", service.url, *RUN, *LOGIN, "--retries", "0")
+    result = cli("run", service.url, *RUN, *LOGIN, *PATIENT)
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert service.site.office.sold == 2
     assert service.log.count("token") == 2

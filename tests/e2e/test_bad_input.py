@@ -111,7 +111,6 @@ def test_a_document_that_is_none_is_exit_3_in_two_lines(serve, cli, tmp_path, na
     """Row 41."""
     service = serve(ArcGisSite(raw_document=RAW[name]))
     assert refused(cli("run", service.url, *RUN), tmp_path, 3)
-    assert cli("scales", service.url).code == 3
 
 
 @pytest.mark.parametrize(

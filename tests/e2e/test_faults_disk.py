@@ -22,7 +22,7 @@ from harvester.testing.service import ArcGisSite
 from tests.e2e.claims import HASTY, SMALL, TILES, files, held, poisoned
 
 OUTPUTS = ("out.mbtiles", "out", "out.tpkx")
-POINTS = 4
+POINTS = 3
 """Operations of a run at which the disk fails, spread evenly over all of them."""
 
 
