@@ -134,7 +134,7 @@ async def open_collection(
     _require_cache_or_nothing(paths.out, format)
     await _finish_swap(paths, disk)
     if paths.overwrite:
-        await _prepare_new(paths, info, disk, notices)
+        await _prepare_new(paths, info, plan, disk, notices)
     elif not paths.sealed or is_empty_or_missing(paths.work):
         disk.remove_tree(paths.work)
     disk.remove_tree(paths.part) if paths.part.is_dir() else disk.remove(paths.part)
@@ -159,6 +159,7 @@ async def open_collection(
                 "format": format,
                 "scheme": scheme_to_json(info.scheme),
                 "tile_format": info.tile_format.value,
+                "plan": plan.fingerprint,
                 "levels": list(subject.levels),
                 "extent": list(subject.extent) if subject.extent else None,
                 "version": __version__,
@@ -227,11 +228,11 @@ async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
     finish_swap(paths, new_is_finished=finished, out_is_swapped=swapped, disk=disk)
 
 
-async def _prepare_new(paths: OutputPaths, info: ServiceInfo, disk: Disk, notices: list[str]) -> None:
-    """An interrupted replacement is gone on with if it is of the same source and scheme; any other remains are
-    cleared."""
-    meta = await _meta_of(paths.new_ledger, "identity", "scheme")
-    same = meta.get("identity") == info.identity and (
+async def _prepare_new(paths: OutputPaths, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]) -> None:
+    """An interrupted replacement is gone on with if it is of the same source, scheme and plan; any other remains are
+    cleared: tiles that this job does not plan have no place in its cache."""
+    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan")
+    same = (meta.get("identity"), meta.get("plan")) == (info.identity, plan.fingerprint) and (
         scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
     )
     if same and exists(paths.new):
