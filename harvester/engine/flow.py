@@ -161,32 +161,32 @@ class Flow:
     def done(self, request: Request, answer: Answer) -> None:
         """Judge an answer into the batch, the retries or a final state. The transport then asks again by itself."""
         now = self._clock()
+        tally = self._tally
         self.in_flight -= 1
         self.last_answer = now
-        self._tally.bytes += len(answer.body)
+        tally.bytes += len(answer.body)
         if request.window:
             self._window_done(now, request, answer)
         else:
             verdict = self._source.judge(request, answer)
-            outcome = verdict.outcome
+            outcome, reason, body, kind, retry_after = verdict
             first = request.attempt == 0
-            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
+            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=retry_after)
             if first:
-                self._suspects.append(verdict.reason)
-            if outcome is WHOLE and self._placeholders and self._repeats.is_placeholder(verdict.body):
-                verdict = Verdict(Outcome.ABSENT, "placeholder")
+                self._suspects.append(reason)
+            if outcome is not WHOLE:
                 self._not_whole(now, request, answer, verdict)
-            elif outcome is WHOLE:
+            elif self._placeholders and self._repeats.is_placeholder(body):
+                self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
+            else:
                 self._whole += 1
-                self._repeats.saw(request.tile, verdict.body)
+                self._repeats.saw(request.tile, body)
                 self._answered_well = self.any_ended = True
-                self._tally.last_ended = now
-                self._writer.store(_new(Stored, (request.tile, verdict.body, verdict.kind)))
+                tally.last_ended = now
+                self._writer.store(_new(Stored, (request.tile, body, kind)))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
-            else:
-                self._not_whole(now, request, answer, verdict)
-        if self._max_bytes is not None and self._tally.bytes >= self._max_bytes and not self._finished():
+        if self._max_bytes is not None and tally.bytes >= self._max_bytes and not self._finished():
             self._stop(StopReason.budget("--max-bytes", str(self._max_bytes)))
 
     def _finished(self) -> bool:

@@ -11,7 +11,8 @@ from harvester.pacing.concurrency import Concurrency
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
 
-_GOOD = frozenset({Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED})
+_WHOLE, _ABSENT, _UNCHANGED = Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED
+"""Looked up once, compared by identity: an enum's member costs 80 ns to look up and as much to hash (Python 3.11)."""
 
 
 class Pacer:
@@ -78,7 +79,7 @@ class Pacer:
         self, now: float, outcome: Outcome, seconds: float, *, first_try: bool, retry_after: float | None = None
     ) -> None:
         """A request that was started has ended with this meaning, ``seconds`` after its start."""
-        if outcome in _GOOD:
+        if outcome is _WHOLE or outcome is _ABSENT or outcome is _UNCHANGED:
             self._silenced = 0
             self.budget.on_success()
             if self.breaker.open_since is not None:

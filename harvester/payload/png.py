@@ -19,6 +19,9 @@ _CRC = struct.Struct(">I")
 _FRAME = 12
 """Length, type and CRC of a chunk."""
 
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The one way to write IEND: no data, and the CRC of nothing but its type (11.2.5)."""
+
 _MAX_CHUNK = (1 << 31) - 1
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -45,6 +48,10 @@ def walk_png(body: bytes) -> Found:
     previous = b""
     palette = pixels = False
     while at + _FRAME <= size:
+        if body[at : at + _FRAME] == _END:
+            if not pixels or (colour == _PALETTE and not palette):
+                raise Unwhole("corrupt")
+            return Found(width, height, at + _FRAME)
         length, kind = chunk(body, at)
         end = at + _FRAME + length
         if end > size:
@@ -55,15 +62,11 @@ def walk_png(body: bytes) -> Found:
             if pixels and previous != b"IDAT":
                 raise Unwhole("corrupt")
             pixels = True
-        elif kind == b"IEND":
-            if length or not pixels or (colour == _PALETTE and not palette):
-                raise Unwhole("corrupt")
-            return Found(width, height, end)
         elif kind == b"PLTE":
             if pixels or palette or length % 3 or not 0 < length <= 768:
                 raise Unwhole("corrupt")
             palette = True
-        elif kind == b"IHDR":
+        elif kind in (b"IHDR", b"IEND"):
             raise Unwhole("corrupt")
         previous = kind
         at = end
