@@ -18,6 +18,7 @@ VERBS = {
     "report": "what the last (or any earlier) run did: text, JSON, HTML",
     "info": "what a cache holds",
     "tile": "one tile to stdout or a file, its headers and verdict on stderr",
+    "convert": "any cache to any other format that can hold it",
     "export": "Esri's ExportMapServerCache, parameter for parameter",
     "demo": "a small real harvest on an embedded tile service; needs no network",
 }

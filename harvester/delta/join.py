@@ -1,0 +1,185 @@
+"""``convert`` and ``merge``: the tiles of one or several caches, byte for byte, in a cache of any format."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harvester.caches.open import format_for, is_empty_or_missing, open_cache
+from harvester.delta.schemes import shared_scheme
+from harvester.delta.summary import Summary, dedup_saved, kind_or_trouble
+from harvester.delta.target import (
+    Target,
+    joined_texts,
+    locked,
+    open_target,
+    require_cache_or_nothing,
+    service_info,
+    union,
+)
+from harvester.delta.walk import Walk, blocks_of, levels_of, together
+from harvester.durable import Disk
+from harvester.edges import CacheReader, ServiceInfo, TileFormat
+from harvester.errors import CacheError, UsageError
+from harvester.tiling.tile import Tile
+
+
+async def convert(
+    source: Path,
+    out: Path | str,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    dedup: bool = False,
+    disk: Disk | None = None,
+) -> Summary:
+    """Write every tile of a cache into another, exact bytes; tiles that ``out`` has already stay unless ``overwrite``.
+
+    Raises CacheError where ``source`` can't be read or ``out`` can't be written or can't hold it, UsageError where both
+    are one.
+    """
+    _refuse_itself([source], Path(out))
+    return await _join([source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk())
+
+
+async def merge(
+    sources: Sequence[Path],
+    out: Path | str,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    dedup: bool = False,
+    disk: Disk | None = None,
+) -> Summary:
+    """Join caches of one tiling scheme; where several have a tile, the last one's counts, and ``out``'s own least.
+
+    Raises CacheError as ``convert`` does, and where the schemes differ: then it names the field.
+    """
+    if not sources:
+        raise UsageError("there is no cache to merge", hint="name the caches before -o")
+    if overwrite:
+        _refuse_itself(sources, Path(out))
+    return await _join(list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk())
+
+
+def _refuse_itself(sources: Sequence[Path], out: Path) -> None:
+    for source in sources:
+        if source.absolute() == out.absolute() or (source.exists() and out.exists() and source.samefile(out)):
+            raise UsageError(f"{out} is both read and written", hint="choose another output")
+
+
+async def _join(
+    sources: list[Path],
+    output: Path | str,
+    format: str | None,
+    *,
+    overwrite: bool,
+    ours_win: bool,
+    dedup: bool,
+    disk: Disk,
+) -> Summary:
+    name, out = format_for(output, format), Path(output)
+    require_cache_or_nothing(out, name)
+    with ExitStack() as stack:
+        readers = [(str(path), stack.enter_context(open_cache(path))) for path in sources]
+        info = _info_of(sources, readers)
+        walks = [Walk(reader, info.scheme) for _, reader in readers]
+        levels = levels_of(walks, info.scheme)
+        summary = Summary(sources=[str(path) for path in sources], output=str(out), format=name)
+        async with locked(out, name, disk=disk) as paths:
+            kept = not overwrite and not is_empty_or_missing(out)
+            there = stack.enter_context(open_cache(out)) if kept else None
+            async with open_target(paths, name, info, levels, keep=not overwrite, dedup=dedup, disk=disk) as target:
+                summary.notices = target.notices
+                own = Walk(there, info.scheme) if there is not None else None
+                copy = _Copy(walks, own, target, summary, info, ours_win)
+                await copy.run(levels)
+                await target.finish(release=stack.close)
+            if dedup or name == "pmtiles":
+                summary.dedup_saved = await asyncio.to_thread(dedup_saved, out)
+    return summary
+
+
+def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]) -> ServiceInfo:
+    """What the caches say of themselves, as one."""
+    infos = [service_info(path, reader.info) for path, (_, reader) in zip(sources, readers, strict=True)]
+    info = replace(infos[0], scheme=shared_scheme(readers))
+    for (name, reader), other in zip(readers[1:], infos[1:], strict=True):
+        info = replace(
+            info,
+            tile_format=_joined_format(info.tile_format, other.tile_format, name),
+            extent=union(info.extent, other.extent) if reader.levels() else info.extent,
+        )
+    return replace(info, attribution=", ".join(joined_texts([each.attribution for each in infos])))
+
+
+_RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP})
+
+
+def _joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:
+    if one is other or other is TileFormat.UNKNOWN:
+        return one
+    if one is TileFormat.UNKNOWN:
+        return other
+    if {one, other} <= _RASTERS:
+        return TileFormat.MIXED
+    hint = "vector tiles, elevation and pictures don't go into one cache"
+    raise CacheError(f"{name} holds {other.value} tiles, not {one.value}", hint=hint, code="other_format")
+
+
+@dataclass
+class _Copy:
+    """One copy under way."""
+
+    walks: list[Walk]
+    there: Walk | None
+    """What the output has already."""
+    target: Target
+    summary: Summary
+    info: ServiceInfo
+    ours_win: bool
+    """Where the output has a tile: True, the sources' counts; False, its own."""
+    _infos: list[ServiceInfo] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Each cache's tiles are held against its own statements.
+        self._infos = [
+            replace(self.info, tile_format=walk.reader.info.tile_format, scheme=walk.reader.info.scheme)
+            for walk in self.walks
+        ]
+
+    async def run(self, levels: Sequence[int]) -> None:
+        everything = [*self.walks, self.there] if self.there is not None else self.walks
+        for level in levels:
+            for key in blocks_of(self.walks, level):
+                for tile, found in together(everything, key):
+                    await self._one(tile, found)
+                # A block of tiles that are all there waits for nothing: whoever wants to stop this gets a word in.
+                await asyncio.sleep(0)
+
+    async def _one(self, tile: Tile, found: dict[int, bytes]) -> None:
+        held = found.pop(len(self.walks), None)
+        if not found:
+            return
+        summary = self.summary
+        bodies = [*found.values(), *([held] if held is not None else ())]
+        if len(bodies) > 1:
+            summary.collisions += 1
+            summary.identical += all(body == bodies[0] for body in bodies[1:])
+        if held is not None and not self.ours_win:
+            summary.kept += 1
+            return
+        for number in sorted(found, reverse=True):
+            body = found[number]
+            if body == held:
+                summary.kept += 1
+                return
+            kind, trouble = kind_or_trouble(body, self._infos[number])
+            if not trouble:
+                summary.add(tile, body)
+                await self.target.put(tile, body, kind)
+                return
+            summary.add_damage(summary.sources[number], tile, trouble)

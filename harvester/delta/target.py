@@ -1,0 +1,301 @@
+"""The cache that a verb writes: locked, made beside and swapped in, or added to where its format grows in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harvester.caches.open import (
+    FORMATS,
+    is_empty_or_missing,
+    open_cache,
+    open_writer,
+    require_can_hold,
+    seal,
+    sniff,
+    unpack,
+)
+from harvester.caches.placed import place_levels
+from harvester.delta.schemes import scheme_for
+from harvester.durable import Disk, is_network_share, lock
+from harvester.edges import CacheInfo, CacheWriter, ServiceInfo, Stored, Subject
+from harvester.errors import CacheError
+from harvester.output import OutputPaths, exists, finish_swap, swap
+from harvester.tiling.scheme import Box
+from harvester.tiling.tile import Tile
+from harvester.version import __version__
+
+GENERATOR = f"harvester {__version__}"
+
+BATCH_TILES = 2048
+BATCH_BYTES = 32 << 20
+"""A batch is one durable commit: as a run writes them. This and one row of tiles are what is in memory."""
+
+Carry = Callable[[Path, Disk], None]
+"""Puts more into the finished cache (a folder or a file) before it gets its name."""
+
+
+@dataclass(kw_only=True)
+class Target:
+    """One output while it is written; tiles are put in the levels of ``scheme`` as the caller gave it."""
+
+    out: Path
+    format: str
+    paths: OutputPaths
+    disk: Disk
+    subject: Subject
+    writer: CacheWriter
+    in_place: bool
+    """True where the cache grows under its final name; then what was stored stays, whatever ends the verb."""
+    fresh: bool
+    """True where nothing of what was there stays."""
+    notices: list[str] = field(default_factory=list)
+    shifts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """By level of the caller's: the writer's level, and what to add to rows and columns."""
+    _batch: list[Stored] = field(default_factory=list)
+    _bytes: int = 0
+    _gone: list[Tile] = field(default_factory=list)
+
+    def there(self, tile: Tile) -> Tile:
+        """The tile in the writer's own levels."""
+        level, rows, cols = self.shifts[tile.level]
+        return Tile(level, tile.row + rows, tile.col + cols)
+
+    async def put(self, tile: Tile, body: bytes, kind: str) -> None:
+        """Write a tile, sooner or later; durable after ``flush``."""
+        self._batch.append(Stored(self.there(tile), body, kind))
+        self._bytes += len(body)
+        if len(self._batch) >= BATCH_TILES or self._bytes >= BATCH_BYTES:
+            await self.flush()
+
+    async def drop(self, tile: Tile) -> None:
+        """Take a tile out, sooner or later."""
+        self._gone.append(self.there(tile))
+        if len(self._gone) >= BATCH_TILES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Make everything durable that was put and dropped."""
+        if self._batch:
+            await self.writer.store(self._batch)
+        if self._gone:
+            await self.writer.remove(self._gone)
+        self._batch, self._bytes, self._gone = [], 0, []
+
+    async def finish(self, release: Callable[[], None] = lambda: None, carry: Carry | None = None) -> None:
+        """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced."""
+        await self.flush()
+        await self.writer.finish(self.subject)
+        for text in getattr(self.writer, "notices", ()):
+            notice = text.replace(str(self.paths.new), str(self.out))
+            if notice not in self.notices:
+                self.notices.append(notice)
+        await self.writer.close()
+        release()
+        if not self.in_place:
+            await whole(self._give_name, carry)
+
+    def _give_name(self, carry: Carry | None) -> None:
+        paths, disk = self.paths, self.disk
+        ready = paths.new
+        if paths.sealed:
+            seal(self.format, paths.new, paths.part, self.subject, disk=disk)
+            ready = paths.part
+        if carry is not None:
+            carry(ready, disk)
+        if self.fresh:
+            # The ledger of what was there says nothing of what will be.
+            for path in (paths.final_ledger.with_name(paths.final_ledger.name + "-journal"), paths.final_ledger):
+                disk.remove(path)
+        swap(paths, disk)
+
+
+async def whole(work: Callable[..., None], *arguments: object) -> None:
+    """File work in a thread that a cancellation waits for: nobody may clear away what a thread is still writing."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as stop:
+            cancelled = stop
+        except BaseException:
+            break
+    if cancelled is not None and not task.cancelled() and task.exception() is None:
+        raise cancelled
+    task.result()
+
+
+def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
+    """What a cache says of itself, as a writer wants to hear it of a source.
+
+    ``source`` is its path, for messages; ``identity`` the service that it says it is from.
+    """
+    details = info.details
+    try:
+        quality = float(details.get("compressionQuality", "0"))
+    except ValueError:
+        quality = 0.0
+    return ServiceInfo(
+        source=str(path),
+        identity=details.get("source", ""),
+        kind="cache",
+        name=info.name or path.stem,
+        scheme=info.scheme,
+        extent=info.extent,
+        tile_format=info.tile_format,
+        format_name=details.get("tileFormat", ""),
+        compression_quality=quality,
+        attribution=info.attribution,
+        description=details.get("description", ""),
+    )
+
+
+@asynccontextmanager
+async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputPaths]:
+    """Hold an output's lock; what a killed verb left is cleared away. Raises CacheError where a run isn't finished."""
+    paths = OutputPaths(out=out, sealed=FORMATS[format].sealed, overwrite=True)
+    made = _make_folder(out, disk)
+    try:
+        with lock(paths.lock):
+            for path, what in ((paths.new_ledger, paths.new), (paths.work, paths.work)):
+                if exists(path):
+                    raise CacheError(
+                        f"{what} belongs to a run that is not finished",
+                        hint="run that command again until it is complete, or remove what it left; "
+                        "or choose another output",
+                        code="unfinished",
+                    )
+            finish_swap(paths, new_is_finished=False, out_is_swapped=False, disk=disk)
+            if exists(paths.old) and exists(out):
+                disk.remove_tree(paths.old)
+            _clear(paths, disk)
+            yield paths
+    finally:
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _clear(paths: OutputPaths, disk: Disk) -> None:
+    for path in (paths.new, paths.part):
+        disk.remove_tree(path) if path.is_dir() else disk.remove(path)
+        disk.remove(path.with_name(path.name + "-journal"))
+
+
+def _make_folder(out: Path, disk: Disk) -> list[Path]:
+    missing = [folder for folder in out.absolute().parents if not folder.exists()]
+    if missing:
+        disk.make_dirs(missing[0])
+    return missing
+
+
+def require_cache_or_nothing(out: Path, format: str) -> None:
+    """Raises CacheError where ``out`` is something else than nothing or a cache of the format."""
+    if is_empty_or_missing(out):
+        return
+    found = sniff(out)
+    if found is None:
+        hint = "Move it away or choose another output; nothing was changed."
+        raise CacheError(f"{out} exists and is no cache", hint=hint, code="not_a_cache")
+    if found != format:
+        hint = "Choose another output or name its format with --format."
+        raise CacheError(f"{out} is a {found} cache, not {format}", hint=hint, code="format")
+
+
+@asynccontextmanager
+async def open_target(
+    paths: OutputPaths,
+    format: str,
+    info: ServiceInfo,
+    levels: Sequence[int],
+    *,
+    keep: bool,
+    dedup: bool = False,
+    disk: Disk,
+) -> AsyncIterator[Target]:
+    """Open a locked output to be written in the levels of ``info``; what was made beside goes unless it is finished.
+
+    ``keep``: what is there already stays, else it is replaced. Raises UnsupportedFormatError, before anything is
+    written, where the format can't hold these levels.
+    """
+    out = paths.out
+    notices = list(require_can_hold(format, info, levels))
+    if is_network_share(out):
+        notices.append(f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there")
+    kept = keep and not is_empty_or_missing(out)
+    # What is written says where the tiles are from, not where the file lay that they were read from.
+    told = replace(info, source=info.identity or info.name)
+    scheme, subject = info.scheme, Subject(info=told, levels=tuple(levels), extent=info.extent, generator=GENERATOR)
+    if kept:
+        subject = _with_what_is_there(out, format, subject)
+        scheme = subject.info.scheme
+    in_place = kept and not paths.sealed
+    places = place_levels(info.scheme, scheme)
+    target: Target | None = None
+    try:
+        if kept and paths.sealed:
+            await whole(lambda: unpack(format, out, paths.new, scheme, disk=disk))
+        collect_format = "compactv2" if paths.sealed else format
+        writer = await open_writer(
+            collect_format, out if in_place else paths.new, subject, disk=disk, dedup=dedup, hash=True
+        )
+        target = Target(
+            out=out, format=format, paths=paths, disk=disk, subject=subject, writer=writer, in_place=in_place,
+            fresh=not kept, notices=notices,
+            shifts={level: (place.level, place.rows, place.cols) for level, place in places.items()},
+        )  # fmt: skip
+        yield target
+    except BaseException:
+        if not in_place:
+            if target is not None:
+                await target.writer.close()
+            with suppress(CacheError):
+                _clear(paths, disk)
+        raise
+    finally:
+        if target is not None:
+            await target.writer.close()
+
+
+def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:
+    """The subject of a cache that is added to: its own name, both attributions, the levels and the extent of both."""
+    with open_cache(out) as reader:
+        there, ours = reader.info, subject.info
+        scheme = scheme_for(format, str(out), reader, ours.scheme, subject.levels)
+        places = place_levels(ours.scheme, scheme)
+        levels = {places[level].level for level in subject.levels if level in places}
+        back = place_levels(scheme, there.scheme)
+        held = set(reader.levels())
+        levels |= {level for level, place in back.items() if place.level in held}
+    order = {lod.level: -lod.resolution for lod in scheme.lods}
+    info = replace(
+        ours,
+        scheme=scheme,
+        name=there.name or ours.name,
+        description=there.details.get("description", "") or ours.description,
+        attribution=", ".join(joined_texts([there.attribution, ours.attribution])),
+        extent=union(there.extent, ours.extent),
+    )
+    return replace(subject, info=info, levels=tuple(sorted(levels, key=order.__getitem__)), extent=info.extent)
+
+
+def joined_texts(texts: Sequence[str]) -> list[str]:
+    """Those that aren't empty, none that is part of one before it."""
+    found: list[str] = []
+    for text in texts:
+        if text and not any(text in other for other in found):
+            found.append(text)
+    return found
+
+
+def union(one: Box | None, other: Box | None) -> Box | None:
+    """The box of two, or the one that there is."""
+    if one is None or other is None:
+        return one or other
+    return Box(
+        min(one.xmin, other.xmin), min(one.ymin, other.ymin), max(one.xmax, other.xmax), max(one.ymax, other.ymax)
+    )

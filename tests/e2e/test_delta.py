@@ -1,0 +1,62 @@
+"""convert, merge, diff and apply on the command line: exit codes, documents, what a person reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harvester.tiling.tile import Tile
+from tests.caches.making import utm
+from tests.delta.making import held, make, picture, some
+
+WORLD = some("0/0/0", "1/0/1", "1/1/0", "5/9/9")
+
+
+def test_convert_shows_what_it_wrote(cli, tmp_path):
+    make(tmp_path / "in.tpkx", WORLD, format="tpkx")
+    told = cli("convert", "in.tpkx", "out.mbtiles")
+    assert (told.code, told.err) == (0, "")
+    assert "out.mbtiles: mbtiles, 4 tiles written" in told.out
+    assert held(tmp_path / "out.mbtiles") == WORLD
+    document = cli("convert", "in.tpkx", "new/", "--format", "exploded", "--json").json
+    assert (document["format"], document["tiles"], document["complete"]) == ("exploded", 4, True)
+    assert [lod["level"] for lod in document["lods"]] == [0, 1, 5]
+    assert cli("convert", "in.tpkx", "quiet.mbtiles", "--quiet").out == ""
+    assert cli("verify", "new", "--deep").code == 0
+
+
+def test_convert_refuses_what_a_format_cannot_hold(cli, tmp_path):
+    make(tmp_path / "in", some("1/2/3"), format="compactv2", scheme=utm())
+    told = cli("convert", "in", "out.pmtiles", "--json")
+    assert told.code == 4
+    assert told.json["error"]["code"] == "format"
+    assert "gpkg" in told.json["error"]["hint"]
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}
+    assert cli("convert", "in", "out.rar").code == 2
+    assert cli("convert", "in").code == 2
+
+
+def test_convert_ends_incomplete_where_tiles_are_damaged(cli, tmp_path):
+    make(tmp_path / "in", {**WORLD, Tile(5, 1, 1): picture(1)[:-20]}, format="compactv2")
+    told = cli("convert", "in", "out.mbtiles")
+    assert told.code == 1
+    assert "damaged  in 5/1/1: truncated" in told.err
+    assert "INCOMPLETE: 1 damaged tiles" in told.err
+    assert held(tmp_path / "out.mbtiles") == WORLD
+    assert cli("convert", "in", "again.mbtiles", "--json").json["damaged"] == 1
+
+
+@pytest.mark.slow
+def test_a_killed_convert_leaves_no_half_cache_and_the_same_command_makes_it(cli, spawn, tmp_path):
+    make(tmp_path / "in", WORLD, format="compactv2")
+    for out in ("out.mbtiles", "out.tpkx", "folder"):
+        for step in (3, 12, 25):
+            killed = spawn("convert", "in", out, HARVESTER_CRASH_AT=str(step))
+            killed.communicate(timeout=60)
+            if (tmp_path / out).exists():
+                assert held(tmp_path / out) == WORLD
+        assert cli("convert", "in", out).code == 0
+        assert held(tmp_path / out) == WORLD
+        assert {path.name for path in tmp_path.iterdir() if path.name.startswith(out)} == {out}
+        assert json.loads(cli("info", out, "--json").out)["tiles"] == len(WORLD)
