@@ -1,0 +1,279 @@
+"""An ArcGIS Pro toolbox: export the tiles of a cached service, its scales ticked in a list, without Esri's server tools.
+
+harvester runs as a program of its own, in an environment of its own; nothing of it is imported into ArcGIS Pro. Name
+the program in the tool (harvester.exe, or the python.exe of its environment) or in the variable HARVESTER_EXE.
+"""
+
+import functools
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+
+import arcpy
+
+ASK_SECONDS = 60
+"""The service has this long to say which scales it has; the dialog waits for it."""
+
+POLL_SECONDS = 0.2
+"""Between two looks whether Cancel was pressed."""
+
+GRACE_SECONDS = 60
+"""After Cancel the answers under way are awaited and written; then the program is ended. What it stored stays."""
+
+STOPPED = (130, 143)
+
+WINDOWS = os.name == "nt"
+
+INHERITED = re.compile(r"(?i)^(python|conda|gdal_|proj_)")
+"""Variables of ArcGIS Pro's own Python and GDAL, which would lead another Python astray."""
+
+SERVICE, TARGET, SCALES, AREA, CACHE_TYPE, STORAGE, OVERWRITE, INSTANCES, TOKEN_ENV, PROGRAM, OUTPUT = range(11)
+
+
+class Toolbox:
+    """What ArcGIS Pro lists."""
+
+    def __init__(self):
+        self.label = "harvester"
+        self.alias = "harvester"
+        self.tools = [ExportTiles]
+
+
+class ExportTiles:
+    """Esri's Export Map Server Cache, done by harvester."""
+
+    def __init__(self):
+        self.label = "Export Tiles of a Cached Service"
+        self.description = (
+            "Exports the tiles of a cached map or image service as a tile package or a cache dataset. Tiles are copied "
+            "whole: they are neither clipped at the edge of the area of interest nor blended with those in the target."
+        )
+        self.canRunInBackground = True
+
+    def getParameterInfo(self):
+        """The parameters, in the order of their numbers above."""
+        service = _parameter("input_service", "Service (REST URL)", "GPString")
+        target = _parameter("target_cache_path", "Target Folder", "DEFolder")
+        scales = _parameter("scales", "Scales", "GPString", multiValue=True)
+        scales.filter.type = "ValueList"
+        scales.filter.list = []
+        area = _parameter("area_of_interest", "Area of Interest", "GPFeatureLayer", parameterType="Optional")
+        cache_type = _parameter("export_cache_type", "Export Cache Type", "GPString")
+        cache_type.filter.type = "ValueList"
+        cache_type.filter.list = ["TILE_PACKAGE", "CACHE_DATASET"]
+        cache_type.value = "TILE_PACKAGE"
+        storage = _parameter("storage_format_type", "Storage Format", "GPString")
+        storage.filter.type = "ValueList"
+        storage.filter.list = ["COMPACT_V2", "COMPACT"]
+        storage.value = "COMPACT_V2"
+        overwrite = _parameter("overwrite", "Replace an existing cache", "GPBoolean", parameterType="Optional")
+        overwrite.value = False
+        instances = _parameter(
+            "num_of_caching_service_instances", "Most requests at a time (-1: open)", "GPLong", parameterType="Optional"
+        )
+        instances.value = -1
+        token_env = _parameter(
+            "token_env", "Environment variable that holds a token", "GPString", parameterType="Optional"
+        )
+        program = _parameter("program", "harvester program", "DEFile", parameterType="Optional")
+        program.value = os.environ.get("HARVESTER_EXE") or shutil.which("harvester")
+        output = _parameter("output", "Output", "GPString", parameterType="Derived", direction="Output")
+        return [service, target, scales, area, cache_type, storage, overwrite, instances, token_env, program, output]
+
+    def isLicensed(self):
+        """No licence is needed."""
+        return True
+
+    def updateParameters(self, parameters):
+        """Fill the list of scales with those of the service, all of them unticked; and the formats of the type."""
+        packed = parameters[CACHE_TYPE].valueAsText == "TILE_PACKAGE"
+        parameters[STORAGE].filter.list = ["COMPACT_V2", "COMPACT"] if packed else ["COMPACT_V2", "COMPACT", "EXPLODED"]
+        asked = (parameters[SERVICE], parameters[TOKEN_ENV], parameters[PROGRAM])
+        if all(parameter.hasBeenValidated for parameter in asked):
+            return
+        scales_of.cache_clear()
+        scales = parameters[SCALES]
+        listed, _ = _scales(parameters)
+        scales.filter.list = listed
+        ticked = [value for value in scales.values or () if value in listed]
+        if ticked != list(scales.values or ()):
+            scales.values = ticked
+
+    def updateMessages(self, parameters):
+        """Say why a service has no scales to tick."""
+        if parameters[SERVICE].valueAsText:
+            _, trouble = _scales(parameters)
+            if trouble:
+                parameters[SERVICE].setErrorMessage(trouble)
+
+    def execute(self, parameters, messages):
+        """Run harvester, relay what it says, pass on Cancel."""
+        arcpy.env.autoCancelling = False
+        with tempfile.TemporaryDirectory() as folder:
+            command = _command(parameters, folder)
+            with open(os.path.join(folder, "report.json"), "w+", encoding="utf-8") as report:
+                code = _run(command, report)
+                report.seek(0)
+                text = report.read()
+        if code in STOPPED:
+            arcpy.AddWarning("Stopped; what was fetched is kept, and the same export goes on with what is missing.")
+            return
+        document = json.loads(text) if text.strip() else {}
+        trouble = document.get("error")
+        if trouble:
+            arcpy.AddError(f"{trouble['message']} {trouble['hint']}")
+        if code != 0:
+            if "failed" in document:
+                arcpy.AddError(f"{document['failed']} tiles failed, {document['pending']} are pending.")
+            raise arcpy.ExecuteError(f"harvester ended with exit code {code}")
+        arcpy.AddMessage(f"{document['stored']} tiles in {document['output']}")
+        parameters[OUTPUT].value = document["output"]
+
+
+def _parameter(name, title, kind, **settings):
+    settings = {"parameterType": "Required", "direction": "Input", **settings}
+    return arcpy.Parameter(name=name, displayName=title, datatype=kind, **settings)
+
+
+# ---------------------------------------------------------------------------------------------- asking for scales
+
+
+def _scales(parameters):
+    service = parameters[SERVICE].valueAsText
+    if not service:
+        return [], ""
+    return scales_of(parameters[PROGRAM].valueAsText or "", service.strip(), parameters[TOKEN_ENV].valueAsText or "")
+
+
+@functools.lru_cache(maxsize=16)
+def scales_of(program, service, token_env):
+    """The scales of a service, as texts, and what went wrong ("" if nothing did). ArcGIS Pro asks at every keystroke
+    elsewhere in the dialog, hence the cache."""
+    if not program:
+        return [], "Name the harvester program (parameter, or variable HARVESTER_EXE)."
+    command = [*_start_of(program), "scales", service, "--json"]
+    if token_env:
+        command += ["--token-env", token_env]
+    try:
+        found = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=ASK_SECONDS, **_surroundings()
+        )
+        document = json.loads(found.stdout)
+    except subprocess.TimeoutExpired:
+        return [], f"The service did not answer within {ASK_SECONDS} seconds."
+    except (OSError, ValueError) as error:
+        return [], f"{program} could not be asked: {error}"
+    if "error" in document:
+        return [], "{message} {hint}".format(**document["error"])
+    if "lods" not in document:
+        return [], "This is a web map: export its layers one by one."
+    return [f"{lod['scale']:.6f}" for lod in document["lods"]], ""
+
+
+# ---------------------------------------------------------------------------------------------- running
+
+
+def _start_of(program):
+    """``harvester``, or the Python that it is installed in."""
+    name = os.path.basename(program).lower()
+    return [program, "-m", "harvester"] if re.match(r"python[\d.]*(\.exe)?$", name) else [program]
+
+
+def _surroundings():
+    """An environment without ArcGIS Pro's own Python, UTF-8 throughout, no console window."""
+    environment = {name: value for name, value in os.environ.items() if not INHERITED.match(name)}
+    settings = {"env": {**environment, "PYTHONUTF8": "1"}, "stdin": subprocess.DEVNULL}
+    if WINDOWS:
+        settings["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    return settings
+
+
+def _command(parameters, folder):
+    """The command line of an export; the area of interest goes into a file, with the layer's selection only."""
+    texts = [parameter.valueAsText for parameter in parameters]
+    command = [*_start_of(texts[PROGRAM] or "harvester"), "export", texts[SERVICE].strip(), texts[TARGET]]
+    command += ["--export-cache-type", texts[CACHE_TYPE], "--storage-format-type", texts[STORAGE]]
+    command += ["--copy-data-from-server", "COPY_DATA", "--scales", ";".join(parameters[SCALES].values)]
+    command += ["--overwrite", "OVERWRITE" if parameters[OVERWRITE].value else "MERGE"]
+    command += ["--num-of-caching-service-instances", texts[INSTANCES] or "-1"]
+    if texts[TOKEN_ENV]:
+        command += ["--token-env", texts[TOKEN_ENV]]
+    if texts[AREA]:
+        path = os.path.join(folder, "area.json")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(arcpy.FeatureSet(texts[AREA]).JSON)
+        command += ["--area-of-interest", path]
+    return [*command, "--json", "--progress", "json"]
+
+
+def _run(command, report):
+    """Run to the end, or to Cancel; gives the exit code. stdout goes into ``report``."""
+    process = subprocess.Popen(
+        command, stdout=report, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", **_surroundings()
+    )
+    lines = queue.Queue()
+    reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stderr], daemon=True)
+    reader.start()
+    cancelled = False
+    while reader.is_alive() or not lines.empty():
+        try:
+            _relay(lines.get(timeout=POLL_SECONDS))
+        except queue.Empty:
+            pass
+        if arcpy.env.isCancelled and not cancelled:
+            cancelled = True
+            arcpy.AddMessage("Cancel: answers under way are awaited and written.")
+            _stop(process)
+            timer = threading.Timer(GRACE_SECONDS, process.kill)
+            timer.daemon = True
+            timer.start()
+    code = process.wait()
+    if cancelled:
+        timer.cancel()
+        return code if code == 0 else STOPPED[0]
+    return code
+
+
+def _relay(line):
+    """One line of ``--progress json``; anything else is said as it is."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        if line.strip():
+            arcpy.AddWarning(line.strip())
+        return
+    if said.get("type") == "notice":
+        arcpy.AddMessage(said["text"])
+    elif said.get("type") == "started":
+        arcpy.SetProgressor("step", f"{said['planned']} tiles", 0, 100, 1)
+    elif said.get("type") == "progress" and said["planned"]:
+        done = said["planned"] - said["pending"]
+        arcpy.SetProgressorPosition(100 * done // said["planned"])
+        arcpy.SetProgressorLabel(f"{done} of {said['planned']} tiles, {said['tiles_per_second']:.0f} a second")
+
+
+def _stop(process):
+    """Ask the program to stop in order: Ctrl-Break on Windows, SIGINT elsewhere."""
+    if not WINDOWS:
+        process.send_signal(signal.SIGINT)
+        return
+    import ctypes
+
+    # A Ctrl-Break reaches only programs on the caller's own console. ArcGIS Pro has none, so it joins the program's.
+    kernel = ctypes.windll.kernel32
+    joined = bool(kernel.AttachConsole(process.pid))
+    try:
+        process.send_signal(signal.CTRL_BREAK_EVENT)
+    except OSError:
+        process.terminate()  # every batch is durable as it is written: nothing that was stored is lost
+    finally:
+        if joined:
+            kernel.FreeConsole()

@@ -1,0 +1,222 @@
+"""The examples run as they stand: the script on a web map of the demo's services, the toolbox on a stand-in for
+arcpy."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harvester
+from harvester.demo.running import running_world
+from harvester.testing.script import Rule, Script
+from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.tiling.tile import Tile
+from tests.export.arcpy_standin import StandIn
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+SCALES = [f"{591657527.591555 / 2**level:.6f}" for level in range(8)]
+
+
+def loaded(name: str) -> Any:
+    """An example as a module."""
+    loader = SourceFileLoader(name.replace(".", "_"), str(EXAMPLES / name))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+# ---------------------------------------------------------------------------------------------- the script
+
+
+def test_the_script_exports_every_layer_of_a_web_map_by_its_own_scales(tmp_path):
+    area = {"type": "Polygon", "coordinates": [[[5, 55], [15, 55], [15, 65], [5, 65], [5, 55]]]}
+    (tmp_path / "north.geojson").write_text(json.dumps(area))
+    with running_world() as world:
+        layers = [
+            {"id": name, "title": title, "url": world.service(name), "layerType": "ArcGISTiledMapServiceLayer"}
+            for name, title in (("World", "Base: map"), ("Europe", "Europe"))
+        ]
+        (tmp_path / "map.json").write_text(json.dumps({"operationalLayers": layers}))
+        found = subprocess.run(
+            [sys.executable, EXAMPLES / "cache_my_maps.py", "map.json", "out", "--policy", "600000000:290000000",
+             "--policy", "37000000:34000000:north.geojson"],
+            cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "NO_PROXY": "127.0.0.1"}, check=False,
+        )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    with harvester.open_cache(tmp_path / "out" / "Base_ map" / "World.tpk") as cache:
+        assert list(cache.levels()) == [0, 1, 4]
+        assert cache.read(1, 1, 1) is not None
+        assert cache.read(4, 4, 8) is not None
+        assert cache.read(4, 9, 9) is None
+    with harvester.open_cache(tmp_path / "out" / "Europe" / "Europe.tpk") as cache:
+        assert list(cache.levels()) == [0]
+
+
+def test_the_script_ends_with_the_exit_code_of_what_went_wrong(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = loaded("cache_my_maps.py")
+    rule = Rule(do="status", status=500, kind="tile", tiles=("1/0/0",))
+    with FaultyService(ArcGisSite(), Script(rules=(rule,))) as service:
+        assert script.main([service.url, "out", "--policy", "600000000:290000000:none.shp"]) == 2
+        assert "none.shp" in capsys.readouterr().err
+        service.script = Script()
+        assert script.main([service.url, "out", "--policy", "600000000:290000000", "--instances", "2"]) == 0
+        assert service.log.max_concurrency("tile") <= 2
+        with pytest.raises(SystemExit) as ended:
+            script.main([service.url.replace("Streets", "No"), "out", "--policy", "2:1"])
+    assert ended.value.code == 3
+
+
+def test_layers_of_one_name_get_folders_of_their_own():
+    script = loaded("cache_my_maps.py")
+    names = ["Roads", "roads", "../x", "", "Straße"]
+    found = script.folders_for([{"name": name} for name in names])
+    assert found == ["Roads", "roads-2", "_x", "layer", "Straße"]
+
+
+# ---------------------------------------------------------------------------------------------- the toolbox
+
+
+@pytest.fixture
+def arcpy(monkeypatch):
+    standin = StandIn()
+    monkeypatch.setitem(sys.modules, "arcpy", standin)
+    return standin
+
+
+@pytest.fixture
+def tool(arcpy):
+    return loaded("harvester.pyt").Toolbox().tools[0]()
+
+
+@pytest.fixture
+def service():
+    with FaultyService(ArcGisSite()) as running:
+        yield running
+
+
+def filled(tool: Any, service: FaultyService, folder: Path, **values: Any) -> dict[str, Any]:
+    """The dialog as a person fills it in, by name."""
+    parameters = {parameter.name: parameter for parameter in tool.getParameterInfo()}
+    given = {"input_service": service.url, "target_cache_path": str(folder), "program": sys.executable, **values}
+    for name, value in given.items():
+        parameters[name].value = value
+    return parameters
+
+
+def test_the_scales_of_the_service_can_be_ticked(tool, service, tmp_path):
+    parameters = filled(tool, service, tmp_path)
+    tool.updateParameters(list(parameters.values()))
+    scales = parameters["scales"]
+    assert scales.settings["multiValue"] is True
+    assert scales.filter.type == "ValueList"
+    assert scales.filter.list[:3] == SCALES[:3]
+    scales.values = [SCALES[1], "7"]
+    parameters["input_service"].hasBeenValidated = False
+    tool.updateParameters(list(parameters.values()))
+    assert scales.values == [SCALES[1]]
+    tool.updateMessages(list(parameters.values()))
+    assert parameters["input_service"].error == ""
+
+
+def test_the_service_is_asked_once_while_the_person_fills_in_the_rest(tool, service, tmp_path):
+    parameters = filled(tool, service, tmp_path)
+    for _ in range(3):
+        tool.updateParameters(list(parameters.values()))
+        tool.updateMessages(list(parameters.values()))
+        for name in ("input_service", "program", "token_env"):
+            parameters[name].hasBeenValidated = True
+    assert service.log.count("document") == 1
+
+
+def test_a_service_without_scales_says_why_in_the_dialog(tool, service, tmp_path):
+    parameters = filled(tool, service, tmp_path, input_service=service.url.replace("Streets", "No"))
+    tool.updateParameters(list(parameters.values()))
+    tool.updateMessages(list(parameters.values()))
+    assert parameters["scales"].filter.list == []
+    assert "404" in parameters["input_service"].error
+    parameters["program"].value = str(tmp_path / "no-such-program")
+    tool.updateParameters(list(parameters.values()))
+    tool.updateMessages(list(parameters.values()))
+    assert "could not be asked" in parameters["input_service"].error
+
+
+def test_an_exploded_package_cannot_be_chosen(tool, service, tmp_path):
+    parameters = filled(tool, service, tmp_path)
+    for kind, offered in (("TILE_PACKAGE", False), ("CACHE_DATASET", True)):
+        parameters["export_cache_type"].value = kind
+        tool.updateParameters(list(parameters.values()))
+        assert ("EXPLODED" in parameters["storage_format_type"].filter.list) is offered
+
+
+def test_the_tool_exports_the_ticked_scales_inside_the_layer_and_shows_how_far_it_is(arcpy, tool, service, tmp_path):
+    arcpy.layers["Project"] = {
+        "spatialReference": {"wkid": 4326},
+        "features": [{"geometry": {"xmin": 10, "ymin": 10, "xmax": 60, "ymax": 60}}],
+    }
+    parameters = filled(tool, service, tmp_path / "out", area_of_interest="Project", scales=SCALES[1:3])
+    tool.execute(list(parameters.values()), None)
+    assert set(service.log.tiles()) == {Tile(1, 0, 1), Tile(2, 1, 2)}
+    assert Path(parameters["output"].value) == tmp_path / "out" / "Streets.tpkx"
+    assert Path(parameters["output"].value).exists()
+    kinds = [word for word, *_ in arcpy.said]
+    assert kinds.index("progressor") < kinds.index("position")
+    assert ("position", 100) in arcpy.said
+    assert "error" not in kinds
+    assert arcpy.env.autoCancelling is False
+
+
+def test_cancel_saves_the_state_and_the_next_run_goes_on(arcpy, tool, service, tmp_path):
+    service.script = Script(rules=(Rule(do="answer", kind="tile", delay=0.02),))
+    arcpy.env.cancel_after = 0
+    parameters = filled(
+        tool, service, tmp_path / "out", scales=SCALES[:8], num_of_caching_service_instances=4,
+        export_cache_type="CACHE_DATASET",
+    )  # fmt: skip
+    tool.execute(list(parameters.values()), None)
+    assert any("goes on with what is missing" in text for word, text, *_ in arcpy.said if word == "warning")
+    assert parameters["output"].value is None
+    stopped = len(service.log.tiles())
+    assert 0 < stopped < 5000
+    assert not (tmp_path / "out" / "Streets" / "Layers.lock").exists()
+    with harvester.open_cache(tmp_path / "out" / "Streets" / "Layers") as cache:
+        kept = sum(1 for level in cache.levels() for key in cache.blocks(level) for _ in cache.tiles(key))
+    assert kept > 0
+
+
+def test_failed_tiles_and_a_refused_job_fail_the_tool_with_what_harvester_says(arcpy, tool, service, tmp_path):
+    service.site.absent = lambda tile: True
+    parameters = filled(tool, service, tmp_path / "out", scales=SCALES[:2])
+    with pytest.raises(arcpy.ExecuteError, match="exit code 3"):
+        tool.execute(list(parameters.values()), None)
+    assert any("404" in text for word, text, *_ in arcpy.said if word == "error")
+    parameters = filled(tool, service, tmp_path / "out", scales=["3"])
+    with pytest.raises(arcpy.ExecuteError, match="exit code 2"):
+        tool.execute(list(parameters.values()), None)
+
+
+def test_the_program_starts_without_the_variables_of_arcgis_pros_python(tool, monkeypatch):
+    surroundings = tool.execute.__globals__["_surroundings"]
+    for name in ("PYTHONHOME", "PYTHONPATH", "CONDA_PREFIX", "PROJ_LIB", "GDAL_DATA"):
+        monkeypatch.setenv(name, "/of/arcgis/pro")
+    monkeypatch.setenv("ARCGIS_TOKEN", "kept")
+    environment = surroundings()["env"]
+    assert "/of/arcgis/pro" not in environment.values()
+    assert environment["ARCGIS_TOKEN"] == "kept"
+
+
+def test_the_toolbox_imports_nothing_of_harvester():
+    text = (EXAMPLES / "harvester.pyt").read_text(encoding="utf-8")
+    assert "import harvester" not in text
+    assert "from harvester" not in text
