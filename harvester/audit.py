@@ -193,6 +193,11 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
                 if what is not None and tile not in broken:
                     finding.add(Damage(str(tile), what, tile))
             on_block(finding)
+        if audited.ledger is not None:
+            # Of a plan beyond all measure the ledger lists what its budget came to; the rest is counted.
+            unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
+            finding.planned += unlisted
+            finding.missing += unlisted
     return finding
 
 

@@ -16,7 +16,7 @@ from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.caches.open import require_can_hold
 from harvester.durable import Disk, is_network_share, lock
 from harvester.edges import State
-from harvester.engine import Engine, Outturn, StopSwitch, Tally, agree
+from harvester.engine import Agreement, Engine, Outturn, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
@@ -90,12 +90,19 @@ class LayerRun:
     async def _harvest(self, collection: Collection) -> Report:
         planned, ledger, switch = self.planned, collection.ledger, self.switch
         holding = collection.package or await collection.open_for_writing()
-        tally = await agree(planned.plan.blocks(), ledger, holding)
+        agreement = Agreement(
+            ledger,
+            holding,
+            totals={lod.level: lod.planned for lod in planned.plan.lods},
+            budget=self.job.limits.max_tiles,
+        )
+        tally = await agreement.begin(planned.plan.blocks())
         run = await ledger.add_run(str(collection.paths.out))
         await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
         if tally.counts().pending and switch.reason is None:
-            outturn = await self._fetch(collection, tally)
+            outturn = await self._fetch(collection, agreement)
+        await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
         outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
         report = self._report(collection, outturn)
         if tally.tile_requests == 0 and report.exit_code not in (0, 1):
@@ -116,7 +123,8 @@ class LayerRun:
             await ledger.finish_run(run, report.to_dict())
         return report
 
-    async def _fetch(self, collection: Collection, tally: Tally) -> Outturn:
+    async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
+        tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
         writer = await collection.open_for_writing()
         for text in collection.notices[self.told :]:
@@ -131,6 +139,7 @@ class LayerRun:
             cache=writer,
             ledger=ledger,
             tally=tally,
+            settle=agreement.later,
             pacer=pacer_of(job.limits, time.monotonic()),
             limits=job.limits,
             clock=time.monotonic,

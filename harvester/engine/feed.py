@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ class Feed:
         ledger: Ledger,
         *,
         probe: bool,
+        settle: Callable[[int, Sequence[tuple[BlockKey, Mask]]], Awaitable[None]] | None = None,
         on_ready: Callable[[], None],
         on_absent: Callable[[BlockKey, list[int]], None],
     ) -> None:
@@ -64,6 +65,8 @@ class Feed:
         self._on_ready = on_ready
         self._on_absent = on_absent
         self._read_all = False
+        self._read = 0
+        self._settle = settle
         self._room = asyncio.Event()
         self._room.set()
         self._ready: deque[_Work] = deque()
@@ -156,6 +159,9 @@ class Feed:
                 self._read_all = True
                 self._on_ready()
                 return
+            if self._settle is not None:
+                await self._settle(self._read, chunk)
+            self._read += len(chunk)
             states = await self._ledger.states([key for key, _ in chunk])
             for (key, mask), state in zip(chunk, states, strict=True):
                 pending = np.flatnonzero(mask.ravel() & (state.ravel() == State.PENDING))

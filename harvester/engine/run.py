@@ -7,11 +7,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from harvester.edges import BlockChange, CacheWriter, Ledger, LedgerFailure, Source, Stamps, State, Transport
+from harvester.edges import CacheWriter, Ledger, LedgerFailure, Source, State, Transport
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.repeats import Repeat, Repeats
@@ -25,7 +23,7 @@ from harvester.pacing import Pacer
 from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
-    from harvester.edges import Mask, States
+    from harvester.edges import Mask
 
 GRACE_SECONDS = 10.0
 """How long a stop waits for answers that are under way."""
@@ -33,24 +31,12 @@ GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.25
 """How often the clock is looked at: batches close within a second of their age, budgets end within a quarter of one."""
 
-AGREE_BLOCKS = 256
-"""Blocks compared between plan, ledger and cache at once: bounded memory, few ledger reads."""
-
 FAILURES_READ = 100_000
 """Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
 
 STALL_FACTOR = 2.0
 """No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made
 anew."""
-
-
-class Holding(Protocol):
-    """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work
-    folder."""
-
-    def present(self, key: BlockKey) -> Mask: ...
-
-    def stamps(self, keys: Sequence[BlockKey]) -> Stamps: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,67 +47,6 @@ class Outturn:
     stop: StopReason | None
     failures: tuple[LedgerFailure, ...]
     repeats: tuple[Repeat, ...] = ()
-
-
-async def agree(
-    blocks: Iterable[tuple[BlockKey, Mask]], ledger: Ledger, holding: Holding, *, retry_failed: bool = True
-) -> Tally:
-    """Enlist the plan in the ledger, let the cache's own index decide where the two disagree, and count.
-
-    Failed tiles of earlier runs become pending again. Returns what stands, with ``kept`` set.
-    """
-    tally = Tally()
-    whole_checked = (await ledger.stamps([])).get(None, "") != holding.stamps([]).get(None, "")
-    if whole_checked:
-        # The whole cache may be another one: tiles that other jobs recorded are looked at as well.
-        known = await ledger.keys()
-        for first in range(0, len(known), AGREE_BLOCKS):
-            part = known[first : first + AGREE_BLOCKS]
-            await ledger.reconcile([(key, holding.present(key)) for key in part], {})
-    chunk: list[tuple[BlockKey, Mask]] = []
-
-    async def settle() -> None:
-        keys = [key for key, _ in chunk]
-        await ledger.enlist(chunk)
-        then, now = await ledger.stamps(keys), holding.stamps(keys)
-        doubtful = [(key, mask) for key, mask in chunk if whole_checked or then.get(key, "") != now.get(key, "")]
-        if doubtful:
-            # The whole-cache stamp is recorded only after the last block, so a crash in between checks all again.
-            await ledger.reconcile(
-                [(key, holding.present(key)) for key, _ in doubtful],
-                {key: now.get(key, "") for key, _ in doubtful},
-            )
-        changes: list[BlockChange] = []
-        for (key, mask), states in zip(chunk, await ledger.states(keys), strict=True):
-            _count(tally, key, mask, states, changes if retry_failed else None)
-        if changes:
-            await ledger.record(changes, {})
-        chunk.clear()
-
-    for block in blocks:
-        chunk.append(block)
-        if len(chunk) == AGREE_BLOCKS:
-            await settle()
-    if chunk:
-        await settle()
-    if whole_checked:
-        await ledger.record([], {None: holding.stamps([]).get(None, "")})
-    tally.kept = sum(row[State.STORED] for row in tally.levels.values())
-    return tally
-
-
-def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: list[BlockChange] | None) -> None:
-    tiles = np.bincount(states[mask], minlength=len(State))
-    if tiles[State.FAILED] and changes is not None:
-        indexes = np.flatnonzero(mask.ravel() & (states.ravel() == State.FAILED)).tolist()
-        changes.append(BlockChange(key, State.PENDING, indexes))
-        tiles[State.PENDING] += tiles[State.FAILED]
-        tiles[State.FAILED] = 0
-    # A tile that a refresh found unchanged is, for a run, one that was stored before it.
-    tiles[State.STORED] += tiles[State.UNCHANGED]
-    tiles[State.UNCHANGED] = 0
-    for state in (State.STORED, State.ABSENT, State.FAILED, State.PENDING):
-        tally.add(key.level, state, int(tiles[state]))
 
 
 def _leaves(errors: BaseExceptionGroup[HarvesterError]) -> Iterator[HarvesterError]:
@@ -144,6 +69,7 @@ class Engine:
         cache: CacheWriter,
         ledger: Ledger,
         tally: Tally,
+        settle: Callable[[int, Sequence[tuple[BlockKey, Mask]]], Awaitable[None]] | None = None,
         pacer: Pacer,
         limits: Limits,
         clock: Callable[[], float],
@@ -177,6 +103,7 @@ class Engine:
             blocks(),
             ledger,
             probe=probe,
+            settle=settle,
             on_ready=transport.wake,
             on_absent=lambda key, indexes: self._writer.mark_block(key, State.ABSENT, indexes),
         )

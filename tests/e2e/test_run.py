@@ -307,3 +307,18 @@ def test_the_report_is_written_as_json(cli, serve, tmp_path):
         "source", "output", "format", "complete", "planned", "stored", "unchanged", "absent", "failed", "pending",
         "fetched", "kept", "requests", "tile_requests", "retries", "throttled", "bytes", "seconds", "lods", "failures",
     }  # fmt: skip
+
+
+def test_a_budget_of_tiles_runs_at_once_also_in_a_plan_beyond_all_measure(cli, serve, tmp_path):
+    service = serve()
+    refused = cli("run", service.url, "-o", "out.mbtiles")
+    assert refused.code == 2
+    assert "--max-tiles" in refused.err
+    first = cli("run", service.url, "-o", "out.mbtiles", "--max-tiles", "50", "--json", "-q")
+    assert (first.code, first.json["fetched"]) == (1, 50)
+    assert first.json["planned"] == (4**24 - 1) // 3 == first.json["stored"] + first.json["pending"]
+    again = cli("run", service.url, "-o", "out.mbtiles", "--max-tiles", "70", "--json", "-q")
+    assert (again.code, again.json["kept"], again.json["fetched"]) == (1, 50, 70)
+    found = cli("verify", "out.mbtiles", "--json").json
+    assert (found["planned"], found["present"]) == ((4**24 - 1) // 3, 120)
+    assert max(service.log.tiles().values()) == 1

@@ -1,0 +1,149 @@
+"""Plan, ledger and cache brought to agree before the first tile is asked; of a plan beyond all measure, as far as
+needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from harvester.edges import BlockChange, Ledger, Stamps, State
+from harvester.engine.tally import Tally
+from harvester.tiling.tile import BlockKey
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask, States
+
+AGREE_BLOCKS = 256
+"""Blocks compared between plan, ledger and cache at once: bounded memory, few ledger reads."""
+
+LAZY_BLOCKS = 4096
+"""Blocks (67 million tiles, if full) that are enlisted at once where a budget of tiles is given: a plan of 10^14
+tiles has
+a billion of them, and its budget will never come to most."""
+
+
+class Holding(Protocol):
+    """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work
+    folder."""
+
+    def present(self, key: BlockKey) -> Mask: ...
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps: ...
+
+
+class Agreement:
+    """Enlists the plan in the ledger, lets the cache's own index decide where the two disagree, and counts.
+
+    Failed tiles of earlier runs become pending again. ``totals`` are the plan's tiles by level. With a ``budget`` of
+    tiles,
+    ``begin`` ends once so many are pending; the rest counts as pending too, and ``later`` settles it when it is come
+    to.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        holding: Holding,
+        *,
+        totals: Mapping[int, int] | None = None,
+        budget: int | None = None,
+        retry_failed: bool = True,
+    ) -> None:
+        self.tally = Tally()
+        self._ledger = ledger
+        self._holding = holding
+        self._totals = dict(totals or {})
+        self._budget = budget if totals else None
+        self._retry_failed = retry_failed
+        self._whole_doubtful = False
+        self._settled = 0
+        self._listed: dict[int, int] = {}
+
+    @property
+    def unlisted(self) -> dict[int, int]:
+        """Tiles by level that the ledger does not have yet."""
+        rest = {level: total - self._listed.get(level, 0) for level, total in self._totals.items()}
+        return {level: tiles for level, tiles in rest.items() if tiles > 0}
+
+    async def begin(self, blocks: Iterable[tuple[BlockKey, Mask]]) -> Tally:
+        """Settle the plan's blocks in their order; gives what stands, with ``kept`` set."""
+        ledger, holding, tally = self._ledger, self._holding, self.tally
+        self._whole_doubtful = (await ledger.stamps([])).get(None, "") != holding.stamps([]).get(None, "")
+        if self._whole_doubtful:
+            # The whole cache may be another one: tiles that other jobs recorded are looked at as well.
+            known = await ledger.keys()
+            for first in range(0, len(known), AGREE_BLOCKS):
+                part = known[first : first + AGREE_BLOCKS]
+                await ledger.reconcile([(key, holding.present(key)) for key in part], {})
+        for chunk in _chunks(blocks):
+            await self._settle(chunk, tally)
+            self._settled += len(chunk)
+            if self._budget is not None and self._settled >= LAZY_BLOCKS and tally.counts().pending >= self._budget:
+                break
+        if self._whole_doubtful:
+            # Recorded only after the last block, so a crash in between checks all again.
+            await ledger.record([], {None: holding.stamps([]).get(None, "")})
+        for level, tiles in self.unlisted.items():
+            tally.add(level, State.PENDING, tiles)
+        tally.kept = sum(row[State.STORED] for row in tally.levels.values())
+        return tally
+
+    async def later(self, position: int, chunk: Sequence[tuple[BlockKey, Mask]]) -> None:
+        """Settle blocks that ``begin`` left out; ``position`` is the number of blocks before them in the plan."""
+        if position + len(chunk) <= self._settled:
+            return
+        chunk = chunk[max(0, self._settled - position) :]
+        found = Tally()
+        await self._settle(chunk, found)
+        self._settled = position + len(chunk)
+        for level, row in found.levels.items():
+            counts = self.tally.levels[level]
+            for state in (State.STORED, State.ABSENT, State.FAILED):
+                counts[State.PENDING] -= row[state]
+                counts[state] += row[state]
+            self.tally.kept += row[State.STORED]
+
+    async def _settle(self, chunk: Sequence[tuple[BlockKey, Mask]], tally: Tally) -> None:
+        ledger, holding = self._ledger, self._holding
+        keys = [key for key, _ in chunk]
+        await ledger.enlist(chunk)
+        then, now = await ledger.stamps(keys), holding.stamps(keys)
+        doubtful = [key for key in keys if self._whole_doubtful or then.get(key, "") != now.get(key, "")]
+        if doubtful:
+            await ledger.reconcile(
+                [(key, holding.present(key)) for key in doubtful], {key: now.get(key, "") for key in doubtful}
+            )
+        changes: list[BlockChange] = []
+        for (key, mask), states in zip(chunk, await ledger.states(keys), strict=True):
+            self._listed[key.level] = self._listed.get(key.level, 0) + int(mask.sum())
+            _count(tally, key, mask, states, changes if self._retry_failed else None)
+        if changes:
+            await ledger.record(changes, {})
+
+
+async def agree(blocks: Iterable[tuple[BlockKey, Mask]], ledger: Ledger, holding: Holding) -> Tally:
+    """The whole plan brought to agree at once."""
+    return await Agreement(ledger, holding).begin(blocks)
+
+
+def _chunks(blocks: Iterable[tuple[BlockKey, Mask]]) -> Iterator[list[tuple[BlockKey, Mask]]]:
+    blocks = iter(blocks)
+    while chunk := list(islice(blocks, AGREE_BLOCKS)):
+        yield chunk
+
+
+def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: list[BlockChange] | None) -> None:
+    tiles = np.bincount(states[mask], minlength=len(State))
+    if tiles[State.FAILED] and changes is not None:
+        indexes = np.flatnonzero(mask.ravel() & (states.ravel() == State.FAILED)).tolist()
+        changes.append(BlockChange(key, State.PENDING, indexes))
+        tiles[State.PENDING] += tiles[State.FAILED]
+        tiles[State.FAILED] = 0
+    # A tile that a refresh found unchanged is, for a run, one that was stored before it.
+    tiles[State.STORED] += tiles[State.UNCHANGED]
+    tiles[State.UNCHANGED] = 0
+    for state in (State.STORED, State.ABSENT, State.FAILED, State.PENDING):
+        tally.add(key.level, state, int(tiles[state]))
