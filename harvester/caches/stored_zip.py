@@ -193,6 +193,8 @@ class Entry(NamedTuple):
     size: int
     method: int
     limit: int
+    crc: int
+    """CRC-32 of its bytes, as the directory states it."""
 
     @property
     def stored(self) -> bool:
@@ -230,7 +232,15 @@ def read_directory(path: Path) -> list[Entry]:
             raise refused(path, f"the entry {info.filename!r} overlaps another or the archive's end")
         if not info.is_dir():
             entries.append(
-                Entry(info.filename, info.header_offset, info.compress_size, info.file_size, info.compress_type, limit)
+                Entry(
+                    info.filename,
+                    info.header_offset,
+                    info.compress_size,
+                    info.file_size,
+                    info.compress_type,
+                    limit,
+                    info.CRC,
+                )
             )
         limit = info.header_offset
     return entries[::-1]

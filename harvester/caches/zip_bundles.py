@@ -125,8 +125,19 @@ class ZipBundles:
                 self._starts[key] = self._start(entry)
             return _Stored(self, entry, self._starts[key])
 
-    def misplaced(self) -> Iterable[Damage]:
-        return list(self._odd)
+    def misplaced(self) -> Iterator[Damage]:
+        """What is odd about entries, and those whose bytes are not what the directory's CRC-32 says."""
+        yield from self._odd
+        for entry in self.all:
+            crc = 0
+            try:
+                for chunk in self.content(entry):
+                    crc = zlib.crc32(chunk, crc)
+            except CacheError as error:
+                yield Damage(f"{self.path}: {entry.name}", error.message)
+                continue
+            if crc != entry.crc:
+                yield Damage(f"{self.path}: {entry.name}", "its bytes are not what its checksum (CRC-32) says")
 
     def read(self, size: int, offset: int) -> bytes:
         """Bytes of the archive."""

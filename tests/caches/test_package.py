@@ -689,3 +689,25 @@ def test_a_package_without_extent_in_its_subject_takes_that_of_its_tiles(tmp_pat
         scheme = reader.info.scheme
         first, last = scheme.box(Tile(9, 10, 20)), scheme.box(Tile(9, 140, 150))
         assert reader.info.extent == pytest.approx((first.xmin, last.ymin, last.xmax, first.ymax))
+
+
+def test_a_flipped_byte_in_any_entry_is_found_by_the_check(tmp_path: Path) -> None:
+    path = sealed(tmp_path, subject(mercator(), levels=(0, 1)), pictures([Tile(0, 0, 0), Tile(1, 0, 1)]))
+    with open_reader(path) as reader:
+        assert list(reader.check()) == []
+    whole = path.read_bytes()
+    entries = stored_zip.read_directory(path)
+    assert len(entries) >= 5
+    for entry in entries:
+        name_end = entry.header + 30 + len(entry.name.encode())
+        place = name_end + entry.size - 1  # the last byte: of a bundle, its last tile's
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            with open_reader(path) as reader:
+                found = [damage.where for damage in reader.check()]
+        except CacheError:
+            assert entry.name == "root.json"
+            continue
+        assert f"{path}: {entry.name}" in found
