@@ -19,6 +19,7 @@ VERBS = {
     "info": "what a cache holds",
     "tile": "one tile to stdout or a file, its headers and verdict on stderr",
     "convert": "any cache to any other format that can hold it",
+    "merge": "join caches of one tiling scheme",
     "export": "Esri's ExportMapServerCache, parameter for parameter",
     "demo": "a small real harvest on an embedded tile service; needs no network",
 }

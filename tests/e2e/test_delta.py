@@ -60,3 +60,21 @@ def test_a_killed_convert_leaves_no_half_cache_and_the_same_command_makes_it(cli
         assert held(tmp_path / out) == WORLD
         assert {path.name for path in tmp_path.iterdir() if path.name.startswith(out)} == {out}
         assert json.loads(cli("info", out, "--json").out)["tiles"] == len(WORLD)
+
+
+def test_merge_joins_and_tells_collisions(cli, tmp_path):
+    make(tmp_path / "a.mbtiles", some("3/1/1", "3/1/2"), format="mbtiles")
+    make(tmp_path / "b.tpkx", some("3/1/1", "3/1/2", "9/4/4", first=1), format="tpkx")
+    told = cli("merge", "a.mbtiles", "b.tpkx", "-o", "out.gpkg")
+    assert (told.code, told.err) == (0, "")
+    assert "2 tiles were in several caches: 0 identical, of 2 the last cache's was taken" in told.out
+    assert held(tmp_path / "out.gpkg") == some("3/1/1", "3/1/2", "9/4/4", first=1)
+    document = cli("merge", "b.tpkx", "a.mbtiles", "-o", "b.tpkx", "--json").json
+    assert (document["tiles"], document["collisions"]) == (2, 3)
+    assert held(tmp_path / "b.tpkx")[Tile(3, 1, 1)] == picture(0)
+    make(tmp_path / "utm", some("1/2/3"), format="compactv2", scheme=utm())
+    refused = cli("merge", "a.mbtiles", "utm", "-o", "no.tpkx", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (4, "other_scheme")
+    assert "CRS" in refused.json["error"]["message"]
+    assert cli("merge", "-o", "out").code == 2
+    assert cli("merge", "a.mbtiles").code == 2

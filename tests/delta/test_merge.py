@@ -1,0 +1,100 @@
+"""merge: caches of one tiling scheme in one, the last argument's tile where several have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harvester.caches.open import open_cache
+from harvester.delta.join import merge
+from harvester.edges import TileFormat
+from harvester.errors import CacheError
+from harvester.loop import run_loop
+from harvester.tiling.tile import Tile
+from tests.caches.making import mercator, utm
+from tests.delta.making import SUFFIX, files, held, make, picture, some
+
+
+def test_the_last_cache_wins_and_collisions_are_counted(tmp_path):
+    same = some("3/1/1")
+    one = make(tmp_path / "one.mbtiles", {**same, **some("3/2/2", "4/0/0", first=10)}, format="mbtiles")
+    other = make(tmp_path / "two.tpkx", {**same, **some("3/2/2", "7/90/91", first=20)}, format="tpkx")
+    for format in ("mbtiles", "compactv2", "pmtiles", "gpkg"):
+        out = tmp_path / f"out-{format}{SUFFIX[format]}"
+        summary = run_loop(merge([one, other], out, format=format))
+        assert held(out) == {**same, **some("3/2/2", "4/0/0", first=10), **some("3/2/2", "7/90/91", first=20)}
+        assert (summary.tiles, summary.collisions, summary.identical) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "compactv2", "tpkx", "xyz", "compact"])
+def test_a_cache_that_is_there_is_added_to_and_counts_least(tmp_path, format):
+    out = make(tmp_path / f"out{SUFFIX[format]}", some("2/1/1", "2/1/2", "2/2/2"), format=format)
+    new = {**some("2/1/1"), **some("2/1/2", "6/40/41", first=30)}
+    source = make(tmp_path / "in", new, format="compactv2")
+    summary = run_loop(merge([source], out, format=format))
+    assert held(out) == {**some("2/1/1", "2/1/2", "2/2/2"), **new}
+    assert (summary.tiles, summary.kept, summary.collisions, summary.identical) == (2, 1, 2, 1)
+    before = files(out)
+    assert run_loop(merge([source], out, format=format)).tiles == 0
+    assert files(out) == before
+    run_loop(merge([source], out, format=format, overwrite=True))
+    assert held(out) == new
+
+
+def test_another_scheme_is_refused_and_the_field_named(tmp_path):
+    one = make(tmp_path / "one", some("1/0/1"), format="compactv2")
+    for name, scheme, field in (
+        ("crs", utm(), "CRS"),
+        ("size", mercator(size=512), "tile size"),
+        ("origin", replace(mercator(), origin_x=-20000000.0), "origin x"),
+        ("resolution", replace(mercator(), lods=tuple(replace(lod, resolution=lod.resolution * 0.7)
+                                                      for lod in mercator().lods)), "resolution of LOD 0"),
+    ):  # fmt: skip
+        tiles = {Tile(1, 0, 1): picture(4, scheme.tile_width)}
+        other = make(tmp_path / name, tiles, format="compactv2", scheme=scheme)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        with pytest.raises(CacheError, match=f"another tiling scheme than .*: {field}"):
+            run_loop(merge([one, other], tmp_path / "out.tpkx"))
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_caches_that_share_no_lod_are_of_one_scheme_all_the_same(tmp_path):
+    one = make(tmp_path / "one.gpkg", some("1/0/1"), format="gpkg")
+    other = make(tmp_path / "two.gpkg", some("4/9/9", first=3), format="gpkg")
+    run_loop(merge([one, other], tmp_path / "out.tpkx"))
+    assert held(tmp_path / "out.tpkx") == {**some("1/0/1"), **some("4/9/9", first=3)}
+
+
+def test_zooms_and_a_services_own_numbers_meet_on_the_google_grid(tmp_path):
+    lods = tuple(replace(lod, level=lod.level - 3) for lod in mercator().lods if lod.level >= 3)
+    one = make(tmp_path / "one", some("2/1/1"), format="compactv2", scheme=replace(mercator(), lods=lods))
+    other = make(tmp_path / "two.mbtiles", some("1/0/1", "5/4/4", first=5), format="mbtiles")
+    run_loop(merge([one, other], tmp_path / "out.mbtiles"))
+    assert held(tmp_path / "out.mbtiles") == {Tile(5, 1, 1): picture(0), **some("1/0/1", "5/4/4", first=5)}
+
+
+def test_a_damaged_tile_gives_way_to_a_whole_one(tmp_path):
+    one = make(tmp_path / "one", some("3/1/1"), format="compactv2")
+    other = make(tmp_path / "two", {Tile(3, 1, 1): picture(9)[:40]}, format="compactv2")
+    summary = run_loop(merge([one, other], tmp_path / "out"))
+    assert held(tmp_path / "out") == some("3/1/1")
+    assert (summary.exit_code, summary.damages[0]["source"]) == (1, str(other))
+
+
+def test_both_attributions_are_kept(tmp_path):
+    one = make(tmp_path / "one", some("3/1/1"), format="compactv2", attribution="© One")
+    other = make(tmp_path / "two", some("3/1/2"), format="compactv2", attribution="© Two")
+    run_loop(merge([one, other, one], tmp_path / "out.tpkx"))
+    with open_cache(tmp_path / "out.tpkx") as reader:
+        assert reader.info.attribution == "© One, © Two"
+
+
+def test_vector_tiles_and_pictures_do_not_mix(tmp_path):
+    import gzip
+
+    one = make(tmp_path / "one", some("3/1/1"), format="compactv2")
+    vector = {Tile(3, 1, 1): gzip.compress(b"\x1a\x02\x0a\x00")}
+    other = make(tmp_path / "two.mbtiles", vector, format="mbtiles", tile_format=TileFormat.PBF)
+    with pytest.raises(CacheError, match=r"holds pbf tiles, not png|tile size"):
+        run_loop(merge([one, other], tmp_path / "out.mbtiles"))
