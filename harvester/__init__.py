@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harvester.api import harvest, open_cache, open_source, plan, run
     from harvester.errors import HarvesterError
     from harvester.export.server_cache import IncompleteExportError, export_map_server_cache
+    from harvester.export.tile_cache import export_tile_cache
     from harvester.job import Auth, Job, Limits, Policy
     from harvester.report import Report
 
@@ -29,6 +30,7 @@ _HOMES = {
     "HarvesterError": "harvester.errors",
     "IncompleteExportError": "harvester.export.server_cache",
     "export_map_server_cache": "harvester.export.server_cache",
+    "export_tile_cache": "harvester.export.tile_cache",
     "Auth": "harvester.job",
     "Job": "harvester.job",
     "Limits": "harvester.job",
@@ -47,6 +49,7 @@ __all__ = [
     "Report",
     "__version__",
     "export_map_server_cache",
+    "export_tile_cache",
     "harvest",
     "open_cache",
     "open_source",

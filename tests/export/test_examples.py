@@ -21,6 +21,8 @@ from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
 from tests.export.arcpy_standin import StandIn
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 SCALES = [f"{591657527.591555 / 2**level:.6f}" for level in range(8)]

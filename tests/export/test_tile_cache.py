@@ -1,0 +1,156 @@
+"""export_tile_cache: what is in the new cache is what the old one held of the scales and the area, byte for byte."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import shapely
+
+import harvester
+from harvester.errors import CacheError, UnsupportedFormatError, UsageError
+from harvester.events import Notice
+from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.tiling.tile import Tile
+
+SCALES = [591657527.591555 / 2**level for level in range(5)]
+
+NORTH_EAST = shapely.box(10, 10, 60, 60)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """LODs 0 to 4 of a service in several formats, by format."""
+    folder = tmp_path_factory.mktemp("caches")
+    found = {}
+    with FaultyService(ArcGisSite()) as service:
+        for format, name in (("tpkx", "a.tpkx"), ("compact", "compact"), ("mbtiles", "a.mbtiles")):
+            job = harvester.Job(source=service.url, policies=(harvester.Policy(lods=((0, 4),)),))
+            assert harvester.run(job.with_options(output=folder / name, format=format)).complete
+            found[format] = folder / name
+    return found
+
+
+def held(path: Path | str) -> dict[Tile, bytes]:
+    with harvester.open_cache(path) as cache:
+        return {
+            tile: body for level in cache.levels() for key in cache.blocks(level) for tile, body in cache.tiles(key)
+        }
+
+
+def test_the_seven_parameters_have_arcpys_names_order_and_defaults():
+    parameters = inspect.signature(harvester.export_tile_cache).parameters.values()
+    assert [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == [
+        "in_cache_source", "in_target_cache_folder", "in_target_cache_name", "export_cache_type",
+        "storage_format_type", "scales", "area_of_interest",
+    ]  # fmt: skip
+    assert [one.default for one in parameters][3:5] == ["TILE_CACHE", "COMPACT_V2"]
+
+
+@pytest.mark.parametrize("source", ["tpkx", "compact", "mbtiles"])
+@pytest.mark.parametrize(
+    ("cache_type", "storage", "place", "format"),
+    [
+        ("TILE_CACHE", "COMPACT", "Target/Layers", "compact"),
+        ("TILE_CACHE", "#", "Target/Layers", "compactv2"),
+        ("tile_cache", "Exploded", "Target/Layers", "exploded"),
+        ("TILE_PACKAGE", "COMPACT", "Target.tpk", "tpk"),
+        ("TILE_PACKAGE_TPKX", "", "Target.tpkx", "tpkx"),
+    ],
+)
+def test_every_tile_of_the_scales_is_copied_byte_for_byte(caches, tmp_path, source, cache_type, storage, place, format):
+    out = harvester.export_tile_cache(caches[source], tmp_path / "new", "Target", cache_type, storage, SCALES[1:4])
+    assert Path(out) == tmp_path / "new" / place
+    assert held(out) == {tile: body for tile, body in held(caches[source]).items() if 1 <= tile.level <= 3}
+    with harvester.open_cache(out) as cache:
+        assert cache.info.format == format
+        assert list(cache.check()) == []
+    assert {path.name for path in Path(out).parent.iterdir()} == {Path(out).name}
+
+
+def test_without_scales_and_area_all_that_the_cache_holds_is_copied(caches, tmp_path):
+    out = harvester.export_tile_cache(str(caches["compact"]), str(tmp_path), "All.tpk", "TILE_PACKAGE")
+    assert Path(out).name == "All.tpk"
+    assert held(out) == held(caches["compact"])
+
+
+def test_an_area_copies_the_tiles_whose_inside_meets_it(caches, tmp_path):
+    out = harvester.export_tile_cache(caches["tpkx"], tmp_path, "Area", scales=SCALES[1:3], area_of_interest=NORTH_EAST)
+    assert set(held(out)) == {Tile(1, 0, 1), Tile(2, 1, 2)}
+
+
+def test_what_exists_is_never_touched(caches, tmp_path):
+    before = caches["tpkx"].read_bytes()
+    with pytest.raises(CacheError, match="there already"):
+        harvester.export_tile_cache(caches["compact"], caches["tpkx"].parent, "a", "TILE_PACKAGE_TPKX")
+    assert caches["tpkx"].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scales": [7]}, "no LOD at scale 7"),
+        ({"area_of_interest": shapely.Point(1, 1)}, "buffer|enclose nothing"),
+        ({"export_cache_type": "TILE_PACKAGE", "storage_format_type": "EXPLODED"}, "storage_format_type: EXPLODED"),
+        ({"export_cache_type": "PILE"}, "export_cache_type: 'PILE'"),
+        ({"in_target_cache_name": "../x"}, "in_target_cache_name"),
+        ({"in_target_cache_name": ""}, "in_target_cache_name"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(caches, tmp_path, arguments, message):
+    given = {"in_cache_source": caches["tpkx"], "in_target_cache_folder": tmp_path / "new", "in_target_cache_name": "x"}
+    with pytest.raises(UsageError, match=message):
+        harvester.export_tile_cache(**{**given, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_selection_without_a_tile_and_a_source_that_is_none_leave_nothing(tmp_path):
+    with FaultyService(ArcGisSite(absent=lambda tile: tile.col > 0)) as service:
+        job = harvester.Job(source=service.url, policies=(harvester.Policy(lods=((0, 2),)),))
+        harvester.run(job.with_options(output=tmp_path / "west"))
+    target = tmp_path / "new"
+    with pytest.raises(UsageError, match="holds no tile of this selection"):
+        harvester.export_tile_cache(tmp_path / "west", target, "x", "TILE_PACKAGE", "", SCALES[2:3], NORTH_EAST)
+    with pytest.raises(CacheError):
+        harvester.export_tile_cache(tmp_path / "none", target, "x")
+    assert not target.exists()
+
+
+def test_an_unfinished_run_into_the_same_place_is_left_alone(caches, tmp_path):
+    with FaultyService(ArcGisSite()) as service:
+        job = harvester.Job(source=service.url, policies=(harvester.Policy(lods=((0, 3),)),))
+        harvester.run(job.with_options(output=tmp_path / "x.tpkx", max_tiles=5))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(CacheError, match="not finished"):
+        harvester.export_tile_cache(caches["compact"], tmp_path, "x", "TILE_PACKAGE_TPKX")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_what_a_killed_export_left_is_cleared_away(caches, tmp_path):
+    left = tmp_path / "x" / "Layers.new" / "_alllayers" / "L00"
+    left.mkdir(parents=True)
+    (left / "R0000C0000.bundle").write_bytes(b"half")
+    out = harvester.export_tile_cache(caches["tpkx"], tmp_path, "x", scales=SCALES[3])
+    assert {tile.level for tile in held(out)} == {3}
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["Layers"]
+
+
+def test_notices_reach_the_caller(caches, tmp_path):
+    told: list[object] = []
+    area = {"type": "Polygon", "coordinates": [[[0, 0], [40, 40], [40, 0], [0, 40], [0, 0]]]}
+    harvester.export_tile_cache(caches["tpkx"], tmp_path, "x", area_of_interest=area, on_event=told.append)
+    assert any("repaired" in one.text for one in told if isinstance(one, Notice))
+
+
+def test_vector_tiles_are_not_packed_into_a_tile_package(tmp_path):
+    from harvester.edges import Stored, TileFormat
+    from tests.caches.making import subject, write
+
+    about = subject(levels=(0,), tile_format=TileFormat.PBF)
+    write(tmp_path / "vector", about, [Stored(Tile(0, 0, 0), b"\x1f\x8b" + bytes(40), "pbf")])
+    with harvester.open_cache(tmp_path / "vector") as cache:
+        if cache.info.tile_format is not TileFormat.PBF:
+            pytest.fail("the fixture is no vector cache")
+    with pytest.raises(UnsupportedFormatError):
+        harvester.export_tile_cache(tmp_path / "vector", tmp_path / "new", "x", "TILE_PACKAGE")
