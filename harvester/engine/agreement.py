@@ -109,13 +109,22 @@ class Agreement:
     async def _settle(self, chunk: Sequence[tuple[BlockKey, Mask]], tally: Tally) -> None:
         ledger, holding = self._ledger, self._holding
         keys = [key for key, _ in chunk]
+        unplanned = [states == State.UNPLANNED for states in await ledger.states(keys)]
         await ledger.enlist(chunk)
         then, now = await ledger.stamps(keys), holding.stamps(keys)
-        doubtful = [key for key in keys if self._whole_doubtful or then.get(key, "") != now.get(key, "")]
+        doubtful = {key for key in keys if self._whole_doubtful or then.get(key, "") != now.get(key, "")}
         if doubtful:
             await ledger.reconcile(
                 [(key, holding.present(key)) for key in doubtful], {key: now.get(key, "") for key in doubtful}
             )
+        found: list[BlockChange] = []
+        for (key, mask), before in zip(chunk, unplanned, strict=True):
+            new = mask & before
+            # The cache may hold tiles that this ledger never heard of: one that was lost knows only the jobs since.
+            if key not in doubtful and new.any() and (there := new & holding.present(key)).any():
+                found.append(BlockChange(key, State.STORED, np.flatnonzero(there.ravel()).tolist()))
+        if found:
+            await ledger.record(found, {})
         changes: list[BlockChange] = []
         for (key, mask), states in zip(chunk, await ledger.states(keys), strict=True):
             self._listed[key.level] = self._listed.get(key.level, 0) + int(mask.sum())
