@@ -174,7 +174,7 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
             raise UsageError(f"{name}: {str(error)[:300]}", hint=_layers_hint(path)) from error
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, LookupError) as error:  # LookupError: of a file without a layer
             what = f"where {file.where!r:.200}: " if file.where is not None else ""
             raise UsageError(f"{name}: {what}{str(error)[:300]}") from error
     if shapes is None:
@@ -239,7 +239,7 @@ def _layers_hint(path: Path) -> str:
 
     try:
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
-    except (RuntimeError, ValueError, OSError):
+    except (RuntimeError, ValueError, OSError, LookupError):
         return f"Known kinds of AOI files: {KNOWN}."
     return f"Its layers: {', '.join(names)[:400]}."
 
