@@ -62,7 +62,12 @@ class IncompleteExportError(HarvesterError):
         if report.stop is None:
             super().__init__(missing, hint="The same call again fetches what is missing.")
         else:
-            super().__init__(f"{report.stop.message}; {missing}", hint=report.stop.hint, code=report.stop.code)
+            message = (
+                f"{report.stop.message}: {report.output}"
+                if counts.failed == counts.pending == 0
+                else f"{report.stop.message}; {missing}"
+            )
+            super().__init__(message, hint=report.stop.hint, code=report.stop.code)
         self.report = report
         self.exit_code = report.exit_code
 
@@ -160,11 +165,16 @@ class ServerExport:
         from harvester.crs import Crs
 
         assert self.extent is not None
-        crs = service
-        if isinstance(self.extent.reference, str):
-            crs = Crs.from_user(self.extent.reference)
-        elif self.extent.reference is not None:
-            crs = Crs.from_service(self.extent.reference, "export_extent: spatialReference")
+        reference = self.extent.reference
+        try:
+            if reference is None:
+                crs = service
+            elif isinstance(reference, str):
+                crs = Crs.from_user(reference)
+            else:
+                crs = Crs.from_service(reference, "spatialReference")
+        except HarvesterError as error:
+            raise UsageError(f"export_extent: {error.message}", hint=error.hint or "Leave its CRS out.") from error
         return extent_geometry(self.extent.box, crs.spatial_reference(), degrees=crs.is_geographic)
 
 
@@ -193,7 +203,8 @@ def export_map_server_cache(
     ``copy_data_from_server``: tiles always come through this machine; both values do the same.
     ``scales``: denominators, as "4000;2000" or a list; without them, all LODs.
     ``num_of_caching_service_instances``: at most so many requests in flight; -1: harvester's own choice.
-    ``area_of_interest``: a feature class or AOI file, a FeatureSet (object, JSON text, mapping), or a geometry.
+    ``area_of_interest``: a feature class or AOI file, a FeatureSet (object, JSON text, mapping), or a
+    geometry (shapely's and ``__geo_interface__`` in WGS 84).
     ``export_extent``: "xmin ymin xmax ymax" in the service's CRS; ignored where there is an area of interest.
     ``overwrite``: MERGE keeps tiles that are there already; OVERWRITE replaces the whole cache once the new one is
     complete. Pixels are neither clipped at the area's edge nor blended: tiles are copied whole.

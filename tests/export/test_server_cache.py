@@ -159,6 +159,35 @@ def test_a_plan_too_large_names_the_keyword_that_allows_it(service, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_extent_may_be_in_a_crs_of_its_own(service, tmp_path):
+    harvester.export_map_server_cache(service.url, tmp_path, scales=SCALES[2:3], export_extent="10 10 60 60 EPSG:4326")
+    assert asked(service) == {Tile(2, 1, 2)}
+    for reference in ("EPSG:999999", "nonsense"):
+        with pytest.raises(UsageError, match=r"^export_extent: "):
+            harvester.export_map_server_cache(service.url, tmp_path, export_extent=f"0 0 1 1 {reference}")
+    box = {"xmin": 0, "ymin": 0, "xmax": 1, "ymax": 1, "spatialReference": {"wkid": 999999}}
+    with pytest.raises(UsageError, match=r"^export_extent: "):
+        harvester.export_map_server_cache(service.url, tmp_path, export_extent=box)
+
+
+def test_a_cache_that_cannot_be_finished_is_told_with_its_own_reason():
+    from harvester.report import Report
+
+    whole = Report(source="s", output="o", format="tpk").with_error(CacheError("disk full", hint="Make room."))
+    error = harvester.IncompleteExportError(whole)
+    assert (error.message, error.hint, error.code, error.exit_code) == ("disk full: o", "Make room.", "cache", 4)
+
+
+def test_a_web_map_is_refused_with_the_command_that_takes_it(service, tmp_path):
+    path = tmp_path / "streets.webmap"
+    layer = {"id": "a", "title": "A", "url": service.url, "layerType": "ArcGISTiledMapServiceLayer"}
+    path.write_text(json.dumps({"operationalLayers": [layer]}))
+    with pytest.raises(UsageError, match="web map") as caught:
+        harvester.export_map_server_cache(str(path), tmp_path / "out")
+    assert "harvester run" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_exported_ends_before_a_file_is_made(service, tmp_path):
     with pytest.raises(UsageError, match="LOD at scale 12345"):
         harvester.export_map_server_cache(service.url, tmp_path / "out", scales=[12345])
