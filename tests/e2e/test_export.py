@@ -13,7 +13,7 @@ SCALES = ";".join(f"{591657527.591555 / 2**level:.6f}" for level in range(3))
 
 
 def test_a_package_is_written_and_its_path_is_all_that_stdout_says(cli, serve, tmp_path):
-    service = serve()
+    service = serve(script=script(Rule(do="answer", kind="tile", delay=0.005)))
     result = cli(
         *(
             "export",

@@ -90,6 +90,7 @@ def test_an_exploded_package_is_refused_with_what_there_is():
 
 def test_a_name_that_no_file_system_takes_stays_inside_the_target():
     assert ServerExport.read(URL, "out").output("../../CON/x").parent.parent.name == "out"
+    assert ServerExport.read(URL, "out", "TILE_PACKAGE").output("../../CON/x").parent.name == "out"
 
 
 @pytest.mark.parametrize(
