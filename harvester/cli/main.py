@@ -20,6 +20,8 @@ VERBS = {
     "tile": "one tile to stdout or a file, its headers and verdict on stderr",
     "convert": "any cache to any other format that can hold it",
     "merge": "join caches of one tiling scheme",
+    "diff": "the tiles that differ, as a cache of their own",
+    "apply": "bring OLD to NEW",
     "export": "Esri's ExportMapServerCache, parameter for parameter",
     "demo": "a small real harvest on an embedded tile service; needs no network",
 }

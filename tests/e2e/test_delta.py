@@ -78,3 +78,49 @@ def test_merge_joins_and_tells_collisions(cli, tmp_path):
     assert "CRS" in refused.json["error"]["message"]
     assert cli("merge", "-o", "out").code == 2
     assert cli("merge", "a.mbtiles").code == 2
+
+
+def test_diff_and_apply_bring_old_to_new(cli, tmp_path):
+    old, new = some("3/1/1", "3/1/2", "5/9/9"), {**some("3/1/1"), **some("3/1/2", "7/7/7", first=9)}
+    make(tmp_path / "old.tpkx", old, format="tpkx")
+    make(tmp_path / "new.mbtiles", new, format="mbtiles")
+    told = cli("diff", "old.tpkx", "new.mbtiles", "-o", "delta.mbtiles")
+    assert (told.code, told.err) == (0, "")
+    assert "1 tiles added, 1 changed" in told.out
+    assert "1 deleted; 1 the same" in told.out
+    document = cli("diff", "old.tpkx", "old.tpkx", "-o", "none/", "--json")
+    assert (document.code, document.json["differ"], document.json["same"]) == (0, False, 3)
+    assert cli("apply", "none", "old.tpkx").out.strip() == "old.tpkx is already there: nothing was changed"
+    done = cli("apply", "delta.mbtiles", "old.tpkx", "--json")
+    assert (done.code, done.json["applied"], done.json["stored"], done.json["deleted"]) == (0, True, 2, 1)
+    assert held(tmp_path / "old.tpkx") == new
+    again = cli("apply", "delta.mbtiles", "old.tpkx", "--json")
+    assert (again.code, again.json["applied"], again.json["already"]) == (0, False, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["delta.mbtiles", "new.mbtiles", "none", "old.tpkx"]
+
+
+def test_apply_refuses_another_base(cli, tmp_path):
+    make(tmp_path / "old", some("3/1/1"), format="compactv2")
+    make(tmp_path / "new", some("3/1/2"), format="compactv2")
+    make(tmp_path / "third", some("3/1/3"), format="compactv2")
+    assert cli("diff", "old", "new", "-o", "delta").code == 0
+    told = cli("apply", "delta", "third", "--json")
+    assert (told.code, told.json["error"]["code"]) == (4, "wrong_base")
+    assert held(tmp_path / "third") == some("3/1/3")
+    assert cli("diff", "old", "new", "-o", "delta.pmtiles").code == 4
+    assert cli("diff", "old", "new").code == 2
+    assert cli("apply", "new", "old").code == 4
+
+
+@pytest.mark.slow
+def test_a_killed_apply_is_completed_by_the_same_command(cli, spawn, tmp_path):
+    make(tmp_path / "new", some("3/1/1", "4/4/4", first=5), format="compactv2")
+    for name in ("out.mbtiles", "out"):
+        make(tmp_path / name, some("3/1/1", "5/9/9"), format="compactv2" if name == "out" else "mbtiles")
+        assert cli("diff", name, "new", "-o", "delta.gpkg").code == 0
+        killed = spawn("apply", "delta.gpkg", name, HARVESTER_CRASH_AT="6")
+        killed.communicate(timeout=60)
+        assert killed.returncode != 0
+        assert cli("apply", "delta.gpkg", name).code == 0
+        assert held(tmp_path / name) == some("3/1/1", "4/4/4", first=5)
+        assert cli("apply", "delta.gpkg", name, "--json").json["applied"] is False
