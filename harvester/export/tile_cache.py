@@ -114,6 +114,14 @@ class _Copy:
         disk = Disk()
         with open_cache(self.source) as reader:
             info = _info(self.source, reader)
+            for damage in reader.check():
+                if damage.tile is not None:
+                    raise CacheError(
+                        f"{self.source} is damaged: tile {damage.tile} ({damage.what})",
+                        hint="harvester verify lists what is damaged; mend the cache or make it anew.",
+                        code="damaged",
+                    )
+                self.tell(f"{damage.where}: {damage.what}")
             levels, plan = self._planned(info)
             for text in (*require_can_hold(self.format, info, levels), *(plan.notices if plan else ())):
                 self.tell(text)

@@ -148,6 +148,10 @@ def test_a_service_without_scales_says_why_in_the_dialog(tool, service, tmp_path
     tool.updateMessages(list(parameters.values()))
     assert parameters["scales"].filter.list == []
     assert "404" in parameters["input_service"].error
+    service.site.name = "No"
+    parameters["input_service"].hasBeenValidated = False
+    tool.updateParameters(list(parameters.values()))
+    assert parameters["scales"].filter.list[0] == SCALES[0]
     parameters["program"].value = str(tmp_path / "no-such-program")
     tool.updateParameters(list(parameters.values()))
     tool.updateMessages(list(parameters.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,17 @@ def test_what_a_killed_export_left_is_cleared_away(caches, tmp_path):
     out = harvester.export_tile_cache(caches["tpkx"], tmp_path, "x", scales=SCALES[3])
     assert {tile.level for tile in held(out)} == {3}
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["Layers"]
+
+
+def test_a_damaged_cache_is_refused_not_copied_with_holes(caches, tmp_path):
+    shutil.copytree(caches["compact"], tmp_path / "damaged")
+    index = next((tmp_path / "damaged").rglob("L03/*.bundlx"))
+    data = bytearray(index.read_bytes())
+    data[16:21] = (1 << 39).to_bytes(5, "little")  # the first entry points far beyond the bundle
+    index.write_bytes(data)
+    with pytest.raises(CacheError, match="3/0/0"):
+        harvester.export_tile_cache(tmp_path / "damaged", tmp_path / "new", "x")
+    assert not (tmp_path / "new").exists()
 
 
 def test_notices_reach_the_caller(caches, tmp_path):
