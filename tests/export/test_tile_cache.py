@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,17 @@ def test_a_damaged_cache_is_refused_not_copied_with_holes(caches, tmp_path):
     index.write_bytes(data)
     with pytest.raises(CacheError, match="3/0/0"):
         harvester.export_tile_cache(tmp_path / "damaged", tmp_path / "new", "x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_export_that_fails_half_way_leaves_nothing(caches, tmp_path):
+    shutil.copy(caches["mbtiles"], tmp_path / "heavy.mbtiles")
+    with closing(sqlite3.connect(tmp_path / "heavy.mbtiles")) as database:
+        heavy = b"\x89PNG" + bytes(17_000_000)  # more than an entry of a bundle's index can say
+        database.execute("UPDATE tiles SET tile_data = ? WHERE zoom_level = 3 AND tile_column = 0", (heavy,))
+        database.commit()
+    with pytest.raises(CacheError, match="bytes; a bundle holds"):
+        harvester.export_tile_cache(tmp_path / "heavy.mbtiles", tmp_path / "new", "x")
     assert not (tmp_path / "new").exists()
 
 
