@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from harvester.caches.open import (
     FORMATS,
@@ -33,6 +34,8 @@ GENERATOR = f"harvester {__version__}"
 BATCH_TILES = 2048
 BATCH_BYTES = 32 << 20
 """A batch is one durable commit: as a run writes them. This and one row of tiles are what is in memory."""
+
+T = TypeVar("T")
 
 Carry = Callable[[Path, Disk], None]
 """Puts more into the finished cache (a folder or a file) before it gets its name."""
@@ -80,23 +83,23 @@ class Target:
     async def flush(self) -> None:
         """Make everything durable that was put and dropped."""
         if self._batch:
-            await self.writer.store(self._batch)
+            await undisturbed(self.writer.store(self._batch))
         if self._gone:
-            await self.writer.remove(self._gone)
+            await undisturbed(self.writer.remove(self._gone))
         self._batch, self._bytes, self._gone = [], 0, []
 
     async def finish(self, release: Callable[[], None] = lambda: None, carry: Carry | None = None) -> None:
         """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced."""
         await self.flush()
-        await self.writer.finish(self.subject)
+        await undisturbed(self.writer.finish(self.subject))
         for text in getattr(self.writer, "notices", ()):
             notice = text.replace(str(self.paths.new), str(self.out))
             if notice not in self.notices:
                 self.notices.append(notice)
-        await self.writer.close()
+        await undisturbed(self.writer.close())
         release()
         if not self.in_place:
-            await whole(self._give_name, carry)
+            await undisturbed(asyncio.to_thread(self._give_name, carry))
 
     def _give_name(self, carry: Carry | None) -> None:
         paths, disk = self.paths, self.disk
@@ -113,20 +116,20 @@ class Target:
         swap(paths, disk)
 
 
-async def whole(work: Callable[..., None], *arguments: object) -> None:
-    """File work in a thread that a cancellation waits for: nobody may clear away what a thread is still writing."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """File work that a cancellation waits for: nobody may clear away what a thread is still writing."""
+    task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError as stop:
             cancelled = stop
-        except BaseException:
+        except Exception:
             break
     if cancelled is not None and not task.cancelled() and task.exception() is None:
         raise cancelled
-    task.result()
+    return task.result()
 
 
 def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
@@ -238,27 +241,37 @@ async def open_target(
     target: Target | None = None
     try:
         if kept and paths.sealed:
-            await whole(lambda: unpack(format, out, paths.new, scheme, disk=disk))
-        collect_format = "compactv2" if paths.sealed else format
-        writer = await open_writer(
-            collect_format, out if in_place else paths.new, subject, disk=disk, dedup=dedup, hash=True
-        )
-        target = Target(
-            out=out, format=format, paths=paths, disk=disk, subject=subject, writer=writer, in_place=in_place,
-            fresh=not kept, notices=notices,
-            shifts={level: (place.level, place.rows, place.cols) for level, place in places.items()},
-        )  # fmt: skip
-        yield target
+            await undisturbed(asyncio.to_thread(unpack, format, out, paths.new, scheme, disk=disk))
+
+        async def opening() -> Target:
+            nonlocal target
+            writer = await open_writer(
+                "compactv2" if paths.sealed else format,
+                out if in_place else paths.new,
+                subject,
+                disk=disk,
+                dedup=dedup,
+                hash=True,
+            )
+            shifts = {level: (place.level, place.rows, place.cols) for level, place in places.items()}
+            # Known before the caller hears of a cancellation: then it is closed.
+            target = Target(
+                out=out, format=format, paths=paths, disk=disk, subject=subject, writer=writer, in_place=in_place,
+                fresh=not kept, notices=notices, shifts=shifts,
+            )  # fmt: skip
+            return target
+
+        yield await undisturbed(opening())
     except BaseException:
         if not in_place:
             if target is not None:
-                await target.writer.close()
+                await undisturbed(target.writer.close())
             with suppress(CacheError):
                 _clear(paths, disk)
         raise
     finally:
         if target is not None:
-            await target.writer.close()
+            await undisturbed(target.writer.close())
 
 
 def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:

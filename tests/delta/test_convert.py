@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import hashlib
 import json
 import sqlite3
@@ -246,3 +248,58 @@ def test_json_document_is_json(tmp_path):
     assert json.loads(json.dumps(document))["lods"][-1] == {
         "level": 9, "tiles": 3, "bytes": sum(len(body) for tile, body in WORLD.items() if tile.level == 9),
     }  # fmt: skip
+
+
+def test_vector_tiles_go_and_come_back_as_they_were(tmp_path):
+    tiles = {Tile(0, 0, 0): vector("a"), Tile(4, 5, 6): vector("b")}
+    source = make(
+        tmp_path / "in.mbtiles", tiles, format="mbtiles", tile_format=TileFormat.PBF, scheme=mercator(size=512)
+    )
+    for format in ("pmtiles", "compactv2", "xyz"):
+        out = tmp_path / f"out-{format}{SUFFIX[format]}"
+        run_loop(convert(source, out, format=format))
+        run_loop(convert(out, tmp_path / f"back-{format}.mbtiles"))
+        assert held(out) == held(tmp_path / f"back-{format}.mbtiles") == tiles, format
+    with pytest.raises(UnsupportedFormatError, match="PBF"):
+        run_loop(convert(source, tmp_path / "out.gpkg"))
+
+
+def vector(name: str) -> bytes:
+    """A vector tile of one empty layer, as services send it."""
+    layer = b"\x0a\x01" + name.encode() + b"\x78\x02\x28\x80\x20"
+    return gzip.compress(b"\x1a" + bytes([len(layer)]) + layer, mtime=0)
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "tpkx"])
+def test_stopped_at_any_moment_it_leaves_nothing_half(tmp_path, format):
+    source = make(tmp_path / "in", WORLD, format="compactv2")
+    out = tmp_path / f"out{SUFFIX[format]}"
+
+    async def stopped(turns: int) -> None:
+        task = asyncio.ensure_future(convert(source, out))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    for turns in (1, 3, 6, 9, 20):
+        run_loop(stopped(turns))
+        if out.exists():
+            assert held(out) == WORLD
+            out.unlink()
+        assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+def test_batches_are_stored_as_they_fill(tmp_path):
+    """So memory does not grow with the cache."""
+    source = make(tmp_path / "in", {Tile(7, n // 100, n % 100): picture(n) for n in range(5000)}, format="compactv2")
+    sizes = []
+
+    class Counting(Disk):
+        def step(self, name: str, path: object) -> None:
+            if name == "sqlite_commit":
+                sizes.append(name)
+
+    summary = run_loop(convert(source, tmp_path / "out.mbtiles", disk=Counting()))
+    assert summary.tiles == 5000
+    assert len(sizes) >= 4  # three batches and the metadata
