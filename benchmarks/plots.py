@@ -21,7 +21,7 @@ def draw(results: Path) -> list[Path]:
     lines = {
         str(line["name"]): line
         for path in sorted(results.glob("*.json"))
-        for line in json.loads(path.read_text())["lines"]
+        for line in json.loads(path.read_text()).get("lines", ())  # the soak keeps none
     }
     made = []
     budgets = [budget for budget in read_budgets(BUDGETS) if budget.name in lines]
