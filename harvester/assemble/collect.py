@@ -101,11 +101,14 @@ class Collection:
     async def close(self) -> None:
         """Release everything; no journal stays behind. May be called twice."""
         self.closed = True
-        if self.writer is not None:
-            await self.writer.close()
-        if self.package is not None:
-            self.package.close()
-        await self.ledger.close()
+        try:
+            if self.writer is not None:
+                await self.writer.close()
+            if self.package is not None:
+                self.package.close()
+        finally:
+            # A ledger that stays open keeps its thread, and the process would never end.
+            await self.ledger.close()
 
     def remove_created(self) -> None:
         """Take away what this run made: it ended before its first tile request."""
