@@ -39,7 +39,12 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 place = (key.level, state)
                 tiles[place] = tiles.get(place, 0) + number
                 boxes.setdefault(place, []).append(_boxes(key, found))
-    lonlat = scheme.crs.is_web_mercator
+    lonlat = scheme.crs.is_web_mercator and all(
+        scheme.origin_x + parts[:, 1].min() * scheme.span(level)[0] >= -GOOGLE_WIDTH / 2 - 1
+        and scheme.origin_x + parts[:, 3].max() * scheme.span(level)[0] <= GOOGLE_WIDTH / 2 + 1
+        for (level, _), found in boxes.items()
+        for parts in found
+    )
     collection: dict[str, Any] = {"type": "FeatureCollection"}
     if not lonlat:
         collection["crs"] = {"type": "name", "properties": {"name": _crs_name(scheme.crs)}}

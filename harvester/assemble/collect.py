@@ -166,6 +166,7 @@ async def open_collection(
                 "levels": list(subject.levels),
                 "extent": list(subject.extent) if subject.extent else None,
                 "version": __version__,
+                "replaces": paths.out.name if paths.overwrite else None,
             }
         )
         collection = Collection(
@@ -234,7 +235,14 @@ async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
 async def _prepare_new(paths: OutputPaths, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]) -> None:
     """An interrupted replacement is gone on with if it is of the same source, scheme and plan; any other remains are
     cleared: tiles that this job does not plan have no place in its cache."""
-    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan")
+    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "replaces")
+    for path, ours in ((paths.new, meta.get("replaces") == paths.out.name), (paths.old, False)):
+        if exists(path) and not ours:
+            raise CacheError(
+                f"{path} is there and was not made to replace {paths.out.name}",
+                hint="Move it away: an overwrite collects and swaps under that name; nothing was changed.",
+                code="name_taken",
+            )
     same = (meta.get("identity"), meta.get("plan")) == (info.identity, plan.fingerprint) and (
         scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
     )

@@ -43,7 +43,7 @@ async def finish(collection: Collection, report: Report) -> None:
     if collection.sealed and not paths.overwrite:
         await _finish_sealed(collection, complete=complete, may_seal=complete or only_failed, dirty=dirty)
         return
-    if collection.writer is not None and (dirty or paths.overwrite):
+    if collection.writer is not None and (dirty or paths.overwrite or collection.hash):
         await collection.writer.finish(collection.subject)
         if complete or only_failed:
             await ledger.set_meta({"dirty": False})

@@ -57,6 +57,8 @@ class LayerRun:
         notices = list(planned.notices)
         notices += require_can_hold(self.format, planned.info, [lod.level for lod in planned.plan.lods])
         require_size(job, planned.plan, self.command)
+        if self.format != "mbtiles" and (job.dedup or job.hash):
+            notices.append("--dedup and --hash are for MBTiles: they change nothing here")
         if is_network_share(out):
             notices.append(
                 f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
@@ -175,7 +177,7 @@ class LayerRun:
             lods=self.planned.plan.lods,
             seconds=time.monotonic() - self.began,
             notices=tuple(dict.fromkeys(collection.notices)),
-            documents=self.opened.requests,
+            documents=self.opened.take_requests(),
         )
 
 

@@ -17,6 +17,9 @@ from harvester.events import Event, Finished, Notice
 from harvester.job import Job
 from harvester.report import Report, WebMapReport
 
+COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
+"""Endings of the files that lie beside a cache while it is made."""
+
 
 async def harvest_job(
     job: Job,
@@ -75,7 +78,7 @@ async def _harvest_layers(
     if job.output.exists() and not job.output.is_dir():
         raise UsageError(f"{job.output} is a file", hint="A web map gives one cache for each layer: name a folder.")
     layers = [opened.layers[one.index] for one in planned]
-    names = unique_names([layer.name for layer in layers])
+    names = unique_names([_plain(layer.name) for layer in layers])
     targets: list[tuple[Layer, PlannedLayer, Path, str]] = []
     for layer, one, name in zip(layers, planned, names, strict=True):
         format = job.format or "tpkx"
@@ -101,3 +104,8 @@ async def _harvest_layers(
         if switch.reason is not None:
             break
     return WebMapReport(source=opened.source, layers=tuple(reports))
+
+
+def _plain(name: str) -> str:
+    """A layer's name that no companion of another layer's cache has: ``Roads.ledger`` becomes ``Roads.ledger_``."""
+    return f"{name}_" if name.lower().rstrip(". ").endswith(COMPANIONS) else name

@@ -24,6 +24,9 @@ TRIES = 3
 OWN_SECONDS = 1 / 5000
 """What harvester itself takes for a tile on one core, however fast the server answers."""
 
+UNSEEN_BYTES = 64_000
+"""Size of a tile that the sample may have missed: a busy city at 256 pixels, where the sampled tiles were water."""
+
 OVERHEAD_BYTES = 24
 """What a cache needs beside a tile's bytes: an index entry and a size word, or a row's header."""
 
@@ -123,6 +126,8 @@ def _reckon(
     total = variance = 0.0
     everything = [size for level in sizes.values() for size in level]
     overall = sum(everything) / len(everything) if everything else 0.0
+    largest = max(UNSEEN_BYTES, *everything) if everything else float(UNSEEN_BYTES)
+    unseen = 0.0
     for lod in plan.lods:
         seen = sizes.get(lod.level, [])
         number = len(seen)
@@ -133,6 +138,9 @@ def _reckon(
             variance += lod.planned**2 * spread / number * (1 - number / lod.planned)
         elif lod.planned > number:
             variance += (mean * lod.planned) ** 2
+        if number < lod.planned:
+            # What no sample showed may still be there: with n tiles seen, up to 3/n of all, at 95 % (rule of three).
+            unseen += lod.planned * min(1.0, 3 / max(number, 1)) * max(0.0, largest - mean)
     half = Z95 * math.sqrt(variance)
     latency = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
     seconds = plan.total * max(latency / concurrency, OWN_SECONDS)
@@ -141,7 +149,7 @@ def _reckon(
     return Estimate(
         bytes=round(total),
         bytes_low=max(0, round(total - half)),
-        bytes_high=round(total + half),
+        bytes_high=round(total + max(half, unseen)),
         seconds=seconds,
         sampled=len(everything),
         failed=failed,

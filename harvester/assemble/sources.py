@@ -31,11 +31,12 @@ class Opened:
     """Layers that should be there and can't be opened."""
     is_web_map: bool
     session: Session
+    told: int = 0
 
-    @property
-    def requests(self) -> int:
-        """Requests for documents and tokens so far."""
-        return self.session.requests
+    def take_requests(self) -> int:
+        """Requests for documents and tokens that no report has counted yet."""
+        told, self.told = self.told, self.session.requests
+        return self.told - told
 
     async def close(self) -> None:
         """Close the connections."""

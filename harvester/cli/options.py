@@ -115,6 +115,8 @@ output_options = _stack(
 def build_job(target: str, options: dict[str, Any]) -> Job:
     """The job of a job file with overriding options, or of a source with options. Raises UsageError."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if not str(given.get("output", "out")).strip():
+        raise UsageError("-o is empty", hint="Name the cache; was a variable of the script not set?")
     if _is_job_file(target):
         clash = [text for name, text in SELECTION.items() if name in given]
         if clash:

@@ -322,3 +322,37 @@ def test_a_budget_of_tiles_runs_at_once_also_in_a_plan_beyond_all_measure(cli, s
     found = cli("verify", "out.mbtiles", "--json").json
     assert (found["planned"], found["present"]) == ((4**24 - 1) // 3, 120)
     assert max(service.log.tiles().values()) == 1
+
+
+def test_a_cache_that_happens_to_be_called_like_a_replacement_is_never_taken_for_one(cli, serve, tmp_path):
+    mine, other = serve(), serve(ArcGisSite(name="Other"))
+    assert cli("run", mine.url, "-o", "X/", "--lods", "0-1", "-q").code == 0
+    for name in ("X.new", "X.old"):
+        assert cli("run", other.url, "-o", f"{name}/", "--lods", "0-1", "-q").code == 0
+    before = contents(tmp_path / "X.new") | contents(tmp_path / "X.old") | contents(tmp_path / "X")
+    for taken in ("X.new", "X.old"):
+        refused = cli("run", mine.url, "-o", "X/", "--lods", "0-1", "--mode", "overwrite")
+        assert refused.code == 4
+        assert taken in refused.err
+        assert contents(tmp_path / "X.new") | contents(tmp_path / "X.old") | contents(tmp_path / "X") == before
+        (tmp_path / taken).rename(tmp_path / f"kept-{taken}")
+        before = contents(tmp_path / "X.new") | contents(tmp_path / "X.old") | contents(tmp_path / "X")
+        (tmp_path / f"{taken}.ledger").rename(tmp_path / f"kept-{taken}.ledger")
+    assert cli("run", mine.url, "-o", "X/", "--lods", "0-1", "--mode", "overwrite", "-q").code == 0
+
+
+def test_an_empty_output_is_exit_2_and_writes_nothing(cli, serve, tmp_path):
+    assert cli("run", serve().url, "--lods", "0-1", "-o", "").code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hash_is_written_into_a_finished_cache_too(cli, serve, tmp_path):
+    service = serve()
+    assert cli("run", service.url, "--lods", "0-2", "-o", "out.mbtiles", "-q").code == 0
+    assert cli("run", service.url, "--lods", "0-2", "-o", "out.mbtiles", "-q", "--hash").code == 0
+    database = sqlite3.connect(tmp_path / "out.mbtiles")
+    assert database.execute("SELECT count(*) FROM metadata WHERE name = 'agg_tiles_hash'").fetchone() == (1,)
+    database.close()
+    before = contents(tmp_path / "out.mbtiles")
+    assert cli("run", service.url, "--lods", "0-2", "-o", "out.mbtiles", "-q", "--hash").code == 0
+    assert contents(tmp_path / "out.mbtiles") == before
