@@ -27,6 +27,7 @@ Read = Callable[[Any, Path], Any]
 
 
 def kind_of(value: object) -> str:
+    """What kind of value a key takes."""
     names = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
     return names.get(type(value), type(value).__name__)
 
@@ -36,6 +37,7 @@ def _wrong(value: object, wanted: str) -> UsageError:
 
 
 def as_is(value: Any, folder: Path) -> Any:
+    """The value as it stands."""
     return value
 
 

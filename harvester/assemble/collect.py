@@ -35,12 +35,15 @@ class PackageHolding:
         self._placed = PlacedReader(open_cache(path), info.scheme)
 
     def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there."""
         return self._placed.present(key)
 
     def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """Short texts that change whenever these blocks may have changed."""
         return {None: file_stamp(self._path)}
 
     def close(self) -> None:
+        """Release the files. May be called twice."""
         self._placed.reader.close()
 
 

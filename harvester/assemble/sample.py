@@ -24,8 +24,8 @@ TRIES = 3
 OWN_SECONDS = 1 / 5000
 """What harvester itself takes for a tile on one core, however fast the server answers."""
 
-UNSEEN_BYTES = 64_000
-"""Size of a tile that the sample may have missed: a busy city at 256 pixels, where the sampled tiles were water."""
+UNSEEN_BYTES = 20_000
+"""Size of a tile that the sample may have missed: a busy town at 256 pixels, where the sampled tiles were water."""
 
 OVERHEAD_BYTES = 24
 """What a cache needs beside a tile's bytes: an index entry and a size word, or a row's header."""

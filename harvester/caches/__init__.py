@@ -1,0 +1,1 @@
+"""Where tiles live: one file a format, all behind one contract."""

@@ -65,9 +65,11 @@ class FileSpan:
         self._path = path
 
     def size(self) -> int:
+        """Bytes in all."""
         return self._files.size(self._path)
 
     def read(self, size: int, offset: int) -> bytes:
+        """Bytes from an offset; fewer where the file ends."""
         return self._files.read(self._path, size, offset)
 
 
@@ -130,9 +132,11 @@ class FolderBundles:
                 yield level, self._folder / name
 
     def levels(self) -> Sequence[int]:
+        """Levels that hold anything, ascending."""
         return sorted({level for level, _ in self._level_folders()})
 
     def keys(self, level: int) -> Sequence[BlockKey]:
+        """Blocks of a level, by row, then column."""
         keys: set[BlockKey] = set()
         usual = self._folder / bundle_v2.level_folder(level)
         for found, folder in self._level_folders():
@@ -149,16 +153,19 @@ class FolderBundles:
         return sorted(keys)
 
     def open(self, key: BlockKey) -> FileSpan | None:
+        """A block's bundle; None where there is none."""
         path = self.find(key)
         return FileSpan(self, path) if path is not None else None
 
     def misplaced(self) -> Iterator[Damage]:
+        """Bundles that no reader looks for, and other faults of the whole."""
         for level, folder in self._level_folders():
             for name in _names(folder):
                 if name.lower().endswith(".bundle") and bundle_v2.parse_bundle_name(level, name) is None:
                     yield Damage(str(folder / name), "the name is not that of a block's first row and column")
 
     def close(self) -> None:
+        """Release the files. May be called twice."""
         with self._lock:
             self._closed = True
             while self._open:

@@ -51,13 +51,16 @@ class OpenFile:
         self._descriptor = descriptor
 
     def size(self) -> int:
+        """Bytes in all."""
         return self._disk.size(self._descriptor)
 
     def read(self, size: int, offset: int) -> bytes:
+        """Bytes from an offset; fewer where the file ends."""
         return self._disk.read(self._descriptor, size, offset)
 
 
 def stamp_of(status: os.stat_result) -> str:
+    """Size and time of a bundle, as a stamp."""
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 

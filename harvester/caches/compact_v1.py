@@ -48,6 +48,7 @@ class FilePair(FileSpan):
         self._twin = twin_of(path)
 
     def entries(self, size: int, offset: int) -> bytes:
+        """Where each tile of the block starts."""
         try:
             return self._files.read(self._twin, size, offset)
         except CacheError as error:
@@ -60,6 +61,7 @@ class PairFolder(FolderBundles):
     """Pairs of files in level folders."""
 
     def open(self, key: BlockKey) -> FilePair | None:
+        """A block's bundle; None where there is none."""
         path = self.find(key)
         return FilePair(self, path) if path is not None else None
 
@@ -115,12 +117,15 @@ class PairReader(BundleReader):
         return bundle_v1.sound_index(starts, span.size(), span.read)[0]
 
     def sound(self, span: Span, index: Index) -> NDArray[np.int64]:
+        """The entries that name a whole record."""
         return np.flatnonzero(index)
 
     def holds(self, span: Span, index: Index) -> bool:
+        """Which tiles of the block are there."""
         return bool(index.any())
 
     def problems(self, span: Span) -> Iterator[Problem]:
+        """What is wrong with a bundle."""
         entries = all_entries(cast(Pair, span))
         return bundle_v1.problems(span.read(HEADER_SIZE, 0), entries, span.size(), span.read)
 

@@ -35,22 +35,28 @@ class ExplodedNaming:
     row_outer = True
 
     def level(self, level: int) -> str:
+        """The name of a level's folder."""
         return bundle_v2.level_folder(level)
 
     def outer(self, number: int) -> str:
+        """The name of the folder within a level."""
         return f"R{number:08x}"
 
     def inner(self, number: int) -> str:
+        """The name of a tile's file."""
         return f"C{number:08x}"
 
     def parse_level(self, name: str) -> int | None:
+        """The level that a folder's name means; None for another name."""
         level = bundle_v2.parse_level_folder(name)
         return level if level is not None and self.level(level) == name else None
 
     def parse_outer(self, name: str) -> int | None:
+        """The number that the name of an outer folder means; None for another name."""
         return int(name[1:], 16) if name[:1] == "R" and _HEX.fullmatch(name, 1) else None
 
     def parse_inner(self, name: str) -> int | None:
+        """The number that a file's name means; None for another name."""
         return int(name[1:], 16) if name[:1] == "C" and _HEX.fullmatch(name, 1) else None
 
 
@@ -75,6 +81,7 @@ class ExplodedDocuments:
         self.files = TileFolder(documents.bundles, ExplodedNaming())
 
     def begin(self, kinds: Iterable[str]) -> None:
+        """What is written before the first tile."""
         self._documents.begin(kinds)
 
     def extension(self, body: bytes, kind: str) -> str:
@@ -82,9 +89,11 @@ class ExplodedDocuments:
         return kind_of(body) or kind
 
     def place(self, tile: Tile) -> Tile:
+        """Where a tile goes."""
         return tile
 
     def write(self, subject: Subject) -> None:
+        """Write what describes the cache."""
         self._documents.write(subject, FolderReader(self._documents.info(), self.files, self._disk))
 
 

@@ -97,6 +97,7 @@ class PairsInZip(ZipBundles):
                     self._twins[key] = entry
 
     def open(self, key: BlockKey) -> _ZipPair | None:
+        """A block's bundle; None where there is none."""
         span = super().open(key)
         return None if span is None else _ZipPair(self, key, span)
 

@@ -51,22 +51,28 @@ class XyzNaming:
     row_outer = False
 
     def level(self, level: int) -> str:
+        """The name of a level's folder."""
         return str(level)
 
     def outer(self, number: int) -> str:
+        """The name of the folder within a level."""
         return str(number)
 
     def inner(self, number: int) -> str:
+        """The name of a tile's file."""
         return str(number)
 
     def parse_level(self, name: str) -> int | None:
+        """The level that a folder's name means; None for another name."""
         number = self.parse_inner(name)
         return number if number is not None and number <= MAX_ZOOM else None
 
     def parse_outer(self, name: str) -> int | None:
+        """The number that the name of an outer folder means; None for another name."""
         return self.parse_inner(name)
 
     def parse_inner(self, name: str) -> int | None:
+        """The number that a file's name means; None for another name."""
         return int(name) if _NUMBER.fullmatch(name) else None
 
 
@@ -113,6 +119,7 @@ def extension_of(stated: Mapping[str, Any]) -> str | None:
 
 
 def describe(stated: Mapping[str, Any], zooms: Sequence[int]) -> CacheInfo:
+    """What describes the folder."""
     word = stated.get("format")
     word = word if isinstance(word, str) and word in ("mixed", *_FORMATS) else extension_of(stated) or ""
     size = stated.get("tileSize")

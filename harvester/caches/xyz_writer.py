@@ -35,6 +35,7 @@ class XyzDocuments:
         self._extension = (extension_of(old) if old is not None else None) or _stated_extension(subject)
 
     def begin(self, kinds: Iterable[str]) -> None:
+        """What is written before the first tile."""
         if self._extension is None:
             self._extension = min(kinds, default="png")
         if self._old is None:
@@ -53,6 +54,7 @@ class XyzDocuments:
         return Tile(place.zoom, tile.row + place.row_offset, tile.col + place.col_offset)
 
     def write(self, subject: Subject) -> None:
+        """Write what describes the cache."""
         self._subject = subject
         if self._extension is None:
             self._extension = "png"

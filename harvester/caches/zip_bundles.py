@@ -109,12 +109,15 @@ class ZipBundles:
         return b"".join(self.content(found[0]))
 
     def levels(self) -> Sequence[int]:
+        """Levels that hold anything, ascending."""
         return sorted(self._levels)
 
     def keys(self, level: int) -> Sequence[BlockKey]:
+        """Blocks of a level, by row, then column."""
         return self._levels.get(level, [])
 
     def open(self, key: BlockKey) -> Span | None:
+        """A block's bundle; None where there is none."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -147,6 +150,7 @@ class ZipBundles:
             return self._disk.read(self._descriptor, size, offset)
 
     def close(self) -> None:
+        """Release the files. May be called twice."""
         with self._lock:
             if self._descriptor is not None:
                 self._disk.close(self._descriptor)

@@ -32,9 +32,11 @@ class Verbs(click.Group):
         self._verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the help."""
         return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
         if cmd_name not in self._verbs:
             return None
         command = import_module(f"harvester.cli.{cmd_name}").command
@@ -44,6 +46,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb; an unknown one names the nearest."""
         name = args[0] if args else ""
         if name and name not in self._verbs and not name.startswith("-"):
             from difflib import get_close_matches
@@ -54,6 +57,7 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self._verbs.items()))
 

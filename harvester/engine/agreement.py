@@ -29,9 +29,11 @@ class Holding(Protocol):
     """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work
     folder."""
 
-    def present(self, key: BlockKey) -> Mask: ...
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there."""
 
-    def stamps(self, keys: Sequence[BlockKey]) -> Stamps: ...
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """Short texts that change whenever these blocks may have changed."""
 
 
 class Agreement:

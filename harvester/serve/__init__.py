@@ -1,0 +1,1 @@
+"""ArcGIS REST over anything that reads like a cache."""

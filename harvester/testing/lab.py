@@ -74,6 +74,7 @@ class FaultServer(Threaded):
 
     @script.setter
     def script(self, script: Script) -> None:
+        """What goes wrong, and when; may be replaced while the server runs."""
         self._director = Director(script)
 
     @property

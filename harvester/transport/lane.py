@@ -160,6 +160,7 @@ class Lane(asyncio.Protocol):
     # ---- asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands."""
         self._transport = transport  # type: ignore[assignment]
         self._pool.opened(self)
         if self.request is None:
@@ -170,6 +171,7 @@ class Lane(asyncio.Protocol):
         self._unsent = b""
 
     def data_received(self, data: bytes) -> None:
+        """asyncio: bytes of an answer."""
         if self.request is None:  # nobody asked: 408 of a server that tires of waiting, or worse
             self._pool.lost(self)
             return
@@ -194,9 +196,11 @@ class Lane(asyncio.Protocol):
             self._gather(data)
 
     def eof_received(self) -> None:
+        """asyncio: the server writes no more."""
         self._lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the connection is gone."""
         self._lost(exc)
         self._transport = None
         self._pool.closed(self)
@@ -204,10 +208,12 @@ class Lane(asyncio.Protocol):
     # ---- llhttp's callbacks
 
     def on_message_begin(self) -> None:
+        """llhttp: an answer begins."""
         if self._whole:
             raise ExtraBytesError
 
     def on_message_complete(self) -> None:
+        """llhttp: an answer is whole."""
         parser = self._parser
         self._status = status = parser.get_status_code()
         if status >= 200:

@@ -120,6 +120,7 @@ class LaneTransport:
     # ---- what the lanes say (lane.Pool)
 
     def ended(self, lane: Lane, answer: Answer) -> None:
+        """A lane has an answer."""
         request = lane.request
         lane.request = None
         if request is None or self._done is None:
@@ -132,12 +133,15 @@ class LaneTransport:
         self._finish(request, answer)
 
     def opened(self, lane: Lane) -> None:
+        """A lane is connected."""
         self._sockets.add(lane)
 
     def lost(self, lane: Lane) -> None:
+        """A lane lost its connection."""
         self._discard(lane)
 
     def closed(self, lane: Lane) -> None:
+        """A lane is closed."""
         self._sockets.discard(lane)
         if self._gone is not None and not self._sockets and not self._gone.done():
             self._gone.set_result(None)

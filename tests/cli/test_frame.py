@@ -115,3 +115,11 @@ def test_a_tilemap_that_says_nothing_is_there_is_told(cli, serve):
     result = cli("run", service.url, "--lods", "3", "-o", "out.mbtiles", "--json")
     assert (result.code, result.json["absent"]) == (0, 64)
     assert "--tilemap off" in result.err
+
+
+def test_a_disk_too_small_for_the_estimate_is_told(cli, serve):
+    result = cli("plan", serve().url, "--lods", "0-21", "--sample", "3", "-o", "out.mbtiles")
+    assert result.code == 0
+    assert "free, less than the" in result.err
+    small = cli("plan", serve().url, "--lods", "0-3", "--sample", "3", "-o", "out.mbtiles")
+    assert "free, less than" not in small.err
