@@ -26,8 +26,8 @@ CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
 TILES = "tiles.json"
 """What describes a folder of z/x/y files."""
 
-LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT, TILES)), CDI})
-"""What a kill between making the folder and its first document leaves; conf.cdi alone says nothing of a scheme."""
+LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT, TILES)), CDI, ROOT})
+"""What a kill before the first bundle leaves: conf.xml comes last; without it and without a tile there is no cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

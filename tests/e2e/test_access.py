@@ -97,8 +97,8 @@ def test_a_login_whose_token_ends_in_the_middle_is_renewed_exactly_once(serve, c
 
 
 def test_a_token_is_renewed_before_it_ends_so_no_tile_is_refused(serve, cli):
-    service = serve(secured(lifetime_seconds=2.0))
-    result = cli("run", service.url, *RUN, *LOGIN, "--rate", "30")
+    service = serve(secured(lifetime_seconds=5.0))
+    result = cli("run", service.url, *RUN, *LOGIN, "--rate", "12")
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert service.site.office.refused == 0
     assert service.site.office.sold >= 2
