@@ -87,7 +87,7 @@ class Collection:
     async def open_for_writing(self) -> CacheWriter:
         """The cache to write to; an existing package is unpacked into the work folder first."""
         if self.writer is None:
-            target = self.paths.collect
+            target, unpacked = self.paths.collect, self.package is not None
             if not exists(target):
                 self.created.append(target)
             if self.package is not None:
@@ -99,6 +99,9 @@ class Collection:
                 self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
             )
             self.notices += getattr(self.writer, "notices", ())
+            if unpacked:
+                # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
+                await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))
         return self.writer
 
     async def close(self) -> None:

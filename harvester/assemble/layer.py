@@ -129,6 +129,7 @@ class LayerRun:
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
         writer = await collection.open_for_writing()
+        agreement.goes_on_with(writer)
         for text in collection.notices[self.told :]:
             self.emit(Notice(text=text))
         await ledger.set_meta({"dirty": True, "swapping": False})

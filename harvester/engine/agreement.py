@@ -93,6 +93,10 @@ class Agreement:
         tally.kept = sum(row[State.STORED] for row in tally.levels.values())
         return tally
 
+    def goes_on_with(self, holding: Holding) -> None:
+        """The same tiles are held elsewhere now: a package was unpacked to be added to."""
+        self._holding = holding
+
     async def later(self, position: int, chunk: Sequence[tuple[BlockKey, Mask]]) -> None:
         """Settle blocks that ``begin`` left out; ``position`` is the number of blocks before them in the plan."""
         if position + len(chunk) <= self._settled:
@@ -114,7 +118,9 @@ class Agreement:
         unplanned = [states == State.UNPLANNED for states in await ledger.states(keys)]
         await ledger.enlist(chunk)
         then, now = await ledger.stamps(keys), holding.stamps(keys)
-        doubtful = {key for key in keys if self._whole_doubtful or then.get(key, "") != now.get(key, "")}
+        # A cache with one stamp for the whole (a file) has none for its blocks: what the ledger has there is older.
+        by_block = None not in now
+        doubtful = {key for key in keys if self._whole_doubtful or (by_block and then.get(key, "") != now.get(key, ""))}
         if doubtful:
             await ledger.reconcile(
                 [(key, holding.present(key)) for key in doubtful], {key: now.get(key, "") for key in doubtful}

@@ -356,3 +356,27 @@ def test_hash_is_written_into_a_finished_cache_too(cli, serve, tmp_path):
     before = contents(tmp_path / "out.mbtiles")
     assert cli("run", service.url, "--lods", "0-2", "-o", "out.mbtiles", "-q", "--hash").code == 0
     assert contents(tmp_path / "out.mbtiles") == before
+
+
+@pytest.mark.parametrize("format", sorted(OUTPUTS))
+def test_absent_tiles_are_not_asked_again_by_the_same_command_nor_by_a_larger_job(cli, serve, tmp_path, format):
+    service = serve(ArcGisSite(absent=lambda tile: (tile.row + tile.col) % 3 == 2))
+    command = (
+        "-o",
+        OUTPUTS[format],
+        *(("--format", format) if format not in ("mbtiles", "tpkx") else ()),
+        "--json",
+        "-q",
+    )
+    first = cli("run", service.url, "--lods", "0-4", *command)
+    assert first.code == 0 and first.json["absent"] > 50
+    before = contents(tmp_path / OUTPUTS[format])
+    service.log.clear()
+    again = cli("run", service.url, "--lods", "0-4", *command)
+    assert (again.code, again.json["tile_requests"], len(service.log.of("tile"))) == (0, 0, 0)
+    assert contents(tmp_path / OUTPUTS[format]) == before
+    larger = cli("run", service.url, "--lods", "0-5", *command)
+    assert (larger.code, larger.json["tile_requests"]) == (0, 1024)
+    assert {asked.tile.level for asked in service.log.of("tile")} == {5}
+    last = cli("run", service.url, "--lods", "0-5", *command)
+    assert last.json["tile_requests"] == 0
