@@ -221,7 +221,8 @@ def test_a_connection_that_is_bad_after_a_good_answer_costs_another_tile_one_try
 
 def test_a_request_on_a_kept_connection_that_was_closed_meanwhile_is_asked_again(serve, cli, tmp_path):
     service = serve(script=script(Rule(do="close_before", on_connection="3")))
-    result = cli("run", service.url, *SMALL, "-o", "out", "--json", "-q", "--timeout", "2", "--concurrency", "4")
+    patient = ("--timeout", "2", "--concurrency", "4", "--retries", "30")
+    result = cli("run", service.url, *SMALL, "-o", "out", "--json", "-q", *patient)
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert result.json["retries"] > 10
     assert poisoned(tmp_path / "out", service.site) == set()
