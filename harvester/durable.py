@@ -35,7 +35,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
-_AGAIN = "free some space, then run the same command again; it goes on where it stopped"
+_AGAIN = "Free some space, then run the same command again; it goes on where it stopped."
 
 
 def disk_error(what: str, path: Path, cause: OSError, needed: int = 0) -> CacheError:
@@ -44,11 +44,11 @@ def disk_error(what: str, path: Path, cause: OSError, needed: int = 0) -> CacheE
     if cause.errno in _FULL:
         return disk_full(path, needed)
     if isinstance(cause, FileNotFoundError):
-        return CacheError(f"cannot {what} {path}: it does not exist", hint="check the path", code="missing")
+        return CacheError(f"cannot {what} {path}: it does not exist", hint="Check the path.", code="missing")
     if cause.errno in _READ_ONLY:
-        hint = "check the permissions of the file and its folder, and that no other program has it open"
+        hint = "Check the permissions of the file and its folder, and that no other program has it open."
         return CacheError(f"cannot {what} {path}: {reason}", hint=hint, code="permission")
-    return CacheError(f"cannot {what} {path}: {reason}", hint="check the disk, then run the same command again")
+    return CacheError(f"cannot {what} {path}: {reason}", hint="Check the disk, then run the same command again.")
 
 
 def disk_full(path: Path, needed: int = 0) -> CacheError:
@@ -205,7 +205,7 @@ class Disk:
                 if not self._windows:
                     raise disk_error(name.replace("_", " "), path, cause) from cause
                 if not pauses:
-                    hint = "close the program that has it open, then run the same command again"
+                    hint = "Close the program that has it open, then run the same command again."
                     message = f"cannot {name.replace('_', ' ')} {path}: another program has it open"
                     raise CacheError(message, hint=hint, code="in_use") from cause
             except OSError as cause:
@@ -315,7 +315,7 @@ def lock(path: Path) -> Lock:
             held = False
             if cause.errno in _FULL:
                 raise disk_full(path) from cause
-            hint = "put the output on a local disk, then copy it"
+            hint = "Put the output on a local disk, then copy it."
             raise CacheError(f"cannot lock {path}: {cause.strerror or cause}", hint=hint) from cause
         finally:
             if not held:
@@ -333,7 +333,7 @@ def _locked(path: Path, descriptor: int) -> LockedError:
     holder = ""
     with suppress(OSError):
         holder = _pread(descriptor, 400, 1).decode("utf-8", "replace").strip()
-    hint = "wait for it to end, or stop it; the lock ends with its process"
+    hint = "Wait for it to end, or stop it; the lock ends with its process."
     return LockedError(f"{path} is locked by another run ({holder or 'unknown'})", hint=hint)
 
 

@@ -73,7 +73,7 @@ class Run:
 
 def damaged_ledger(path: Path, what: str) -> CacheError:
     """The CacheError for a ledger that can't be trusted."""
-    hint = "move it away and run the same command again: it is rebuilt from the cache"
+    hint = "Move it away and run the same command again: it is rebuilt from the cache."
     return CacheError(f"the ledger {path} is damaged: {what}", hint=hint, code=DAMAGED)
 
 
@@ -125,12 +125,12 @@ def counts_of(tallies: Sequence[int]) -> Counts:
 def check_version(names: set[str], found: object, path: Path) -> None:
     """Refuse what is no ledger, and ledgers of a later version. ``found`` is the JSON of ``schema``."""
     if not {"block", "failure", "stamp", "meta", "run"} <= names:
-        raise CacheError(f"{path} is not a ledger", hint="move it away", code="not_a_ledger")
+        raise CacheError(f"{path} is not a ledger", hint="Move it away.", code="not_a_ledger")
     version = json.loads(found) if isinstance(found, str) and found.isdecimal() else None
     if version is None:
         raise damaged_ledger(path, "it does not say its version")
     if version > VERSION:
-        hint = "use the harvester that wrote it, or a later one"
+        hint = "Use the harvester that wrote it, or a later one."
         raise CacheError(
             f"{path} is of a later version ({version}, known: {VERSION})", hint=hint, code="ledger_version"
         )
@@ -160,7 +160,7 @@ class LedgerReader:
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         with ledger_errors(self.path), sqlite_errors(self.path, "read"):
             return self._connection.execute(sql, values).fetchall()
 

@@ -129,7 +129,7 @@ def test_a_full_disk_says_how_much_is_needed_and_what_to_do(tmp_path: Path) -> N
     assert caught.value.code == "disk_full"
     assert "1,234 are needed" in caught.value.message
     assert "available" in caught.value.message
-    assert "free some space, then run the same command again" in caught.value.hint
+    assert "Free some space, then run the same command again" in caught.value.hint
     assert caught.value.exit_code == 4
 
 
@@ -178,7 +178,7 @@ def test_on_windows_a_file_that_stays_held_is_an_error_and_nothing_is_lost(tmp_p
     with pytest.raises(CacheError) as caught:
         disk.replace(source, target)
     assert caught.value.code == "in_use"
-    assert "close the program" in caught.value.hint
+    assert "Close the program" in caught.value.hint
     assert sum(disk.slept) == pytest.approx(REPLACE_PATIENCE_SECONDS)
     assert (source.read_bytes(), target.read_bytes()) == (b"new", b"old")
 

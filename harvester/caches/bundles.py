@@ -179,7 +179,7 @@ def _names(folder: Path) -> list[str]:
         return []
     except OSError as cause:
         message = f"cannot list {folder}: {cause.strerror or cause}"
-        raise CacheError(message, hint="check that the folder can be read", code="permission") from cause
+        raise CacheError(message, hint="Check that the folder can be read.", code="permission") from cause
 
 
 # ---------------------------------------------------------------------------------------------- the reader

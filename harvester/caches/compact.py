@@ -73,7 +73,7 @@ def locate(path: Path) -> Layout | None:
     below = [layout for folder in _folders(path) if (layout := _layout(folder))]
     if len(below) > 1:
         names = ", ".join(layout.folder.name for layout in below)
-        raise CacheError(f"{path} holds several caches ({names})", hint="name one of them", code="ambiguous")
+        raise CacheError(f"{path} holds several caches ({names})", hint="Name one of them.", code="ambiguous")
     return below[0] if below else None
 
 
@@ -81,14 +81,14 @@ def _folders(path: Path) -> list[Path]:
     try:
         return sorted(folder for folder in path.iterdir() if folder.is_dir())
     except OSError as cause:
-        raise CacheError(f"cannot list {path}: {cause.strerror}", hint="check that it can be read") from cause
+        raise CacheError(f"cannot list {path}: {cause.strerror}", hint="Check that it can be read.") from cause
 
 
 def _layout(folder: Path) -> Layout | None:
     try:
         files = {entry.name.lower(): entry for entry in sorted(folder.iterdir(), reverse=True)}
     except OSError as cause:
-        raise CacheError(f"cannot list {folder}: {cause.strerror}", hint="check that it can be read") from cause
+        raise CacheError(f"cannot list {folder}: {cause.strerror}", hint="Check that it can be read.") from cause
     if CONF not in files and ROOT not in files:
         return None
     return Layout(folder=folder, conf=files.get(CONF), cdi=files.get(CDI), root=files.get(ROOT))
@@ -121,7 +121,7 @@ def describe(layout: Layout, disk: Disk, storage: Storage = COMPACT_V2) -> tuple
             extent = extent or about.extent
         about, folders = replace(stated, extent=extent), _conf_folders(layout.folder, folders)
     if about is None:
-        raise CacheError(f"{layout.folder} has neither conf.xml nor root.json", hint="name the folder of a cache")
+        raise CacheError(f"{layout.folder} has neither conf.xml nor root.json", hint="Name the folder of a cache.")
     require_storage(about, str(layout.conf or layout.root), storage)
     return replace(about, name=about.name or layout.folder.name), layout.folder.joinpath(*folders)
 
@@ -140,7 +140,7 @@ def require_storage(about: Description, where: str, storage: Storage = COMPACT_V
         stored = f"{about.storage_format or 'no storage format'}, packet size {about.packet_size}"
         raise UnsupportedFormatError(
             f"{where} is not {storage.title} ({stored})",
-            hint=f"it must be {storage.word} with packet size {storage.packet_size}",
+            hint=f"It must be {storage.word} with packet size {storage.packet_size}.",
         )
 
 
@@ -149,7 +149,9 @@ def read_document(path: Path, disk: Disk) -> bytes:
     descriptor = disk.open(path)
     try:
         if disk.size(descriptor) > MAX_DOCUMENT_BYTES:
-            raise CacheError(f"{path} is larger than {MAX_DOCUMENT_BYTES:,} bytes", hint="it is no document of a cache")
+            raise CacheError(
+                f"{path} is larger than {MAX_DOCUMENT_BYTES:,} bytes", hint="It is no document of a cache."
+            )
         return disk.read(descriptor, MAX_DOCUMENT_BYTES, 0)
     finally:
         disk.close(descriptor)
@@ -180,6 +182,6 @@ def open_reader(path: str | Path) -> BundleReader:
     layout = locate(path)
     if layout is None:
         what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
-        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+        raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = describe(layout, disk)
     return BundleReader(cache_info(about, FORMAT), FolderBundles(folder, disk))

@@ -73,7 +73,7 @@ class Documents:
                 return cls(path, None, None, subject, disk, storage)
             raise CacheError(
                 f"{path} is neither empty nor a compact cache: it has neither conf.xml nor root.json",
-                hint="move it away, or choose another output",
+                hint="Move it away, or choose another output.",
                 code="not_a_cache",
             )
         old, bundles = compact.describe(layout, disk, storage)
@@ -81,18 +81,18 @@ class Documents:
         if bundles.name.lower() != ALL_LAYERS or bundles.parent != layout.folder:
             raise UnsupportedFormatError(
                 f"{layout.folder} is an unpacked tile package (its bundles are in {bundles.name})",
-                hint="choose another output",
+                hint="Choose another output.",
             )
         if difference := old.scheme.mismatch(subject.info.scheme):
             raise CacheError(
                 f"{where} is of another tiling scheme: {difference}",
-                hint="choose another output, or replace it with --mode overwrite",
+                hint="Choose another output, or replace it with --mode overwrite.",
                 code="other_scheme",
             )
         if not _fits(old.tile_format, subject.info.tile_format):
             raise CacheError(
                 f"{where} holds {old.format_name} tiles, the source has {subject.info.tile_format.value}",
-                hint="choose another output, or replace it with --mode overwrite",
+                hint="Choose another output, or replace it with --mode overwrite.",
                 code="other_format",
             )
         documents = cls(layout.folder, layout, old, subject, disk, storage)

@@ -144,6 +144,6 @@ def open_reader(path: str | Path) -> BundleReader:
     layout = compact.locate(path)
     if layout is None:
         what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
-        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+        raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = compact.describe(layout, disk, COMPACT_V1)
     return PairReader(compact.cache_info(about, FORMAT), PairFolder(folder, disk))

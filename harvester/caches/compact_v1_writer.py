@@ -110,7 +110,7 @@ class CompactV1Writer(CompactWriter):
         if starts is None or header is None or span.size() < DATA_START:
             raise CacheError(
                 f"{path} is damaged: it and its .bundlx are no pair of a compact cache V1",
-                hint="move both away, or write the cache anew with --mode overwrite",
+                hint="Move both away, or write the cache anew with --mode overwrite.",
                 code="damaged",
             )
         index, end = bundle_v1.sound_index(starts, span.size(), span.read)

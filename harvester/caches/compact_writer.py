@@ -169,7 +169,7 @@ class CompactWriter:
             if not 0 < size <= MAX_SIZE:
                 raise CacheError(
                     f"tile {block.key.tile(number)} has {size:,} bytes; a bundle holds 1 to {MAX_SIZE:,}",
-                    hint="leave its LOD out, or write MBTiles or GeoPackage",
+                    hint="Leave its LOD out, or write MBTiles or GeoPackage.",
                 )
             if old >> bundle_v2.OFFSET_BITS == size and self._holds(block, old, body):
                 continue
@@ -186,7 +186,7 @@ class CompactWriter:
 
     def _write_records(self, block: OpenBlock, buffers: Sequence[bytes], start: int, end: int) -> None:
         if end - 1 > MAX_OFFSET:
-            raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="rewrite the cache with --mode overwrite")
+            raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="Rewrite the cache with --mode overwrite.")
         self._disk.pwrite(block.descriptor, b"".join(buffers), start)
 
     def _holds(self, block: OpenBlock, entry: int, body: bytes) -> bool:
@@ -288,7 +288,7 @@ class CompactWriter:
         if index is None:
             raise CacheError(
                 f"{path} is damaged: it has no header and index of a compact cache V2 bundle",
-                hint="move it away, or write the cache anew with --mode overwrite",
+                hint="Move it away, or write the cache anew with --mode overwrite.",
                 code="damaged",
             )
         header = bundle_v2.parse_header(span.read(HEADER_SIZE, 0)) or Header()

@@ -338,4 +338,4 @@ def _crs(element: Element, where: str) -> Crs:
 
 
 def _unreadable(where: str, what: str) -> CacheError:
-    return CacheError(f"cannot read {where}: {what}", hint="restore the file from the cache's origin", code="damaged")
+    return CacheError(f"cannot read {where}: {what}", hint="Restore the file from the cache's origin.", code="damaged")

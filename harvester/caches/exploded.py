@@ -66,7 +66,7 @@ def open_reader(path: str | Path) -> FolderReader:
     layout = compact.locate(path)
     if layout is None:
         what = "is not there" if not path.exists() else "is no exploded cache: it has no conf.xml"
-        raise CacheError(f"{path} {what}", hint="name the folder that holds conf.xml", code="not_a_cache")
+        raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = compact.describe(layout, disk, EXPLODED)
     return FolderReader(compact.cache_info(about, FORMAT), TileFolder(folder, ExplodedNaming()), disk)
 

@@ -194,7 +194,7 @@ class FolderWriter:
     def _holds(self, tile: Tile, path: Path, body: bytes) -> bool:
         """Is this tile's only file there, with these bytes?"""
         if not body:
-            raise CacheError(f"tile {tile} has no bytes", hint="run the same command again")
+            raise CacheError(f"tile {tile} has no bytes", hint="Run the same command again.")
         key = block_of(tile)
         found = self._known(key).get(key.position(tile))
         if found is None or found.size != len(body) or f".{found.extension}" != path.suffix:

@@ -44,7 +44,7 @@ QUICK_CHECK_BYTES = 1 << 30
 KINDS = frozenset({"png", "jpg", "webp"})
 """What GeoPackage 1.3 takes; WebP by an extension."""
 
-OTHER_FORMATS = "write compactv2, compact, exploded or tpkx instead"
+OTHER_FORMATS = "Write compactv2, compact, exploded or tpkx instead."
 
 Address = tuple[int, int, int]
 
@@ -135,7 +135,7 @@ class GeoPackageWriter:
         with sqlite_errors(self.path, "read"):
             for table in reader.tables:
                 if why := obstacle(self._looking, table.name):
-                    hint = "write to another output; harvester merge joins the two"
+                    hint = "Write to another output; harvester merge joins the two."
                     raise CacheError(f"{self.path} cannot be extended: {why}", hint=hint, code="schema")
         self._use(grids)
         state = reader.state or FileState(tables=tuple(table.name for table in reader.tables))

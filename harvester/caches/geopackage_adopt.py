@@ -14,7 +14,7 @@ from harvester.edges import Subject
 from harvester.errors import CacheError
 from harvester.tiling.scheme import Box, TilingScheme
 
-HINT = "choose another output, or replace it with --mode overwrite"
+HINT = "Choose another output, or replace it with --mode overwrite."
 
 TOLERANCE = 1e-6
 """Relative difference of two tile spans that still are the same, and tiles by which two corners may differ."""
@@ -91,7 +91,7 @@ def _require_room(path: Path, grid: Grid, place: Place, scheme: TilingScheme, le
     if not inside:
         raise CacheError(
             f"{path}: the plan reaches out of the tile matrix set of {grid.table}",
-            hint="write to another output; harvester merge joins the two",
+            hint="Write to another output; harvester merge joins the two.",
             code="schema",
         )
 

@@ -95,7 +95,7 @@ class GeoPackageReader:
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         # All rows at once: a statement left open would keep a writer in another process from committing.
         with sqlite_errors(self.path, "read"):
             return self._connection.execute(sql, values).fetchall()
@@ -179,7 +179,7 @@ class GeoPackageReader:
 
     def _present(self, key: BlockKey) -> list[tuple[int, int]]:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         found = self._within(key.level)
         if found is None:
             return []

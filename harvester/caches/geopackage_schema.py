@@ -192,7 +192,7 @@ class Grid:
             where = "the web-mercator world" if self.is_world else f"the tile matrix set of {self.table}"
             raise CacheError(
                 f"tile {zoom}/{row}/{col} lies outside of {where}",
-                hint="write compactv2, exploded or tpkx instead" if self.is_world else "write to another output",
+                hint="Write compactv2, exploded or tpkx instead." if self.is_world else "Write to another output.",
                 code="schema",
             )
         shift = zoom - self.zoom

@@ -35,7 +35,7 @@ def moment(now: float, environment: Mapping[str, str]) -> str:
     try:
         found = datetime.fromtimestamp(int(stated) if stated else now, UTC)
     except (ValueError, OverflowError, OSError) as cause:
-        raise UsageError(f"SOURCE_DATE_EPOCH is {stated[:40]!r}", hint="it is a whole number of seconds") from cause
+        raise UsageError(f"SOURCE_DATE_EPOCH is {stated[:40]!r}", hint="It is a whole number of seconds.") from cause
     return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{found.microsecond // 1000:03d}Z"
 
 

@@ -125,11 +125,11 @@ def choose(path: Path, tables: Sequence[str], state: FileState | None, table: st
     """The tables to read as one cache: the one named, those that we wrote, or the only one. Raises CacheError."""
     if table is not None:
         if table not in tables:
-            listed = f"its tile tables: {', '.join(tables[:20])}" if tables else "it has no tile table"
+            listed = f"Its tile tables: {', '.join(tables[:20])}." if tables else "It has no tile table."
             raise CacheError(f"{path} has no tile table {table!r}", hint=listed, code="missing")
         return [table]
     if not tables:
-        raise CacheError(f"{path} holds no tiles", hint="name a GeoPackage with tiles", code="not_a_cache")
+        raise CacheError(f"{path} holds no tiles", hint="Name a GeoPackage with tiles.", code="not_a_cache")
     ours = [name for name in (state.tables if state else ()) if name in tables]
     if ours:
         return ours[:MAX_TABLES]
@@ -137,7 +137,7 @@ def choose(path: Path, tables: Sequence[str], state: FileState | None, table: st
         more = f" and {len(tables) - 20} more" if len(tables) > 20 else ""
         raise CacheError(
             f"{path} holds several tile tables: {', '.join(tables[:20])}{more}",
-            hint=f"name one of them: {path}:{tables[0]}",
+            hint=f"Name one of them: {path}:{tables[0]}",
             code="ambiguous",
         )
     return list(tables)
@@ -157,7 +157,7 @@ def read_table(connection: sqlite3.Connection, path: Path, name: str) -> Table:
         (name,),
     ).fetchall()
     if not sets or not rows:
-        raise CacheError(f"{path}: the tile table {name} has no tile matrix", hint="write it anew", code="damaged")
+        raise CacheError(f"{path}: the tile table {name} has no tile matrix", hint="Write it anew.", code="damaged")
     box = Box(*_numbers(path, name, sets[0][:4]))
     resolutions: dict[int, float] = {}
     sizes: dict[int, tuple[int, int]] = {}
@@ -165,16 +165,20 @@ def read_table(connection: sqlite3.Connection, path: Path, name: str) -> Table:
         pixel_x, pixel_y = _numbers(path, name, (pixel_x, pixel_y))
         whole = all(isinstance(value, int) for value in (zoom, cols, height))
         if not whole or not 0 <= zoom <= MAX_ZOOM or min(cols, height) < 1 or min(pixel_x, pixel_y) <= 0:
-            raise CacheError(f"{path}: the tile matrix of {name} is damaged", hint="write it anew", code="damaged")
+            raise CacheError(f"{path}: the tile matrix of {name} is damaged", hint="Write it anew.", code="damaged")
         if abs(pixel_x - pixel_y) > SQUARE_TOLERANCE * pixel_x:
-            raise UnsupportedFormatError(f"{path}: pixels of {name} are not square", hint="warp it, then write it anew")
+            raise UnsupportedFormatError(
+                f"{path}: pixels of {name} are not square", hint="Warp it, then write it anew."
+            )
         resolutions[zoom], sizes[zoom] = pixel_x, (cols, height)
     width, height = rows[0][3:5]
     if any(row[3:5] != (width, height) for row in rows):
-        hint = "write it anew with tiles of one size"
+        hint = "Write it anew with tiles of one size."
         raise UnsupportedFormatError(f"{path}: tiles of {name} have several sizes", hint=hint)
     if not all(isinstance(size, int) and 0 < size <= MAX_TILE_PIXELS for size in (width, height)):
-        raise CacheError(f"{path}: tiles of {name} are {width} x {height} pixels", hint="write it anew", code="damaged")
+        raise CacheError(
+            f"{path}: tiles of {name} are {width} x {height} pixels", hint="Write it anew.", code="damaged"
+        )
     first = rows[0][0]
     stated = sets[0][7:11]
     return Table(
@@ -203,7 +207,7 @@ def read_table(connection: sqlite3.Connection, path: Path, name: str) -> Table:
 def _numbers(path: Path, name: str, values: Sequence[object]) -> list[float]:
     found = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
     if len(found) != len(values):
-        raise CacheError(f"{path}: the extent of {name} is no box of numbers", hint="write it anew", code="damaged")
+        raise CacheError(f"{path}: the extent of {name} is no box of numbers", hint="Write it anew.", code="damaged")
     return found
 
 
@@ -211,7 +215,7 @@ def _crs(connection: sqlite3.Connection, path: Path, srs_id: object) -> Crs:
     sql = "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys WHERE srs_id = ?"
     rows: list[Any] = connection.execute(sql, (srs_id,)).fetchall()
     if not rows:
-        raise CacheError(f"{path}: the reference system {srs_id} is not there", hint="write it anew", code="damaged")
+        raise CacheError(f"{path}: the reference system {srs_id} is not there", hint="Write it anew.", code="damaged")
     organization, number, definition = rows[0]
     if str(organization).upper() in ("EPSG", "ESRI") and isinstance(number, int) and number > 0:
         try:
@@ -243,7 +247,7 @@ def scheme_of(path: Path, tables: Sequence[Table]) -> TilingScheme:
         if not same:
             raise CacheError(
                 f"{path}: the tile tables {first.name} and {table.name} are not of one tiling scheme",
-                hint=f"name one of them: {path}:{table.name}",
+                hint=f"Name one of them: {path}:{table.name}",
                 code="ambiguous",
             )
         lods.update(table.resolutions)

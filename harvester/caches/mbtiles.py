@@ -47,7 +47,7 @@ HASH = "agg_tiles_hash"
 """Metadata row: MD5 over zoom, column, row (decimal digits) and bytes of every tile, in that order, upper-case hex, as
 MapLibre's ``mbtiles`` computes it."""
 
-OTHER_FORMATS = "write compactv2, compact, exploded, tpkx or gpkg instead"
+OTHER_FORMATS = "Write compactv2, compact, exploded, tpkx or gpkg instead."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def _refuse_misfits(subject: Subject, places: Mapping[int, GooglePlace]) -> None
         if place.zoom in taken:
             raise UnsupportedFormatError(
                 f"LODs {taken[place.zoom]} and {level} are both zoom {place.zoom}, and MBTiles holds each zoom once",
-                hint=f"choose one of them, or {OTHER_FORMATS}",
+                hint=f"{OTHER_FORMATS} Or choose one of the LODs.",
             )
         taken[place.zoom] = level
 
@@ -170,7 +170,7 @@ class MBTilesWriter:
         if not names:
             return
         if schema is None:
-            hint = "choose another output, or move the file away"
+            hint = "Choose another output, or move the file away."
             raise CacheError(f"{self.path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
         if self.path.stat().st_size <= QUICK_CHECK_BYTES:
             found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
@@ -184,7 +184,7 @@ class MBTilesWriter:
 
     def _adopt(self, schema: Schema, metadata: Mapping[str, str], changes: int) -> None:
         if schema.writable:
-            hint = "write to another output; harvester merge joins the two"
+            hint = "Write to another output; harvester merge joins the two."
             raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=hint, code="schema")
         self._refuse_other_tiles()
         if self._dedup and schema.kind is Kind.FLAT:
@@ -204,7 +204,7 @@ class MBTilesWriter:
             there, ours = reader.info, self._subject.info
             if not reader.levels():
                 return
-        hint = "choose another output, or replace it with --mode overwrite"
+        hint = "Choose another output, or replace it with --mode overwrite."
         vector = (there.tile_format is TileFormat.PBF, ours.tile_format is TileFormat.PBF)
         if vector[0] != vector[1] and TileFormat.UNKNOWN not in (there.tile_format, ours.tile_format):
             raise CacheError(
@@ -360,7 +360,7 @@ class MBTilesWriter:
             for sql in METADATA:
                 await database.execute(sql)
         elif ("metadata", "table") not in [tuple(row) for row in tables]:
-            hint = "write to another output; harvester merge joins the two"
+            hint = "Write to another output; harvester merge joins the two."
             raise CacheError(f"{self.path} cannot be extended: its metadata is a view", hint=hint, code="schema")
         await self._drop_empty(database)
         try:
@@ -368,7 +368,7 @@ class MBTilesWriter:
                 await database.execute(sql)
         except CacheError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
-                hint = "write to another output; harvester merge joins the two"
+                hint = "Write to another output; harvester merge joins the two."
                 message = f"{self.path} cannot be extended: it holds a tile more than once"
                 raise CacheError(message, hint=hint, code="schema") from error
             raise
@@ -436,7 +436,7 @@ class MBTilesWriter:
     @property
     def _connected(self) -> sqlite3.Connection:
         if self._looking is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         return self._looking
 
     async def _spans(self, database: Database) -> list[Span]:

@@ -48,7 +48,7 @@ def open_reader(path: Path) -> MBTilesReader:
         with sqlite_errors(path, "read"):
             schema = detect(connection)
             if schema is None:
-                hint = "choose another output, or move the file away"
+                hint = "Choose another output, or move the file away."
                 raise CacheError(f"{path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
             return MBTilesReader(path, connection, schema)
     except BaseException:
@@ -104,7 +104,7 @@ class MBTilesReader:
 
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         # All rows at once: a statement left open would keep a writer in another process from committing.
         with sqlite_errors(self.path, "read"):
             return self._connection.execute(sql, values).fetchall()
@@ -176,7 +176,7 @@ class MBTilesReader:
 
     def _present(self, key: BlockKey) -> list[tuple[int, int]]:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         with sqlite_errors(self.path, "read"):
             return present_in(self._connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)
 

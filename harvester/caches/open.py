@@ -146,7 +146,7 @@ def format_for(output: Path | str, explicit: str | None = None) -> str:
     if name is None:
         raise UsageError(
             f"{path.name}: no format has the suffix {path.suffix}",
-            hint=f"use one of {', '.join(sorted(_suffixes()))}, or name the format with --format",
+            hint=f"Use one of {', '.join(sorted(_suffixes()))}, or name the format with --format.",
         )
     return _working(name, path.name)
 
@@ -155,7 +155,7 @@ def _working(name: str, where: str) -> str:
     if name in FORMATS:
         return name
     known = "is not supported yet" if name in NAMES else "is no format"
-    raise UsageError(f"{where}: {name!r} {known}", hint=f"use one of {', '.join(FORMATS)}")
+    raise UsageError(f"{where}: {name!r} {known}", hint=f"Use one of {', '.join(FORMATS)}.")
 
 
 def _suffixes() -> list[str]:
@@ -168,7 +168,7 @@ def require_can_hold(format: str, info: ServiceInfo, levels: Sequence[int]) -> t
     reason = _obstacle(chosen, info, levels)
     if reason is not None:
         able = [each.name for each in FORMATS.values() if _obstacle(each, info, levels) is None]
-        hint = f"formats that can: {', '.join(able)} (--format, or the output's suffix)" if able else "no format can"
+        hint = f"Formats that can: {', '.join(able)} (--format, or the output's suffix)." if able else "No format can."
         raise UnsupportedFormatError(f"{chosen.name} cannot hold this: {reason}", hint=hint)
     return tuple(_notices(chosen, info, levels))
 
@@ -318,13 +318,13 @@ def open_cache(path: str | Path) -> CacheReader:
     name = sniff(path)
     if name is None:
         if not path.exists():
-            raise CacheError(f"{path} is not there", hint="check the path", code="missing")
+            raise CacheError(f"{path} is not there", hint="Check the path.", code="missing")
         what = "is empty" if is_empty_or_missing(path) else "is no cache"
-        hint = f"formats that can be read: {', '.join(FORMATS)}"
+        hint = f"Formats that can be read: {', '.join(FORMATS)}."
         raise CacheError(f"{path} {what}", hint=hint, code="not_a_cache")
     if name not in FORMATS:
         raise UnsupportedFormatError(
-            f"{path} is a {name} cache, which can't be read yet", hint=f"formats that can: {', '.join(FORMATS)}"
+            f"{path} is a {name} cache, which can't be read yet", hint=f"Formats that can: {', '.join(FORMATS)}."
         )
     reader: CacheReader = importlib.import_module(FORMATS[name].module).open_reader(path)
     return reader

@@ -49,7 +49,7 @@ def open_reader(path: str | Path) -> BundleReader:
     """Open a .tpkx for reading. Raises CacheError where it is damaged, hostile or no tile package."""
     path, disk = Path(path), Disk()
     if path.is_dir():
-        raise CacheError(f"{path} is a folder, no tile package", hint="name a .tpkx file", code="not_a_cache")
+        raise CacheError(f"{path} is a folder, no tile package", hint="Name a .tpkx file.", code="not_a_cache")
     entries = stored_zip.read_directory(path)
     bundles = ZipBundles(path, entries, disk, disk.open(path))
     try:
@@ -91,7 +91,7 @@ def seal_archive(
     """``seal`` for packages of any layout. ``bytes_a_bundle``: how much larger a bundle is there than in ``work``."""
     layout = compact.locate(work)
     if layout is None:
-        raise CacheError(f"{work} is no compact cache", hint="run the same command again", code="not_a_cache")
+        raise CacheError(f"{work} is no compact cache", hint="Run the same command again.", code="not_a_cache")
     about, folder = compact.describe(layout, disk)
     about = _named(about, subject)
     total = sum(file.stat().st_size + bytes_a_bundle for file in folder.rglob("*.bundle"))
@@ -172,7 +172,7 @@ def sound_records(reader: BundleReader, key: BlockKey) -> tuple[Span, NDArray[np
     span = reader.bundles.open(key)
     index = reader.index(span) if span is not None else None
     if span is None or index is None:
-        raise CacheError(f"the bundle of the block {key} is gone or damaged", hint="run the same command again")
+        raise CacheError(f"the bundle of the block {key} is gone or damaged", hint="Run the same command again.")
     sizes = np.zeros(BLOCK_TILES, dtype=np.int64)
     numbers = reader.sound(span, index)
     sizes[numbers] = bundle_v2.sizes(index)[numbers]
@@ -186,7 +186,7 @@ def records(span: Span, head: bytes, offsets: NDArray[np.int64], sizes: NDArray[
     waiting, length = [head], len(head)
     for _, _, data, whole in read_runs(span, offsets[held], sizes[held]):
         if not whole.all():
-            raise CacheError(f"{span.where} changed while it was read", hint="run the same command again")
+            raise CacheError(f"{span.where} changed while it was read", hint="Run the same command again.")
         waiting.append(data)
         length += len(data)
         if length >= RUN_BYTES:
@@ -250,7 +250,7 @@ def unpack_archive(package: Path, work: Path, open_reader: Callable[[Path], Bund
     if work.is_dir() and compact.is_empty(work):
         disk.remove_tree(work)
     if work.exists():
-        raise CacheError(f"{work} is there already", hint="move it away, then run the same command again")
+        raise CacheError(f"{work} is there already", hint="Move it away, then run the same command again.")
     with open_reader(package) as reader:
         needed = package.stat().st_size
         if needed > disk.free_bytes(work):

@@ -61,7 +61,7 @@ TILE_FORMATS = {
     layout.MVT: TileFormat.PBF,
 }
 
-_NOT_OURS = "use the program that made it to write it anew, with gzip"
+_NOT_OURS = "Use the program that made it to write it anew, with gzip."
 
 
 def open_reader(path: str | Path) -> PMTilesReader:
@@ -69,7 +69,7 @@ def open_reader(path: str | Path) -> PMTilesReader:
     is of another version or compression."""
     path, disk = Path(path), Disk()
     if path.is_dir():
-        raise CacheError(f"{path} is a folder, no PMTiles archive", hint="name a .pmtiles file", code="not_a_cache")
+        raise CacheError(f"{path} is a folder, no PMTiles archive", hint="Name a .pmtiles file.", code="not_a_cache")
     descriptor = disk.open(path)
     try:
         return PMTilesReader(path, disk, descriptor)
@@ -99,7 +99,7 @@ class PMTilesReader:
     def _read_header(self) -> Header:
         data = self.read_bytes(layout.HEADER_SIZE, 0)
         if not data.startswith(layout.MAGIC):
-            hint = "choose another output, or move the file away"
+            hint = "Choose another output, or move the file away."
             raise CacheError(f"{self.path} is no PMTiles archive", hint=hint, code="not_a_cache")
         if len(data) < layout.HEADER_SIZE:
             raise self.damaged("its header is cut short")
@@ -178,14 +178,14 @@ class PMTilesReader:
 
     def damaged(self, what: str) -> CacheError:
         """The CacheError for an archive that cannot be trusted."""
-        return CacheError(f"{self.path} is damaged: {what}", hint="get it from its origin again", code="damaged")
+        return CacheError(f"{self.path} is damaged: {what}", hint="Get it from its origin again.", code="damaged")
 
     def read_bytes(self, size: int, offset: int) -> bytes:
         """Bytes of the file, fewer only where it ends."""
         # One at a time: where the system can't read at an offset, two threads would move the same file pointer.
         with self._lock:
             if self._descriptor is None:
-                raise CacheError(f"{self.path} is closed already", hint="open it again")
+                raise CacheError(f"{self.path} is closed already", hint="Open it again.")
             return self._disk.read(self._descriptor, size, offset)
 
     def directory(self, offset: int, length: int) -> Directory:

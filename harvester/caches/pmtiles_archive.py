@@ -48,7 +48,7 @@ TYPES = {
     TileFormat.PBF: layout.MVT,
 }
 
-ELSEWHERE = "the tiles are kept in {work}; write mbtiles, gpkg, compactv2, exploded or tpkx instead"
+ELSEWHERE = "The tiles are kept in {work}; write mbtiles, gpkg, compactv2, exploded or tpkx instead."
 
 _LAYER = b"\x1a"
 """A plain vector tile begins with its first layer: field 3, length-delimited."""
@@ -224,5 +224,5 @@ class Archive:
         except OSError as cause:
             raise disk_error("read", self._work, cause) from cause
         if len(rows) != count:
-            raise CacheError(f"the scratch file in {self._work} is cut short", hint="run the same command again")
+            raise CacheError(f"the scratch file in {self._work} is cut short", hint="Run the same command again.")
         return Directory(rows["id"], rows["run"], rows["length"], rows["offset"])

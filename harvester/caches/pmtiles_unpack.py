@@ -35,7 +35,7 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
     if work.is_dir() and compact.is_empty(work):
         disk.remove_tree(work)
     if work.exists():
-        raise CacheError(f"{work} is there already", hint="move it away, then run the same command again")
+        raise CacheError(f"{work} is there already", hint="Move it away, then run the same command again.")
     with open_reader(package) as reader:
         places = _places(reader, scheme)
         disk.make_dirs(part / compact.ALL_LAYERS)
@@ -68,7 +68,8 @@ def _places(reader: PMTilesReader, scheme: TilingScheme) -> dict[int, Place]:
     if lost or reader.is_packed:
         what = f"zoom {lost[0]} is no LOD of the source" if lost else "its pictures are compressed once more"
         raise UnsupportedFormatError(
-            f"{reader.path} cannot be added to: {what}", hint="write to another output, or replace it: --mode overwrite"
+            f"{reader.path} cannot be added to: {what}",
+            hint="Write to another output, or replace it: --mode overwrite.",
         )
     return places
 

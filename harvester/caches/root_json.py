@@ -200,4 +200,4 @@ def _crs(value: object, where: str) -> Crs:
 
 
 def _unreadable(where: str, what: str) -> CacheError:
-    return CacheError(f"cannot read {where}: {what}", hint="take the cache from its origin again", code="damaged")
+    return CacheError(f"cannot read {where}: {what}", hint="Take the cache from its origin again.", code="damaged")

@@ -59,7 +59,9 @@ def entry_time(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
         try:
             moment = datetime.fromtimestamp(int(stated), UTC)
         except (ValueError, OverflowError, OSError) as cause:
-            raise UsageError(f"SOURCE_DATE_EPOCH is {stated[:40]!r}", hint="it is a whole number of seconds") from cause
+            raise UsageError(
+                f"SOURCE_DATE_EPOCH is {stated[:40]!r}", hint="It is a whole number of seconds."
+            ) from cause
     moment = min(max(moment, _FIRST_DAY), _LAST_DAY)
     return (
         moment.hour << 11 | moment.minute << 5 | moment.second // 2,
@@ -115,7 +117,7 @@ class StoredZip:
         if self._at != self._end:
             raise CacheError(
                 f"{entry.name.decode()} has {self._at - entry.data:,} bytes instead of {entry.size:,}",
-                hint="the work folder changed meanwhile; run the same command again",
+                hint="The work folder changed meanwhile; run the same command again.",
             )
         self._header(entry)
 
@@ -212,9 +214,9 @@ def read_directory(path: Path) -> list[Entry]:
         with zipfile.ZipFile(path) as archive:
             infos, directory = archive.infolist(), archive.start_dir
     except FileNotFoundError as cause:
-        raise CacheError(f"{path} is not there", hint="check the path", code="missing") from cause
+        raise CacheError(f"{path} is not there", hint="Check the path.", code="missing") from cause
     except OSError as cause:
-        raise CacheError(f"cannot read {path}: {cause.strerror}", hint="check its permissions and the disk") from cause
+        raise CacheError(f"cannot read {path}: {cause.strerror}", hint="Check its permissions and the disk.") from cause
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError, OverflowError) as cause:
         raise refused(path, f"it is no whole zip archive ({cause})") from cause
     if len(infos) > MAX_ENTRIES:
@@ -280,4 +282,4 @@ def local_size(entry: Entry) -> int:
 
 def refused(path: Path, what: str) -> CacheError:
     """The CacheError for an archive that can't be used."""
-    return CacheError(f"cannot read {path}: {what}", hint="get the package from its origin again", code="damaged")
+    return CacheError(f"cannot read {path}: {what}", hint="Get the package from its origin again.", code="damaged")

@@ -120,11 +120,11 @@ def open_reader(path: str | Path) -> PairReader:
     """Open a .tpk for reading. Raises CacheError where it is damaged, hostile or no tile package."""
     path, disk = Path(path), Disk()
     if path.is_dir():
-        raise CacheError(f"{path} is a folder, no tile package", hint="name a .tpk file", code="not_a_cache")
+        raise CacheError(f"{path} is a folder, no tile package", hint="Name a .tpk file.", code="not_a_cache")
     entries = stored_zip.read_directory(path)
     names = [entry.name for entry in entries if entry.name.lower().endswith("/" + compact.CONF)]
     if not names:
-        raise CacheError(f"{path} is no tile package: it has no conf.xml", hint="name a .tpk file", code="not_a_cache")
+        raise CacheError(f"{path} is no tile package: it has no conf.xml", hint="Name a .tpk file.", code="not_a_cache")
     name = min(names, key=lambda name: (name.count("/"), name))
     pairs = PairsInZip(path, entries, disk, disk.open(path))
     try:

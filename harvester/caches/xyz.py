@@ -88,7 +88,7 @@ def open_reader(path: str | Path) -> FolderReader:
     folder = folder_of(path)
     if folder is None:
         what = "is not there" if not path.exists() else f"is no folder of tiles: it has no {TILES}"
-        raise CacheError(f"{path} {what}", hint=f"name the folder that holds {TILES}", code="not_a_cache")
+        raise CacheError(f"{path} {what}", hint=f"Name the folder that holds {TILES}.", code="not_a_cache")
     files = TileFolder(folder, XyzNaming())
     stated = read_tilejson(folder, disk)
     return FolderReader(describe(stated, files.levels()), files, disk)
@@ -106,7 +106,7 @@ def read_tilejson(folder: Path, disk: Disk) -> dict[str, Any]:
     if document.get("scheme", "xyz") != "xyz":
         raise UnsupportedFormatError(
             f"{path}: its rows are counted in the scheme {str(document['scheme'])[:20]!r}",
-            hint="folders of z/x/y files are read with rows from the top (scheme xyz)",
+            hint="Folders of z/x/y files are read with rows from the top (scheme xyz).",
         )
     return document
 
@@ -149,4 +149,4 @@ def _extent(bounds: object) -> Box | None:
 
 
 def _unreadable(path: Path, what: str) -> CacheError:
-    return CacheError(f"cannot read {path}: {what}", hint="restore the file from the cache's origin", code="damaged")
+    return CacheError(f"cannot read {path}: {what}", hint="Restore the file from the cache's origin.", code="damaged")

@@ -134,7 +134,7 @@ async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None =
 def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
     info = subject.info
     if info.tile_format is TileFormat.LERC:
-        raise UnsupportedFormatError("z/x/y folders hold no LERC tiles", hint="use a compact cache or a package")
+        raise UnsupportedFormatError("z/x/y folders hold no LERC tiles", hint="Use a compact cache or a package.")
     zooms: dict[int, int] = {}
     for level in subject.levels:
         place = _place(subject, level)
@@ -143,7 +143,7 @@ def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
         if place.zoom in zooms:
             raise UnsupportedFormatError(
                 f"LODs {zooms[place.zoom]} and {level} are both zoom {place.zoom}, and a folder holds each zoom once",
-                hint="choose one of them, or use a compact cache",
+                hint="Choose one of them, or use a compact cache.",
             )
         zooms[place.zoom] = level
     folder = folder_of(path)
@@ -152,7 +152,7 @@ def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
             return XyzDocuments(path, None, subject, disk)
         raise CacheError(
             f"{path} is neither empty nor a folder of z/x/y tiles: it has no {TILES}",
-            hint="move it away, or choose another output",
+            hint="Move it away, or choose another output.",
             code="not_a_cache",
         )
     old = read_tilejson(folder, disk)
@@ -161,14 +161,14 @@ def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
         raise CacheError(
             f"{folder / TILES} is of tiles of {theirs.scheme.tile_width} pixels, the source's have "
             f"{info.scheme.tile_width}",
-            hint="choose another output, or replace it with --mode overwrite",
+            hint="Choose another output, or replace it with --mode overwrite.",
             code="other_scheme",
         )
     pair = {theirs.tile_format, info.tile_format}
     if len(pair) == 2 and TileFormat.PBF in pair and TileFormat.UNKNOWN not in pair:
         raise CacheError(
             f"{folder / TILES} is of {theirs.tile_format.value} tiles, the source has {info.tile_format.value}",
-            hint="choose another output, or replace it with --mode overwrite",
+            hint="Choose another output, or replace it with --mode overwrite.",
             code="other_format",
         )
     return XyzDocuments(folder, old, subject, disk)
@@ -184,7 +184,7 @@ def _off_grid(subject: Subject, level: int) -> UnsupportedFormatError:
     name = subject.info.name or subject.info.source
     return UnsupportedFormatError(
         f"LOD {level} of {name} is off the Google grid; z/x/y folders hold no other",
-        hint="use a compact cache, a package or GeoPackage",
+        hint="Use a compact cache, a package or GeoPackage.",
     )
 
 

@@ -202,7 +202,7 @@ class ZipBundles:
         except OSError as cause:
             file.close()
             message = f"cannot inflate {entry.name} of {self.path}: {cause.strerror}"
-            raise CacheError(message, hint="free some space for temporary files") from cause
+            raise CacheError(message, hint="Free some space for temporary files.") from cause
         except BaseException:
             file.close()
             raise

@@ -52,7 +52,7 @@ class Verbs(click.Group):
             from difflib import get_close_matches
 
             close = get_close_matches(name, self._verbs, 1)
-            meant = f"did you mean: harvester {close[0]}" if close else "see: harvester --help"
+            meant = f"Did you mean: harvester {close[0]}" if close else "See: harvester --help"
             raise UsageError(f"there is no command {name!r}", hint=meant)
         return super().resolve_command(ctx, args)
 
@@ -114,7 +114,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         return error.exit_code
     except click.UsageError as error:
         name = error.ctx.command_path if error.ctx else "harvester"
-        return _complain(UsageError(error.format_message(), hint=f"see: {name} --help"), common)
+        return _complain(UsageError(error.format_message(), hint=f"See: {name} --help"), common)
     except click.ClickException as error:
         return _complain(UsageError(error.format_message()), common)
     except HarvesterError as error:

@@ -45,5 +45,5 @@ def draw_coverage(
         image.save(path, "PNG", optimize=True)
     except OSError as fault:
         raise CacheError(
-            f"can't write {path}: {fault.strerror or fault}", hint="choose a folder that can be written"
+            f"can't write {path}: {fault.strerror or fault}", hint="Choose a folder that can be written."
         ) from fault

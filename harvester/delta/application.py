@@ -67,13 +67,13 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
     """
     disk = disk or Disk()
     if delta.absolute() == out.absolute():
-        raise UsageError(f"{out} is both the delta and the cache", hint="name the cache that is to be changed")
+        raise UsageError(f"{out} is both the delta and the cache", hint="Name the cache that is to be changed.")
     with ExitStack() as stack:
         notes = stack.enter_context(Notes(delta))
         data = notes.read(INDEX)
         if data is None:
             why = "is no delta" if delta.exists() else "is not there"
-            raise CacheError(f"{delta} {why}", hint="harvester diff OLD NEW -o DELTA makes one", code="not_a_delta")
+            raise CacheError(f"{delta} {why}", hint="harvester diff OLD NEW -o DELTA makes one.", code="not_a_delta")
         index = Index.parse(data, str(delta))
         format = _format_of(out)
         async with locked(out, format, disk=disk) as paths:
@@ -98,7 +98,7 @@ def _format_of(out: Path) -> str:
     found = None if is_empty_or_missing(out) else sniff(out)
     if found is None:
         what = "is no cache" if out.exists() and not is_empty_or_missing(out) else "is not there"
-        raise CacheError(f"{out} {what}", hint="name a cache that is what the delta was made from", code="missing")
+        raise CacheError(f"{out} {what}", hint="Name a cache that is what the delta was made from.", code="missing")
     return found
 
 
@@ -173,13 +173,13 @@ class _Changes:
         tiles: Iterator[Any] = self._walk.tiles(key) if self._walk is not None else iter(())
         held = {key.position(tile): hash_of(body) for tile, body in tiles}
         if held != wanted:
-            hint = "copy it again from where it was made, or make it anew: harvester diff"
+            hint = "Copy it again from where it was made, or make it anew: harvester diff."
             raise CacheError(
                 f"{self._delta} is damaged: its tiles are not those that it names", hint=hint, code="damaged"
             )
 
     def _wrong_base(self, out: str, why: str) -> CacheError:
-        hint = "apply a delta to the cache that it was made from (OLD of harvester diff), untouched since"
+        hint = "Apply a delta to the cache that it was made from (OLD of harvester diff), untouched since."
         return CacheError(f"{out} is not what {self._delta} was made from: {why}", hint=hint, code="wrong_base")
 
     async def carry_out(self, target: Target, info: ServiceInfo) -> None:

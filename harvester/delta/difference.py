@@ -103,7 +103,7 @@ def _require_delta(out: Path) -> None:
         return
     with Notes(out) as notes:
         if notes.read(INDEX) is None:
-            hint = "choose another output, or remove it"
+            hint = "Choose another output, or remove it."
             raise CacheError(f"{out} exists and is no delta", hint=hint, code="not_a_delta")
 
 
@@ -158,7 +158,7 @@ class _Comparison:
             return Touched(before, 0)
         kind, trouble = kind_or_trouble(new, self._info)
         if trouble:
-            hint = "bring it in order first: harvester verify --deep, harvester run"
+            hint = "Bring it in order first: harvester verify --deep, harvester run."
             raise CacheError(f"{self._new}: tile {tile} is damaged ({trouble})", hint=hint, code="damaged")
         if old is None:
             self.added += 1

@@ -59,7 +59,7 @@ async def merge(
     Raises CacheError as ``convert`` does, and where the schemes differ: then it names the field.
     """
     if not sources:
-        raise UsageError("there is no cache to merge", hint="name the caches before -o")
+        raise UsageError("there is no cache to merge", hint="Name the caches before -o.")
     if overwrite:
         _refuse_itself(sources, Path(out))
     return await _join(list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk())
@@ -68,7 +68,7 @@ async def merge(
 def _refuse_itself(sources: Sequence[Path], out: Path) -> None:
     for source in sources:
         if source.absolute() == out.absolute() or (source.exists() and out.exists() and source.samefile(out)):
-            raise UsageError(f"{out} is both read and written", hint="choose another output")
+            raise UsageError(f"{out} is both read and written", hint="Choose another output.")
 
 
 async def _join(
@@ -126,7 +126,7 @@ def _joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:
         return other
     if {one, other} <= _RASTERS:
         return TileFormat.MIXED
-    hint = "vector tiles, elevation and pictures don't go into one cache"
+    hint = "Vector tiles, elevation and pictures don't go into one cache."
     raise CacheError(f"{name} holds {other.value} tiles, not {one.value}", hint=hint, code="other_format")
 
 

@@ -38,7 +38,7 @@ def carriers() -> list[str]:
 def require_carrier(format: str) -> None:
     """Raises UnsupportedFormatError where a format has no place for what a delta says."""
     if format not in carriers():
-        hint = f"formats that can: {', '.join(carriers())} (--format, or the suffix of -o)"
+        hint = f"Formats that can: {', '.join(carriers())} (--format, or the suffix of -o)."
         raise UnsupportedFormatError(f"a {format} cache cannot be a delta: nothing but tiles fits in", hint=hint)
 
 
@@ -113,7 +113,7 @@ class Notes:
             except KeyError:
                 return None
             except (OSError, zipfile.BadZipFile) as cause:
-                hint = "copy it again from where it was made"
+                hint = "Copy it again from where it was made."
                 raise CacheError(f"{self.path} is damaged: {FOLDER}/{name}", hint=hint, code="damaged") from cause
         if self._folder is None:
             return None

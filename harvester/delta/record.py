@@ -144,7 +144,7 @@ class Index:
                 )
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as cause:
             raise broken(where) from cause
-        hint = "use the version of harvester that made it"
+        hint = "Use the version of harvester that made it."
         raise CacheError(f"{where} is a delta of version {version!r}, not {VERSION}", hint=hint, code="version")
 
     def blocks_of(self, level: int) -> Iterator[BlockKey]:
@@ -164,5 +164,5 @@ def block_name(key: BlockKey) -> str:
 
 def broken(where: str) -> CacheError:
     """The error for notes that can't be read."""
-    hint = "copy it again from where it was made, or make it anew: harvester diff"
+    hint = "Copy it again from where it was made, or make it anew: harvester diff."
     return CacheError(f"{where} is damaged: what it says of its base can't be read", hint=hint, code="damaged")

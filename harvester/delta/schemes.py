@@ -53,7 +53,7 @@ def shared_scheme(readers: Sequence[tuple[str, CacheReader]]) -> TilingScheme:
                 return google
             raise CacheError(
                 f"{other_name} is of another tiling scheme than {name}: {found}",
-                hint="only caches of one tiling scheme can be joined or compared",
+                hint="Only caches of one tiling scheme can be joined or compared.",
                 code="other_scheme",
             )
         scheme = found
@@ -90,7 +90,7 @@ def scheme_for(format: str, out: str, there: CacheReader, wanted: TilingScheme, 
     if isinstance(found, str):
         raise CacheError(
             f"{out} is of another tiling scheme: {found}",
-            hint="choose another output, or replace it with --mode overwrite",
+            hint="Choose another output, or replace it with --mode overwrite.",
             code="other_scheme",
         )
     return found

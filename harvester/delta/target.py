@@ -168,8 +168,8 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
                 if exists(path):
                     raise CacheError(
                         f"{what} belongs to a run that is not finished",
-                        hint="run that command again until it is complete, or remove what it left; "
-                        "or choose another output",
+                        hint="Run that command again until it is complete, or remove what it left; "
+                        "or choose another output.",
                         code="unfinished",
                     )
             finish_swap(paths, new_is_finished=False, out_is_swapped=False, disk=disk)

@@ -131,7 +131,7 @@ async def start_server(app: web.Application, host: str = "127.0.0.1", port: int 
     Raises UsageError for an address that other machines could reach, SourceError when the port is taken.
     """
     if not (host == "localhost" or _is_loopback(host)):
-        raise UsageError(f"{host} can be reached from other machines", hint="serve on 127.0.0.1, ::1 or localhost")
+        raise UsageError(f"{host} can be reached from other machines", hint="Serve on 127.0.0.1, ::1 or localhost.")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, handle_signals=False)
     await runner.setup()
     try:
@@ -139,7 +139,7 @@ async def start_server(app: web.Application, host: str = "127.0.0.1", port: int 
     except OSError as fault:
         await runner.cleanup()
         raise SourceError(
-            f"can't serve on {host}:{port}: {fault.strerror}", hint="take another port, or 0 for a free one"
+            f"can't serve on {host}:{port}: {fault.strerror}", hint="Take another port, or 0 for a free one."
         ) from fault
     bound = runner.addresses[0][1]
     return Running(url=f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}", runner=runner)

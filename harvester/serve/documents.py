@@ -84,7 +84,7 @@ def served_format(info: CacheInfo | ServiceInfo) -> str:
     if info.tile_format is TileFormat.PBF:
         raise UnsupportedFormatError(
             f"{info.name or 'the cache'}: vector tiles can't be served as a MapServer",
-            hint="serve a cache of PNG, JPEG, WebP or LERC tiles",
+            hint="Serve a cache of PNG, JPEG, WebP or LERC tiles.",
         )
     name = info.format_name if isinstance(info, ServiceInfo) else ""
     return name or FORMAT_NAMES[info.tile_format]

@@ -44,7 +44,7 @@ FORMATS = {
     "indexedvector": TileFormat.PBF,
 }
 
-TILES_HINT = "only a service with a cache of tiles can be taken offline: ask its owner for one"
+TILES_HINT = "Only a service with a cache of tiles can be taken offline: ask its owner for one."
 
 
 class NotTiledError(SourceError):
@@ -119,7 +119,7 @@ def _tile_info(fields: Fields, url: ServiceUrl) -> Fields:
             raise NotTiledError(f"{url} is a folder of services, not a service", hint=_listing(services, fields))
         if not url.named and "currentVersion" not in fields.values:
             raise SourceError(
-                f"{url} is no ArcGIS service", hint="the address of a service ends in /MapServer or /ImageServer"
+                f"{url} is no ArcGIS service", hint="The address of a service ends in /MapServer or /ImageServer."
             )
         raise NotTiledError(f"{url} has no tiles: it draws its pictures on request (no tileInfo)", hint=TILES_HINT)
     if fields.flag("singleFusedMapCache") is False:
@@ -140,9 +140,9 @@ def _listing(services: list[Any], fields: Fields) -> str:
         and service.get("type") in ("MapServer", "ImageServer")
     ]
     if names:
-        return "name one of its services, such as " + ", ".join(name[:80] for name in names[:5])
+        return "Name one of its services: " + ", ".join(name[:80] for name in names[:5])
     folders = [folder[:80] for folder in fields.get("folders") or () if isinstance(folder, str)]
-    return "look into its folders: " + ", ".join(folders[:5]) if folders else "it lists no map or image service"
+    return "Look into its folders: " + ", ".join(folders[:5]) if folders else "It lists no map or image service."
 
 
 def _scheme(tile_info: Fields, fields: Fields) -> TilingScheme:

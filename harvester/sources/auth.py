@@ -192,7 +192,7 @@ async def credentials_for(
 def _from_environment(name: str, option: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name, "").strip()
     if not value:
-        raise AuthError(f"{option}: the environment variable {name} is not set", hint=f"set {name} and run again")
+        raise AuthError(f"{option}: the environment variable {name} is not set", hint=f"Set {name} and run again.")
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise AuthError(f"{option}: the value of {name} holds a line break or a control character")
     return value

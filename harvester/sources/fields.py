@@ -8,7 +8,7 @@ from typing import Any
 
 from harvester.errors import SourceError
 
-DAMAGED_HINT = "the service's document is not as it should be: tell its owner"
+DAMAGED_HINT = "The service's document is not as it should be: tell its owner."
 
 MAX_TEXT = 20_000
 """Characters kept of a description or attribution."""

@@ -65,11 +65,11 @@ class Login:
             ) from None
         token = value.get("token") if isinstance(value, dict) else None
         if not isinstance(token, str) or not is_token(token.strip()):
-            raise AuthError(f"{where} gave no token", hint="is it the address of an ArcGIS token service?")
+            raise AuthError(f"{where} gave no token", hint="Is it the address of an ArcGIS token service?")
         return Grant(token=token.strip(), seconds=_life(value, document.headers))
 
 
-WRONG_LOGIN = "check --username and the password in the variable that --password-env names"
+WRONG_LOGIN = "Check --username and the password in the variable that --password-env names."
 
 
 async def token_service(url: ServiceUrl, session: Documents, *, headers: tuple[tuple[str, str], ...] = ()) -> str:
@@ -84,7 +84,7 @@ async def token_service(url: ServiceUrl, session: Documents, *, headers: tuple[t
         stated = _stated_service(value)
         if stated is None:
             raise AuthError(
-                f"{url.rest_root}/info names no token service", hint="log in another way: --token-env or --header"
+                f"{url.rest_root}/info names no token service", hint="Log in another way: --token-env or --header."
             )
         found = stated
     origin = origin_of(found)
@@ -93,12 +93,12 @@ async def token_service(url: ServiceUrl, session: Documents, *, headers: tuple[t
     if not same_site(url.origin, origin) and not is_allowed(origin, session.allow_hosts):
         raise AuthError(
             f"the token service of {url.origin} is on another host, {origin}: the password would go there",
-            hint=f"allow it if you trust it: --allow-host {origin.place}",
+            hint=f"Allow it if you trust it: --allow-host {origin.place}",
         )
     if origin.scheme != "https" and origin.host not in LOOPBACK:
         raise AuthError(
             f"the token service {redact_url(found)} is not https: the password would travel in the clear",
-            hint="use the https address of the service, or a token (--token-env)",
+            hint="Use the https address of the service, or a token (--token-env).",
         )
     return found
 

@@ -140,7 +140,7 @@ async def open_source(source: str, session: Documents, options: Options | None =
         )
     names = ", ".join(f"{layer.name} ({layer.source.info.source})" for layer in opened.layers)
     raise SourceError(
-        f"{opened.source} is a web map of {len(opened.layers)} tiled layers", hint=f"name one of them: {names}"
+        f"{opened.source} is a web map of {len(opened.layers)} tiled layers", hint=f"Name one of them: {names}"
     )
 
 
@@ -150,11 +150,11 @@ def parse_typed(source: str) -> ServiceUrl:
     if "{z}" in text.lower() or "{level}" in text.lower():
         raise SourceError(
             f"{redact_url(text)} is a tile template, which can't be harvested yet",
-            hint="give the address of an ArcGIS service: …/MapServer or …/ImageServer",
+            hint="Give the address of an ArcGIS service: …/MapServer or …/ImageServer.",
         )
     if "://" not in text and text.lower().endswith((".json", ".mapx", ".aprx", ".lyrx")):
         raise SourceError(
-            f"{text} is not there", hint="give the path of a web map's JSON file, or the address of a service"
+            f"{text} is not there", hint="Give the path of a web map's JSON file, or the address of a service."
         )
     return parse_service_url(text)
 

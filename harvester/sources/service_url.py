@@ -68,7 +68,7 @@ def parse_service_url(text: str) -> ServiceUrl:
     if origin is None:
         raise SourceError(
             f"{redact_url(text)} is no http(s) address",
-            hint="give the address of a service, such as https://HOST/arcgis/rest/services/NAME/MapServer",
+            hint="Give the address of a service, such as https://HOST/arcgis/rest/services/NAME/MapServer.",
         )
     parts = urlsplit(url)
     path = quote(re.sub(r"/{2,}", "/", parts.path), safe=PATH_SAFE).rstrip("/")
@@ -79,7 +79,7 @@ def parse_service_url(text: str) -> ServiceUrl:
     if server == "featureserver":
         raise SourceError(
             f"{origin}{path} is a feature service: it serves features, not tiles",
-            hint="use the address of its map in tiles, if there is one (…/MapServer)",
+            hint="Use the address of its map in tiles, if there is one (…/MapServer).",
         )
     if "/rest/" not in path and re.search(r"(?i)/services/.*Server$", path):
         path = re.sub(r"(?i)/services/", "/rest/services/", path, count=1)

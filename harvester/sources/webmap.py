@@ -100,7 +100,7 @@ def item_in(source: str) -> Item | None:
     else:
         return None
     if not _ID.fullmatch(name):
-        raise SourceError(f"{redact_url(source)} names no item", hint="an item's address ends in item.html?id=ID")
+        raise SourceError(f"{redact_url(source)} names no item", hint="An item's address ends in item.html?id=ID.")
     typed = parse_service_url(source)
     return Item(portal=replace(typed, path=quote(root, safe="/%-._~")), id=name)
 
@@ -130,7 +130,7 @@ async def open_item(item: Item, asker: Asker) -> Opened:
     if not isinstance(address, str) or not address.strip():
         raise SourceError(
             f"{_shown(item)} is of type {str(kind)[:60]!r} and names no service",
-            hint="give a web map or a tile layer's item",
+            hint="Give a web map or a tile layer's item.",
         )
     reason = _distrust(address, item.portal.origin, asker.session)
     if reason is not None:
@@ -148,7 +148,7 @@ def layers_of(document: Any) -> Iterator[MapLayer]:
     Basemap layers come first and reference layers of the basemap last, as they are drawn. Raises SourceError.
     """
     if not isinstance(document, dict) or not ("operationalLayers" in document or "baseMap" in document):
-        raise SourceError("no web map: neither operationalLayers nor baseMap", hint="save the web map's data as JSON")
+        raise SourceError("no web map: neither operationalLayers nor baseMap", hint="Save the web map's data as JSON.")
     base = document.get("baseMap")
     base_layers = _list(base.get("baseMapLayers")) if isinstance(base, dict) else []
     below = [layer for layer in base_layers if not layer.get("isReference")]
@@ -198,7 +198,7 @@ async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> Opene
             return "it names no service"
         reason = _distrust(address, item.portal.origin if item else None, asker.session)
         if reason is not None:
-            return f"{reason[0]}: {reason[1]}"
+            return f"{reason[0]}. {reason[1]}"
         url = parse_service_url(address)
         typed = item is not None and same_site(item.portal.origin, url.origin)
         url = replace(url, token=item.portal.token if item is not None and typed else None, basic=None)
@@ -219,10 +219,10 @@ def _distrust(address: str, typed: Origin | None, session: Documents) -> tuple[s
     """
     found = origin_of(address)
     if found is None:
-        return f"{redact_url(address)[:200]} is no http(s) address", "mend it in the web map"
+        return f"{redact_url(address)[:200]} is no http(s) address", "Mend it in the web map."
     if typed is None or same_site(typed, found) or is_allowed(found, session.allow_hosts):
         return None
-    return f"its service is on another host, {found}", f"allow it with --allow-host {found.place}"
+    return f"its service is on another host, {found}", f"Allow it if you trust it: --allow-host {found.place}"
 
 
 async def _portal_json(item: Item, end: str, asker: Asker) -> dict[str, Any]:

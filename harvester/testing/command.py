@@ -49,10 +49,10 @@ def site_from_toml(text: str) -> ArcGisSite:
     table: Mapping[str, Any] = tomllib.loads(text).get("service", {})
     for key in table:
         if key not in SERVICE_KEYS:
-            raise UsageError(f"service: unknown key {key!r}", hint=f"known: {', '.join(SERVICE_KEYS)}")
+            raise UsageError(f"service: unknown key {key!r}", hint=f"Known: {', '.join(SERVICE_KEYS)}")
     grid = table.get("grid", "web-mercator")
     if grid not in GRIDS:
-        raise UsageError(f"service: grid = {grid!r} is not known", hint=f"known: {', '.join(GRIDS)}")
+        raise UsageError(f"service: grid = {grid!r} is not known", hint=f"Known: {', '.join(GRIDS)}")
     own = {item.name for item in fields(ArcGisSite)}
     values = {key: value for key, value in table.items() if key in own and key != "grid"}
     if "tile_servers" in values:
@@ -64,7 +64,7 @@ def site_from_toml(text: str) -> ArcGisSite:
     try:
         site = ArcGisSite(grid=GRIDS[grid], office=TicketOffice(**office) if office else None, **values)
     except ValueError as error:
-        raise UsageError(f"service: {error}", hint="see --help") from error
+        raise UsageError(f"service: {error}", hint="See --help.") from error
     if share:
         site.absent = lambda tile: zlib.crc32(str(tile).encode()) < share * 2**32
     return site

@@ -42,7 +42,7 @@ class CrashPoint(NamedTuple):
         place, _, part = text.strip().partition("/")
         name, colon, number = place.rpartition(":")
         if not number.isdigit() or part not in ("", "half") or bool(colon) != bool(name):
-            raise UsageError(f"{VARIABLE}={text!r} is no crash point", hint="write 12, sync:3 or write:3/half")
+            raise UsageError(f"{VARIABLE}={text!r} is no crash point", hint="Write 12, sync:3 or write:3/half.")
         return cls(int(number), name, part == "half")
 
 

@@ -212,7 +212,7 @@ class MemorySource:
         await asyncio.sleep(0)
         self.renewals += 1
         if self._renew_fails:
-            raise AuthError("the token service refused", hint="check the user name and password")
+            raise AuthError("the token service refused", hint="Check the user name and password.")
 
 
 class MemoryTransport:

@@ -74,7 +74,7 @@ class MemoryCache:
         number = len(self.batches) + 1
         await asyncio.sleep(self._seconds)
         if self._fails(number):
-            raise CacheError("the disk is full (in memory)", hint="make room", code="disk_full")
+            raise CacheError("the disk is full (in memory)", hint="Make room.", code="disk_full")
         self.batches.append(len(batch))
         for tile, body, kind in batch:
             self.bodies[tile] = body

@@ -134,7 +134,7 @@ class Rule:
                 ranges = parse_ranges(value) if value != "" else None
             except ValueError as error:
                 raise UsageError(
-                    f"rule: {name} = {value!r} is not a list of ranges", hint='write "1", "0-5,7" or "3-"'
+                    f"rule: {name} = {value!r} is not a list of ranges", hint='Write "1", "0-5,7" or "3-".'
                 ) from error
             object.__setattr__(self, f"_{name}", ranges)
 
@@ -180,7 +180,7 @@ class Capacity:
     def __post_init__(self) -> None:
         object.__setattr__(self, "beyond", str(self.beyond))
         if self.beyond != "latency" and not (self.beyond.isdigit() and len(self.beyond) == 3):
-            raise UsageError(f"capacity: beyond = {self.beyond!r}", hint='write a status such as "429", or "latency"')
+            raise UsageError(f"capacity: beyond = {self.beyond!r}", hint='Write a status such as "429", or "latency".')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +204,7 @@ class Script:
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"script: not TOML: {error}", hint="see https://toml.io") from error
+            raise UsageError(f"script: not TOML: {error}", hint="See https://toml.io.") from error
         document.pop("service", None)
         rules = tuple(_record(Rule, table, f"rule {index}") for index, table in enumerate(document.pop("rule", [])))
         capacity = document.pop("capacity", None)
@@ -255,10 +255,10 @@ def _record(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
     try:
         return cls(**table)
     except TypeError as error:
-        raise UsageError(f"{where}: {error}", hint=f"keys: {', '.join(known)}") from error
+        raise UsageError(f"{where}: {error}", hint=f"Keys: {', '.join(known)}") from error
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}"

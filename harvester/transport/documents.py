@@ -146,7 +146,7 @@ class Documents(ABC):
         """GET, following MAX_REDIRECTS at most, to the same site or an allowed host; credentials stay at home."""
         typed = origin_of(url)
         if typed is None:
-            raise DocumentError(f"{redact_url(url)} is no http(s) URL", hint="write it as https://HOST/PATH")
+            raise DocumentError(f"{redact_url(url)} is no http(s) URL", hint="Write it as https://HOST/PATH.")
         here, sent = url, headers
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self.exchange("GET", here, headers=sent, cap=cap)
@@ -158,7 +158,7 @@ class Documents(ABC):
             return answer
         raise DocumentError(
             f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times",
-            hint="open it in a browser and use the address where it ends; a login page needs --token-env or --header",
+            hint="Open it in a browser and use the address where it ends; a login page needs --token-env or --header.",
         )
 
     def _redirected(self, typed: Origin, here: str, answer: Answer, headers: Headers) -> tuple[str, Headers]:
@@ -173,7 +173,7 @@ class Documents(ABC):
             return target, ()
         raise DocumentError(
             f"{redact_url(here)} redirects to another host, {found}",
-            hint=f"use its address if you trust it, or allow it: --allow-host {found.place}",
+            hint=f"Use its address if you trust it, or allow it: --allow-host {found.place}",
             status=answer.status,
         )
 
@@ -188,7 +188,7 @@ def read_json(document: Document) -> Any:
     if text.startswith("<"):
         raise DocumentError(
             f"{where} answered with a web page, not JSON",
-            hint="a login page, or no ArcGIS REST address? That of a service ends in /MapServer or /ImageServer",
+            hint="A login page, or no ArcGIS REST address? That of a service ends in /MapServer or /ImageServer.",
         )
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
@@ -196,7 +196,7 @@ def read_json(document: Document) -> Any:
         raise DocumentError(f"{where} is nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
         raise DocumentError(
-            f"{where} is not valid JSON ({error})", hint="open it in a browser to see what it is"
+            f"{where} is not valid JSON ({error})", hint="Open it in a browser to see what it is."
         ) from error
     if _deeper_than(value, MAX_DEPTH):
         raise DocumentError(f"{where} is nested deeper than {MAX_DEPTH} levels")

@@ -66,7 +66,8 @@ def _checked(proxy: str, where: str) -> str | None:
         good = False
     if not good:
         raise UsageError(
-            f"{where}: {redact_url(url)} is no proxy that can be used", hint="write it as http://proxy.example.org:8080"
+            f"{where}: {redact_url(url)} is no proxy that can be used",
+            hint="Write it as http://proxy.example.org:8080.",
         )
     return url
 

@@ -28,36 +28,39 @@ class DocumentError(SourceError):
 FAULT_WORDS = {
     Fault.DNS: (
         "the name of its host can't be found",
-        "check the spelling and the network; behind a proxy use --proxy",
+        "Check the spelling and the network; behind a proxy use --proxy.",
     ),
-    Fault.CONNECT: ("no connection", "check address, network and VPN; behind a proxy use --proxy"),
+    Fault.CONNECT: ("no connection", "Check address, network and VPN; behind a proxy use --proxy."),
     Fault.TLS: (
         "its certificate can't be verified",
-        "if your organisation has its own certificate authority, name its file with --ca-bundle",
+        "If your organisation has its own certificate authority, name its file with --ca-bundle.",
     ),
-    Fault.TIMEOUT: ("no whole answer in time", "try again later, or allow more with --timeout"),
-    Fault.RESET: ("the connection was closed before an answer", "try again later"),
-    Fault.TRUNCATED: ("the answer broke off", "try again later"),
-    Fault.PROTOCOL: ("the answer is no valid HTTP", "check that the address and the port are those of a web server"),
-    Fault.TOO_LARGE: ("the document is too large", "check that the address is that of a service, not of a download"),
+    Fault.TIMEOUT: ("no whole answer in time", "Try again later, or allow more with --timeout."),
+    Fault.RESET: ("the connection was closed before an answer", "Try again later."),
+    Fault.TRUNCATED: ("the answer broke off", "Try again later."),
+    Fault.PROTOCOL: ("the answer is no valid HTTP", "Check that the address and the port are those of a web server."),
+    Fault.TOO_LARGE: ("the document is too large", "Check that the address is that of a service, not of a download."),
 }
 
 STATUS_WORDS = {
-    400: ("refuses the request (400)", "check the address; open it in a browser"),
-    404: ("is not there (404)", "check the address; open it in a browser to see the services that there are"),
-    407: ("can't be reached: the proxy wants a login (407)", "use --proxy http://USER:PASSWORD@HOST:PORT"),
-    429: ("is busy (429)", "try again later"),
+    400: ("refuses the request (400)", "Check the address; open it in a browser."),
+    404: ("is not there (404)", "Check the address; open it in a browser to see the services that there are."),
+    407: (
+        "can't be reached: the proxy wants a login (407)",
+        "Give the login with it: --proxy http://USER:PASSWORD@HOST:PORT",
+    ),
+    429: ("is busy (429)", "Try again later."),
 }
 
-LOGIN_HINT = "name the environment variable that holds a token with --token-env, or use --username and --password-env"
+LOGIN_HINT = "Name the environment variable that holds a token with --token-env, or use --username and --password-env."
 
 DENIED_WORDS = {
     401: ("wants a login (401)", LOGIN_HINT),
     403: (
         "refuses access (403)",
-        "these credentials may not see it, or it wants a Referer: --header 'Referer: …'; " + LOGIN_HINT,
+        "These credentials may not see it, or it wants a Referer: --header 'Referer: …'. " + LOGIN_HINT,
     ),
-    498: ("refuses the token as invalid or expired (498)", "get a new token, or use --username and --password-env"),
+    498: ("refuses the token as invalid or expired (498)", "Get a new token, or use --username and --password-env."),
     499: ("wants a token (499)", LOGIN_HINT),
 }
 
@@ -75,12 +78,12 @@ def failure(answer: Answer, url: str) -> SourceError:
     if answer.status in STATUS_WORDS:
         words, hint = STATUS_WORDS[answer.status]
     elif answer.status >= 500:
-        words, hint = f"is out of order ({answer.status})", "try again later; is the service started?"
+        words, hint = f"is out of order ({answer.status})", "Try again later; is the service started?"
     else:
-        words, hint = f"answered with status {answer.status}", "open it in a browser to see what it is"
+        words, hint = f"answered with status {answer.status}", "Open it in a browser to see what it is."
     asked = answer.headers.get("retry-after", "")
     if asked.isdigit() and answer.status in (429, 503):
-        hint = f"the server asks to come back in {asked[:9]} seconds"
+        hint = f"The server asks to come back in {asked[:9]} seconds."
     return DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
 
 

@@ -15,7 +15,7 @@ BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PEM = b"-----BEGIN "
 """Of a certificate, a trusted one (OpenSSL's own kind) or a list of them (RFC 7468)."""
 
-_BUNDLE_HINT = "name a file of PEM certificates (-----BEGIN CERTIFICATE-----), or a folder of hashed ones"
+_BUNDLE_HINT = "Name a file of PEM certificates (-----BEGIN CERTIFICATE-----), or a folder of hashed ones."
 
 
 def tls_context(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:

@@ -95,7 +95,7 @@ def test_a_foreign_grid_is_refused_with_its_lod_and_the_formats_that_can() -> No
         require_can_hold("mbtiles", info, [2, 3])
     assert "LOD 3 (1:75,590,550)" in caught.value.message
     assert caught.value.exit_code == 4
-    assert caught.value.hint.startswith("formats that can: ")
+    assert caught.value.hint.startswith("Formats that can: ")
     assert {"compactv2", "compact", "exploded", "tpk", "tpkx"} <= set(re.findall("[a-z0-9]+", caught.value.hint))
     assert require_can_hold("compactv2", info, [2, 3]) == ()
 

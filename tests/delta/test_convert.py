@@ -84,7 +84,7 @@ def test_a_grid_that_a_format_cannot_hold_is_refused_before_anything_is_written(
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(UnsupportedFormatError, match="not in web mercator") as refusal:
         run_loop(convert(source, tmp_path / "new" / "out.mbtiles"))
-    assert "formats that can: gpkg, compactv2" in refusal.value.hint
+    assert "Formats that can: gpkg, compactv2" in refusal.value.hint
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
