@@ -108,6 +108,8 @@ def sqlite_errors(path: Path, what: str) -> Iterator[None]:
         yield
     except sqlite3.Error as cause:
         raise _translated(path, what, cause) from cause
+    except UnicodeDecodeError as cause:  # of the message that names what is broken, by its broken name
+        raise damaged(path, "the names of its tables are no text") from cause
 
 
 def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
@@ -169,7 +171,7 @@ def _roll_back(path: Path) -> bool:
         return False
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
     finally:
         connection.close()

@@ -289,7 +289,7 @@ def _sniff_sqlite(path: Path, head: bytes) -> str | None:
             names = {str(row[0]).lower() for row in connection.execute("SELECT name FROM sqlite_master")}
         finally:
             connection.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         # Damaged, or left in the middle of a transaction: what opens it for good says so.
         return "mbtiles" if path.suffix.lower() == ".mbtiles" else None
     return "mbtiles" if {"tiles", "metadata"} <= names else None

@@ -126,3 +126,23 @@ def reopened(path: Path) -> bool:
         return True
 
     return asyncio.run(work())
+
+
+@pytest.mark.parametrize("name", ["mbtiles", "gpkg", "ledger"])
+def test_a_name_in_the_schema_that_is_no_text_any_more_is_damage(
+    sound: dict[str, bytes], folder: Path, name: str
+) -> None:
+    """SQLite quotes the broken name in its message, which then can't be decoded."""
+    data, path = sound[name], folder / f"name.{name}"
+    first = data.index(b"CREATE TABLE")
+    refused = 0
+    for at in range(first, min(len(data), first + 1500), 5):
+        path.write_bytes(changed(data, [(at / len(data), 0x80)], 1.0))
+        try:
+            if name == "ledger":
+                read_ledger(path).close()
+            else:
+                open_cache(path).close()
+        except CacheError:
+            refused += 1
+    assert refused
