@@ -25,8 +25,11 @@ SMALL = ("--lods", "0-3")
 
 TILES = 85
 
-HASTY = ("--timeout", "2", "--retries", "1", "--json", "-q")
-"""Small waits (a busy machine needs a second of them), one document on stdout."""
+HASTY = ("--timeout", "20", "--retries", "1", "--json", "-q")
+"""One document on stdout, one more try; more time for a request than the busiest machine takes for a good one."""
+
+STALLS = ("--timeout", "4")
+"""After ``HASTY``, where a silent server has to be waited for."""
 
 PATIENT = ("--timeout", "20", "--retries", "0")
 """After ``HASTY``: no fault but the scripted ones, and no tries for them."""

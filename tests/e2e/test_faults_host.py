@@ -9,9 +9,9 @@ import pytest
 
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
-from tests.e2e.claims import HASTY, PATIENT, SMALL, TILES, failures, poisoned, script, sums_hold
+from tests.e2e.claims import HASTY, PATIENT, SMALL, STALLS, TILES, failures, poisoned, script, sums_hold
 
-BRISK = ("--timeout", "1", "--retries", "1", "--json", "-q", "--give-up-after", "2")
+BRISK = ("--timeout", "3", "--retries", "1", "--json", "-q", "--give-up-after", "4")
 
 LANDED = 0.2
 """Seconds within which requests that were under way when the answer came have reached the server."""
@@ -130,7 +130,7 @@ def test_a_host_that_recovers_is_noticed_by_a_probe(serve, cli, tmp_path):
 def test_connections_that_all_stall_for_a_while_are_made_anew(serve, cli, tmp_path):
     """Row 12."""
     service = serve(script=script(Rule(do="stall", requests="30-45")))
-    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, "--retries", "3")
+    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, *STALLS, "--retries", "3")
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
@@ -257,7 +257,7 @@ DOCUMENT_FAULTS = {
 @pytest.mark.parametrize("name", DOCUMENT_FAULTS)
 def test_a_passing_fault_of_the_service_document_is_waited_out(serve, cli, name):
     service = serve(script=script(DOCUMENT_FAULTS[name]))
-    result = cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY)
+    result = cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY, *STALLS)
     assert (result.code, result.json["stored"]) == (0, 5)
     assert result.json["requests"] == service.log.count()
 

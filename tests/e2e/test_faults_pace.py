@@ -8,7 +8,7 @@ from harvester.testing.log import Asked
 from harvester.testing.script import Capacity, Rule, Script
 from harvester.testing.service import TILEMAPS, ArcGisSite
 from harvester.tiling.tile import Tile
-from tests.e2e.claims import HASTY, SMALL, TILES, held, poisoned, script
+from tests.e2e.claims import HASTY, SMALL, STALLS, TILES, held, poisoned, script
 
 
 def most_in_a_second(asked: list[Asked]) -> int:
@@ -132,7 +132,7 @@ def test_tilemap_off_distrusts_a_tilemap_that_denies_tiles(serve, cli, tmp_path)
 )
 def test_a_tilemap_in_trouble_stops_nothing(serve, cli, tmp_path, rule):
     service = serve(ArcGisSite(absent=hole, tilemap="on"), script(rule))
-    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, "--retries", "3")
+    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, *STALLS, "--retries", "3")
     assert (result.code, result.json["stored"], result.json["absent"]) == (0, TILES - HOLES, HOLES)
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 

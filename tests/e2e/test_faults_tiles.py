@@ -13,7 +13,7 @@ import pytest
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import FaultyService
 from harvester.tiling.tile import Tile
-from tests.e2e.claims import HASTY, SMALL, TILES, command, failures, held, poisoned, script, sums_hold
+from tests.e2e.claims import HASTY, SMALL, STALLS, TILES, command, failures, held, poisoned, script, sums_hold
 
 OUTPUTS = ("out.mbtiles", "out", "out.tpkx")
 
@@ -133,7 +133,7 @@ def ran(folder: Path, name: str, rules: dict[str, Rule]) -> Iterator[Ran]:
     )
     with service:
         path = folder / name
-        result = command("run", service.url, *SMALL, "-o", path, *HASTY)
+        result = command("run", service.url, *SMALL, "-o", path, *HASTY, *STALLS)
         yield Ran(service, path, result.code, result.json, at, held(path), dict(service.log.tiles()))
 
 
@@ -214,14 +214,14 @@ def test_the_same_command_on_the_healed_service_fetches_the_failed_tiles_alone(s
 def test_a_connection_that_is_bad_after_a_good_answer_costs_another_tile_one_try_at_most(serve, cli, tmp_path, do):
     """The keep-alive race, and bytes beyond the stated length that the next answer would begin with (rows 7 and 10)."""
     service = serve(script=script(Rule(do=do, levels="3", cols="1,3,5", tries="1")))
-    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", "--json", "-q", "--timeout", "2")
+    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", "--json", "-q")
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
 def test_a_request_on_a_kept_connection_that_was_closed_meanwhile_is_asked_again(serve, cli, tmp_path):
     service = serve(script=script(Rule(do="close_before", on_connection="3")))
-    patient = ("--timeout", "2", "--concurrency", "4", "--retries", "30")
+    patient = ("--concurrency", "4", "--retries", "30")
     result = cli("run", service.url, *SMALL, "-o", "out", "--json", "-q", *patient)
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert result.json["retries"] > 10
