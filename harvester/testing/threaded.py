@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -11,20 +12,20 @@ STOP_SECONDS = 10.0
 """A server that hasn't stopped by then is a bug, and the test says so instead of hanging."""
 
 
-class Threaded:
+class Threaded(ABC):
     """Subclasses give ``start`` and ``stop``; both run in the server's loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     async def start(self) -> None:
         """Begin to serve."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def stop(self) -> None:
         """Stop serving; may be called twice."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         await self.start()
