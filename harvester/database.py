@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.errors import CacheError
+from harvester.loop import to_the_end
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -48,6 +49,10 @@ def is_written_here(path: Path) -> bool:
     return (found.st_dev, found.st_ino) in _WRITTEN_HERE
 
 
+async def _connected(connection: aiosqlite.Connection) -> None:
+    await connection
+
+
 class Header:
     """What the first 100 bytes of a database file say."""
 
@@ -79,7 +84,9 @@ def read_header(path: Path) -> Header | None:
         return None
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
         raise CacheError(
-            f"{path} is not an SQLite database", hint="choose another output, or move the file away", code="not_a_cache"
+            f"{path} is not an SQLite database",
+            hint="Choose another output, or move the file away.",
+            code="not_a_cache",
         )
     header = Header(data)
     if header.pages * header.page_size > size and not _has_journal(path):
@@ -97,7 +104,7 @@ def _has_journal(path: Path) -> bool:
 
 def damaged(path: Path, what: str) -> CacheError:
     """The CacheError for a database that cannot be trusted."""
-    hint = "move the file away, or replace it with --mode overwrite"
+    hint = "Move the file away, or replace it with --mode overwrite."
     return CacheError(f"{path} is damaged: {what}", hint=hint, code="damaged")
 
 
@@ -119,19 +126,19 @@ def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
     if code == sqlite3.SQLITE_FULL:
         return disk_full(path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        hint = "close the program that has it open, then run the same command again"
+        hint = "Close the program that has it open, then run the same command again."
         return CacheError(f"cannot {what} {path}: another program holds it", hint=hint, code="in_use")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(cause))
     if extended in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
-        hint = "run the harvest again: it takes the half-written part back"
+        hint = "Run the harvest again: it takes the half-written part back."
         return CacheError(
             f"cannot {what} {path}: its last writer was killed while writing", hint=hint, code="half_written"
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        hint = "check that the path exists and the permissions of the file and its folder"
+        hint = "Check that the path exists and the permissions of the file and its folder."
         return CacheError(f"cannot {what} {path}: {cause}", hint=hint, code="permission")
-    return CacheError(f"cannot {what} {path}: {cause}", hint="check the disk, then run the same command again")
+    return CacheError(f"cannot {what} {path}: {cause}", hint="Check the disk, then run the same command again.")
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
@@ -144,8 +151,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     header = read_header(path)
     if header is None:
         if path.exists():
-            raise CacheError(f"{path} is empty", hint="run the harvest that makes it", code="missing")
-        raise CacheError(f"{path} does not exist", hint="check the path", code="missing")
+            raise CacheError(f"{path} is empty", hint="Run the harvest that makes it.", code="missing")
+        raise CacheError(f"{path} does not exist", hint="Check the path.", code="missing")
     options = "mode=ro"
     if header.is_wal:
         # A WAL database can't be read without making a -shm file, unless nothing is pending and nobody has it open.
@@ -153,7 +160,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         if not log.exists() or not log.stat().st_size:
             options = "mode=ro&immutable=1"
         elif not shared.exists():
-            hint = "open it once with the program that wrote it, so that it completes its -wal file"
+            hint = "Open it once with the program that wrote it, so that it completes its -wal file."
             raise CacheError(f"{path} was left half written by another program", hint=hint, code="half_written")
     try:
         return _connect(path, options)
@@ -223,9 +230,11 @@ class Database:
         import aiosqlite
 
         with sqlite_errors(path, "open"):
-            connection = await aiosqlite.connect(path, timeout=busy_seconds, isolation_level=None)
+            connection = aiosqlite.connect(path, timeout=busy_seconds, isolation_level=None)
             database = cls(path, disk, connection)
             try:
+                # Broken off, the thread would make the file later on: when nobody is left to close or remove it.
+                await to_the_end(_connected(connection))
                 await database.execute(f"PRAGMA page_size={page_size}")
                 await database.execute("PRAGMA synchronous=FULL")
                 await database.execute(f"PRAGMA cache_size={-CACHE_KIB}")
@@ -300,18 +309,21 @@ class Database:
             return
         connection, self._connection = self._connection, None
         with sqlite_errors(self.path, "close"):
-            try:
-                if self._rollback_journal:
-                    await connection.execute_fetchall("PRAGMA journal_mode=DELETE")
-            except sqlite3.Error:
-                pass  # A damaged or foreign file: there is nothing to tidy up, and the first error is the one to tell.
-            finally:
-                await connection.close()
-                if self._file is not None:
-                    _WRITTEN_HERE.discard(self._file)
+            await to_the_end(self._close(connection))
+
+    async def _close(self, connection: aiosqlite.Connection) -> None:
+        try:
+            if self._rollback_journal:
+                await connection.execute_fetchall("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error:
+            pass  # A damaged or foreign file: there is nothing to tidy up, and the first error is the one to tell.
+        finally:
+            await connection.close()
+            if self._file is not None:
+                _WRITTEN_HERE.discard(self._file)
 
     @property
     def _open(self) -> aiosqlite.Connection:
         if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="open it again")
+            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
         return self._connection

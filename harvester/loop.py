@@ -1,4 +1,5 @@
-"""The event loop of a blocking call: uvloop's where it is installed, asyncio's elsewhere. Imports nothing else."""
+"""The event loop of a blocking call (uvloop's where it is installed, asyncio's elsewhere), and work in it that is not
+broken off. Imports nothing else."""
 
 from __future__ import annotations
 
@@ -26,6 +27,22 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
         pass
     with seldom_collected(), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await short work that must not be broken off half way (opening a file in a thread, closing it): who waits may be
+    cancelled, and is so once the work has ended. What it gave is then lost: it must be kept elsewhere by the work."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception() if not task.cancelled() else None
+        raise cancelled
+    return task.result()
 
 
 @contextmanager

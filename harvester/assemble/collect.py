@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harvester.assemble.made import Made
+from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
@@ -23,6 +25,9 @@ from harvester.version import __version__
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
+
+SUMS = "sums"
+"""The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
@@ -63,16 +68,13 @@ class Collection:
     subject: Subject
     disk: Disk
     ledger: SqliteLedger
-    created: list[Path]
-    """What this run made anew: removed again if it ends before its first tile request."""
-    writer: CacheWriter | None = None
+    made: Made
+    writer: CountedWriter | None = None
     package: PackageHolding | None = None
     notices: list[str] = field(default_factory=list)
     dedup: bool = False
     hash: bool = False
     closed: bool = False
-    asked: bool = False
-    """True once tiles are being asked: from then on there is a state to keep."""
 
     @property
     def sealed(self) -> bool:
@@ -84,12 +86,11 @@ class Collection:
         """The format of the cache that is written to."""
         return "compactv2" if self.sealed else self.format
 
-    async def open_for_writing(self) -> CacheWriter:
+    async def open_for_writing(self) -> CountedWriter:
         """The cache to write to; an existing package is unpacked into the work folder first."""
         if self.writer is None:
             target, unpacked = self.paths.collect, self.package is not None
-            if not exists(target):
-                self.created.append(target)
+            self.made.note(target)
             if self.package is not None:
                 self.notices.append(f"unpacking {self.paths.out.name} to add to it")
                 unpack(self.format, self.paths.out, target, self.info.scheme, disk=self.disk)
@@ -98,7 +99,8 @@ class Collection:
             self.writer = await open_writer(
                 self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
             )
-            self.notices += getattr(self.writer, "notices", ())
+            self.writer.recall(await self.ledger.get_meta(SUMS))
+            self.notices += self.writer.notices
             if unpacked:
                 # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
                 await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))
@@ -116,16 +118,8 @@ class Collection:
             # A ledger that stays open keeps its thread, and the process would never end.
             await self.ledger.close()
 
-    def remove_created(self) -> None:
-        """Take away what this run made: it ended before its first tile request."""
-        for path in self.created:
-            if path.is_dir():
-                self.disk.remove_tree(path)
-            else:
-                self.disk.remove(path)
-                self.disk.remove(path.with_name(path.name + "-journal"))
 
-
+@asynccontextmanager
 async def open_collection(
     info: ServiceInfo,
     plan: Plan,
@@ -133,12 +127,15 @@ async def open_collection(
     paths: OutputPaths,
     *,
     disk: Disk,
+    made: Made,
     dedup: bool,
     hash: bool,
     generator: str,
-) -> Collection:
-    """Open or create cache and ledger for a run that holds the lock. Raises CacheError; then ``OUT`` is untouched."""
-    created: list[Path] = []
+) -> AsyncIterator[Collection]:
+    """Open or create cache and ledger for a run that holds the lock; both are closed at the end, however it comes.
+
+    Raises CacheError; then ``OUT`` is untouched. What is made anew is noted in ``made``.
+    """
     notices: list[str] = []
     _require_cache_or_nothing(paths.out, format)
     await _finish_swap(paths, disk)
@@ -147,12 +144,9 @@ async def open_collection(
     elif not paths.sealed or is_empty_or_missing(paths.work):
         disk.remove_tree(paths.work)
     disk.remove_tree(paths.part) if paths.part.is_dir() else disk.remove(paths.part)
-    if not paths.ledger.parent.exists():
-        created.append(_first_missing(paths.ledger.parent))
-        disk.make_dirs(paths.ledger.parent)
-    if not paths.ledger.exists():
-        created.append(paths.ledger)
+    made.note(paths.ledger)
     ledger = await _open_or_rebuild(paths.ledger, notices, disk)
+    collection: Collection | None = None
     try:
         meta = await _check_identity(ledger, info, paths)
         if not is_empty_or_missing(paths.collect):
@@ -176,26 +170,16 @@ async def open_collection(
             }
         )
         collection = Collection(
-            paths=paths, format=format, info=info, subject=subject, disk=disk, ledger=ledger, created=created,
+            paths=paths, format=format, info=info, subject=subject, disk=disk, ledger=ledger, made=made,
             notices=notices, dedup=dedup, hash=hash,
         )  # fmt: skip
         if paths.sealed and not paths.overwrite and not exists(paths.work) and not is_empty_or_missing(paths.out):
             collection.package = PackageHolding(paths.out, info)
         else:
             await collection.open_for_writing()
-        return collection
-    except BaseException:
-        await ledger.close()
-        for path in created:
-            with contextlib.suppress(CacheError):
-                disk.remove_tree(path) if path.is_dir() else disk.remove(path)
-        raise
-
-
-def _first_missing(folder: Path) -> Path:
-    while not folder.parent.exists():
-        folder = folder.parent
-    return folder
+        yield collection
+    finally:
+        await (collection or ledger).close()
 
 
 def _require_cache_or_nothing(out: Path, format: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.assemble.collect import Collection, is_sealed, open_collection
 from harvester.assemble.finish import finish, judge_all_404
+from harvester.assemble.made import Made
 from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
 from harvester.assemble.sources import Layer, Opened, transport_for
@@ -64,30 +66,27 @@ class LayerRun:
                 f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
             )
         paths = OutputPaths(out=out, sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
-        made = _make_folder(out, disk)
-        try:
-            with lock(paths.lock):
-                for text in notices:
-                    self.emit(Notice(text=text))
-                self.told = len(notices)
-                collection = await open_collection(
-                    planned.info, planned.plan, self.format, paths, disk=disk, dedup=job.dedup, hash=job.hash,
-                    generator=GENERATOR,
-                )  # fmt: skip
-                collection.notices = notices + collection.notices
-                try:
-                    return await self._harvest(collection)
-                except BaseException:
-                    await collection.close()
-                    if not collection.asked:
-                        collection.remove_created()
-                    raise
-                finally:
-                    await collection.close()
-        finally:
-            for folder in made:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+        folders, made = Made(disk), Made(disk)
+        async with AsyncExitStack() as stack:
+            # In this order they end: cache and ledger closed, what was made in vain removed, the lock, its folder.
+            stack.enter_context(folders)
+            folders.folders(out.absolute().parent)
+            stack.enter_context(lock(paths.lock))
+            stack.enter_context(made)
+            for text in notices:
+                self.emit(Notice(text=text))
+            self.told = len(notices)
+            collection = await stack.enter_async_context(
+                open_collection(
+                    planned.info, planned.plan, self.format, paths, disk=disk, made=made, dedup=job.dedup,
+                    hash=job.hash, generator=GENERATOR,
+                )
+            )  # fmt: skip
+            collection.notices = notices + collection.notices
+            try:
+                return await self._harvest(collection)
+            finally:
+                folders.kept = made.kept
 
     async def _harvest(self, collection: Collection) -> Report:
         planned, ledger, switch = self.planned, collection.ledger, self.switch
@@ -107,10 +106,9 @@ class LayerRun:
         await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
         outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
         report = self._report(collection, outturn)
-        if tally.tile_requests == 0 and report.exit_code not in (0, 1):
-            await collection.close()
-            collection.remove_created()
+        if tally.tile_requests == 0 and not tally.ended and not report.complete:
             return report
+        collection.made.kept = True
         await ledger.finish_run(run, report.to_dict())
         try:
             await finish(collection, report)
@@ -152,10 +150,10 @@ class LayerRun:
             emit=self.emit,
         )
         self.switch.attach(engine.stop)
-        collection.asked = True
         try:
             outturn = await engine.run(layer.source.info.source, str(collection.paths.out))
         finally:
+            collection.made.kept = tally.tile_requests > 0
             self.switch.detach()
             await transport.close()
         await ledger.set_meta({"absences": absences(tally, absent_before, await ledger.get_meta("absences"))})
@@ -186,15 +184,3 @@ def pacer_of(limits: Limits, now: float) -> Pacer:
     """The pace of one source: at most ``rate`` requests a second over all its hosts, concurrency found as it goes."""
     rate = None if limits.rate is None else RateLimit(limits.rate, now)
     return Pacer(limit_max=limits.concurrency, now=now, draw=random.random, rate=rate)
-
-
-def _make_folder(out: Path, disk: Disk) -> list[Path]:
-    """Make the folder that the output lies in; gives the ones made, deepest first."""
-    folder = out.absolute().parent
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    if missing:
-        disk.make_dirs(missing[0])
-    return missing
