@@ -60,7 +60,7 @@ def test_what_is_wrong_ends_with_2_and_says_so(tmp_path: Path, capsys: pytest.Ca
     assert main(["--script", str(script)]) == 2
     told = capsys.readouterr().err
     assert "none.toml" in told
-    assert "did you mean 'stall'?" in told
+    assert "Did you mean 'stall'?" in told
 
 
 def test_help_lists_every_act(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def test_any_script_comes_back_from_its_toml(script: Script) -> None:
         ('[[rule]]\ndo = "empty"\nlevel = 3', "rule 0: unknown key 'level'", "'levels'"),
         ('[[rule]]\ndo = "trunkate"', "do = 'trunkate' is not known", "'truncate'"),
         ('[[rule]]\ndo = "empty"\nkind = "tiles"', "kind = 'tiles'", "'tile'"),
-        ("[[rule]]\nlevels = 3", "rule 0: ", "keys: do"),
+        ("[[rule]]\nlevels = 3", "rule 0: ", "Keys: do"),
         ('[[rule]]\ndo = "empty"\ntries = "first"', "tries = 'first' is not a list of ranges", '"0-5,7"'),
         ('[capacity]\nbeyond = "slow"', "beyond = 'slow'", '"latency"'),
         ("seed = ", "not TOML", "toml.io"),
