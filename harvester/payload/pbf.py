@@ -13,9 +13,9 @@ MAX_DECODED = 64 << 20
 """Bytes that one vector tile may inflate to: four times the largest tile that a bundle holds; more is a bomb."""
 
 _STEP = 1 << 20
-_LAYER = 3
-_LAYER_NAME = 1
-_LENGTHS = 2
+LAYER = 3
+LAYER_NAME = 1
+LENGTHS = 2
 """Wire type of strings and messages."""
 _EXTENSIONS = 16
 """Field numbers of a Tile from here on are free for extensions (vector_tile.proto)."""
@@ -61,28 +61,28 @@ def walk_pbf(body: bytes) -> int:
 def is_mvt(tile: bytes) -> bool:
     """True when named layers (and extensions) fill the bytes exactly; nothing at all is a tile too."""
     try:
-        for number, wire, start, end in _fields(tile, 0, len(tile)):
-            if number == _LAYER and wire == _LENGTHS:
+        for number, wire, start, end in message_fields(tile, 0, len(tile)):
+            if number == LAYER and wire == LENGTHS:
                 if not any(
-                    field == _LAYER_NAME and kind == _LENGTHS for field, kind, _, _ in _fields(tile, start, end)
+                    field == LAYER_NAME and kind == LENGTHS for field, kind, _, _ in message_fields(tile, start, end)
                 ):
                     return False
             elif number < _EXTENSIONS:
                 return False
-    except _Malformed:
+    except MalformedError:
         return False
     return True
 
 
 def _starts_as_mvt(body: bytes) -> bool:
-    return body[0] == _LAYER << 3 | _LENGTHS
+    return body[0] == LAYER << 3 | LENGTHS
 
 
-class _Malformed(Exception):
+class MalformedError(Exception):
     """These bytes are no protobuf message."""
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -91,25 +91,25 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise _Malformed
+    raise MalformedError
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def message_fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type, first byte and end of each protobuf field; they must fill the bytes exactly."""
     while at < end:
-        key, start = _varint(data, at, end)
+        key, start = varint(data, at, end)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            _, at = _varint(data, start, end)
+            _, at = varint(data, start, end)
         elif wire == 1:
             at = start + 8
-        elif wire == _LENGTHS:
-            length, start = _varint(data, start, end)
+        elif wire == LENGTHS:
+            length, start = varint(data, start, end)
             at = start + length
         elif wire == 5:
             at = start + 4
         else:
-            raise _Malformed
+            raise MalformedError
         if at > end or number < 1:
-            raise _Malformed
+            raise MalformedError
         yield number, wire, start, at
