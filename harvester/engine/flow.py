@@ -218,7 +218,8 @@ class Flow:
             again = request._replace(attempt=request.attempt + 1)
             self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
-            self._ended(now)
+            if self._pacer.breaker.open_since is None:  # else it was a probe: one more failure is no progress
+                self._ended(now)
             self._writer.mark(tile, State.FAILED, verdict.reason)
         self._look_at_suspects(now, verdict.reason)
 
@@ -231,7 +232,8 @@ class Flow:
             else min(LONGEST_PAUSE_SECONDS, self._max_duration - (now - self._tally.started))
         )
         if asked > left:
-            self._stop(StopReason.come_back(asked))
+            budget = asked <= LONGEST_PAUSE_SECONDS
+            self._stop(StopReason.come_back(asked, ever=self.any_ended or budget))
         # Being throttled is the host's state, not the tile's fault: its tries are not used up.
         self._waiting_tries.push(request, now, tries=request.attempt + 1, throttled=True)
 

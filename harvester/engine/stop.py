@@ -48,13 +48,13 @@ class StopReason:
         )
 
     @classmethod
-    def come_back(cls, seconds: float) -> Self:
-        """The server asked for a pause longer than the run may wait."""
+    def come_back(cls, seconds: float, *, ever: bool) -> Self:
+        """The server asked for a pause longer than the run may wait; ``ever``: a tile had ended before."""
         return cls(
             code="retry_after",
             message=f"the server asked to come back in {seconds / 60:.0f} minutes",
             hint=f"Run the same command again after {seconds / 60:.0f} minutes: it goes on with what is missing.",
-            exit_code=1,
+            exit_code=1 if ever else 3,
         )
 
     @classmethod

@@ -1,0 +1,97 @@
+"""A run against a source that will not give its tiles ends by itself: after how long, with which exit code, after how
+many requests. Hours of virtual time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from harvester.edges import Answer, Request
+from harvester.job import Limits
+from harvester.testing.memory import MemoryService, http
+from harvester.tiling.tile import Tile
+from tests.engine.lab import Bench, plan_of
+
+QUARTER_HOUR = 900.0
+
+
+def failing_but(*good: Tile) -> MemoryService:
+    """Answers 500 for every tile but these, always."""
+    return MemoryService(scripted=lambda request: None if request.tile in good else http(500))
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+@pytest.mark.parametrize("good", [Tile(5, 0, 0), Tile(5, 0, 9), Tile(5, 31, 31)])
+def test_a_source_that_fails_nearly_every_tile_is_given_up_whether_or_not_tiles_are_tried_again(good, retries):
+    bench = Bench(service=failing_but(good), plan=plan_of((5,)), limits=Limits(retries=retries))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("source_failing", 3)
+    assert "http_500" in outturn.stop.message
+    assert bench.seconds < QUARTER_HOUR + 120
+    assert counts.stored + counts.failed + counts.pending == 1024
+    assert counts.pending > 900, "what was never tried, or may be tried again, is pending"
+    tried = {request.tile for request in bench.asked}
+    probes = QUARTER_HOUR / 30 + 10
+    assert len(bench.asked) <= 1.1 * len(tried) + probes
+    if not retries:
+        assert counts.failed + counts.stored == len(tried)
+
+
+def test_tiles_that_fail_by_themselves_among_good_ones_are_failed_and_the_run_ends_with_1():
+    draw = random.Random(5)
+    bad = {Tile(5, row, col) for row in range(32) for col in range(32) if draw.random() < 0.5}
+    service = MemoryService(scripted=lambda request: http(500) if request.tile in bad else None)
+    bench = Bench(service=service, plan=plan_of((5,)), limits=Limits(retries=0))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (1024, 1024 - len(bad), 0, 0, len(bad), 0)
+    assert len(bench.asked) == 1024
+    assert bench.seconds < 60
+
+
+def test_a_source_that_recovers_while_it_is_probed_is_harvested_whole():
+    started: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        started.append(0.0)
+        return http(500) if 3 < len(started) < 40 else None
+
+    bench = Bench(service=MemoryService(scripted=scripted), plan=plan_of((5,)), limits=Limits(retries=5))
+    assert bench.go().tally.counts().stored == 1024
+
+
+@pytest.mark.parametrize(("good", "exit_code"), [((), 3), ((Tile(3, 0, 0),), 1)])
+def test_a_server_that_asks_to_come_back_tomorrow_is_not_waited_for(good, exit_code):
+    """1 where a tile ended before, 3 where none ever did."""
+    busy = http(429, headers={"retry-after": "86400"})
+    service = MemoryService(scripted=lambda request: None if request.tile in good else busy)
+    bench = Bench(service=service, limits=Limits(concurrency=1), plan=plan_of((3,)))
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("retry_after", exit_code)
+    assert "1440 minutes" in outturn.stop.hint
+    assert bench.seconds < 60
+    assert outturn.tally.counts().pending == 64 - len(good)
+
+
+def test_a_pause_beyond_what_is_left_of_the_time_is_a_budget_used_up():
+    service = MemoryService(scripted=lambda request: http(429, headers={"retry-after": "300"}))
+    outturn = Bench(service=service, limits=Limits(max_duration_seconds=60.0)).go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("retry_after", 1)
+
+
+@pytest.mark.parametrize(("good", "exit_code"), [((), 3), ((Tile(3, 0, 0),), 1)])
+def test_a_server_that_pauses_without_end_is_given_up_after_that_long_without_a_tile(good, exit_code):
+    """Pauses that are short enough to be waited for, but nothing comes of it."""
+    busy = http(429, headers={"retry-after": "240"})
+    service = MemoryService(scripted=lambda request: None if request.tile in good else busy)
+    bench = Bench(service=service, limits=Limits(concurrency=1), plan=plan_of((3,)))
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert outturn.stop.exit_code == exit_code
+    assert QUARTER_HOUR <= bench.seconds < QUARTER_HOUR + 60
+    assert len(bench.asked) < 20
