@@ -57,13 +57,11 @@ class Feed:
         probe: bool,
         settle: Callable[[int, Sequence[tuple[BlockKey, Mask]]], Awaitable[None]] | None = None,
         on_ready: Callable[[], None],
-        on_absent: Callable[[BlockKey, list[int]], None],
     ) -> None:
         self._blocks = iter(blocks)
         self._ledger = ledger
         self._probe = probe
         self._on_ready = on_ready
-        self._on_absent = on_absent
         self._read_all = False
         self._read = 0
         self._settle = settle
@@ -118,8 +116,9 @@ class Feed:
             self._tiles = _tiles_of(work.key, work.pending)
             self.next_tile = next(self._tiles)
 
-    def window_answered(self, key: BlockKey, answer: WindowAnswer) -> None:
-        """Tiles that the tilemap says are not there are absent; the others, and those it left out, are asked."""
+    def window_answered(self, key: BlockKey, answer: WindowAnswer) -> list[int]:
+        """Tiles that the tilemap says are not there are absent, at the positions given back; the others, and those it
+        left out, are asked."""
         work = self._probing.pop(key)
         present = np.ones((BLOCK, BLOCK), dtype=bool)
         top, left = answer.top - key.row, answer.left - key.col
@@ -131,9 +130,9 @@ class Feed:
         keep = present.ravel()[work.pending]
         absent = work.pending[~keep]
         work.pending = work.pending[keep]
-        if absent.size:
-            self._on_absent(key, absent.tolist())
         self._open(work)
+        positions: list[int] = absent.tolist()
+        return positions
 
     def window_failed(self, key: BlockKey) -> None:
         """The tilemap can't be trusted for this block: its tiles are asked."""

@@ -7,7 +7,10 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from xxhash import xxh3_64_intdigest
+
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
+from harvester.engine.doubt import Doubt, Ended
 from harvester.engine.feed import Feed
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
@@ -51,6 +54,7 @@ HOLD = Wait(None)
 """Nothing to ask before an answer comes or something wakes the lanes."""
 
 WHOLE = Outcome.WHOLE
+STORED = State.STORED
 """An enum's member costs as much to look up as a call does (Python 3.11); this one is asked for with every tile."""
 
 _new = tuple.__new__
@@ -93,8 +97,12 @@ class Flow:
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._at_once: deque[Request] = deque()
         self._denials: dict[tuple[Tile, int], int] = {}
+        self._doubt = Doubt(writer, tally)
+        self._recent = self._doubt.recent
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
         self._renewing = False
+        self._refused = -1
+        """Credentials up to this generation are refused: whatever else comes for them is asked again."""
         self._repeats = repeats
         self._placeholders = bool(repeats.placeholders)
         self._whole = 0
@@ -174,7 +182,10 @@ class Flow:
             self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=retry_after)
             if first:
                 self._suspects.append(reason)
-            if outcome is not WHOLE:
+            credential = request.credential
+            if credential <= self._refused and outcome is not Outcome.DENIED:
+                self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
+            elif outcome is not WHOLE:
                 self._not_whole(now, request, answer, verdict)
             elif self._placeholders and self._repeats.is_placeholder(body):
                 self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
@@ -183,6 +194,8 @@ class Flow:
                 self._repeats.saw(request.tile, body)
                 self._answered_well = self.any_ended = True
                 tally.last_ended = now
+                sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
+                self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
                 self._writer.store(_new(Stored, (request.tile, body, kind)))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
@@ -203,6 +216,7 @@ class Flow:
                 self._tally.answered_404 += 1
             self._tally.absences[tile.level, verdict.reason] += 1
             self._ended(now)
+            self._doubt.remember(now, request, answer, State.ABSENT, verdict.reason)
             self._writer.mark(tile, State.ABSENT)
             return
         if outcome is Outcome.UNCHANGED:
@@ -220,6 +234,7 @@ class Flow:
         else:
             if self._pacer.breaker.open_since is None:  # else it was a probe: one more failure is no progress
                 self._ended(now)
+            self._doubt.remember(now, request, answer, State.FAILED, verdict.reason)
             self._writer.mark(tile, State.FAILED, verdict.reason)
         self._look_at_suspects(now, verdict.reason)
 
@@ -242,6 +257,7 @@ class Flow:
             asked = (request.tile, request.window)
             times = self._denials[asked] = self._denials.get(asked, 0) + 1
             if times > 1:
+                self._take_back(request.credential)
                 self._stop(
                     StopReason(
                         code="auth",
@@ -252,15 +268,30 @@ class Flow:
                         exit_code=3,
                     )
                 )
-            elif self._source.can_renew and not self._renewing:
-                self._renewing = True
-                self._renew()
+            elif self._source.can_renew:
+                self._take_back(request.credential)
+                self.renew()
+        else:
+            self._take_back(request.credential)
         self._at_once.append(request)
+
+    def renew(self) -> None:
+        """Get a new credential, once for all who wait. Nothing is asked meanwhile: the old one may have ended."""
+        if not self._renewing:
+            self._renewing = True
+            self._renew()
 
     def renewed(self) -> None:
         """A new credential is there: go on."""
         self._renewing = False
         self._wake()
+
+    def _take_back(self, credential: int) -> None:
+        """A credential was refused: what may have been answered to it after its end is pending again, and asked."""
+        self._refused = max(self._refused, credential)
+        doubtful = self._doubt.take_back(credential)
+        self._whole -= sum(ended.state is STORED for ended in doubtful)
+        self._at_once.extend(self._source.request(tile, 0) for ended in doubtful for tile in ended.tiles())
 
     def _look_at_suspects(self, now: float, reason: str) -> None:
         if reason not in SUSPECTS or len(self._suspects) < SUSPECT_TRIES:
@@ -287,7 +318,10 @@ class Flow:
         if read is not None:
             self._pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
             self._ended(now)
-            self._feed.window_answered(key, read)
+            absent = self._feed.window_answered(key, read)
+            if absent:
+                self._writer.mark_block(key, State.ABSENT, absent)
+                self._doubt.remember(now, request, answer, State.ABSENT, "tilemap", tuple(absent))
             return
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Ledger, LedgerFailure, Source, State, Transport
+from harvester.edges import CacheWriter, Ledger, LedgerFailure, Source, Transport
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.repeats import Repeat, Repeats
@@ -105,7 +105,6 @@ class Engine:
             probe=probe,
             settle=settle,
             on_ready=transport.wake,
-            on_absent=lambda key, indexes: self._writer.mark_block(key, State.ABSENT, indexes),
         )
         self._flow = Flow(
             source=source,
@@ -213,6 +212,8 @@ class Engine:
         now = self._clock()
         for (key, state), indexes in batch.changes.items():
             self._tally.moved(key.level, state, len(indexes))
+        for (key, state), indexes in batch.taken_back.items():
+            self._tally.taken_back(key.level, state, len(indexes))
         self._tally.ended += batch.ended
         for key, reasons in batch.reasons.items():
             for index, reason in reasons.items():
@@ -266,4 +267,4 @@ class Engine:
                 self._transport.rebuild()
             renews_in = self._source.renews_in
             if renews_in is not None and renews_in <= 0 and not self._renew.is_set():
-                self._renew.set()
+                self._flow.renew()

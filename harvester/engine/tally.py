@@ -56,6 +56,14 @@ class Tally:
         if state is State.STORED:
             self.fetched += tiles
 
+    def taken_back(self, level: int, state: State, tiles: int) -> None:
+        """Tiles that this run had recorded in an end state are pending again."""
+        counts = self.levels[level]
+        counts[State.PENDING] += tiles
+        counts[state] -= tiles
+        if state is State.STORED:
+            self.fetched -= tiles
+
     def counts(self, levels: Iterable[int] | None = None) -> Counts:
         """Tiles by state, of these levels or all."""
         rows = [self.levels[level] for level in (self.levels if levels is None else levels)]

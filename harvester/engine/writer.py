@@ -34,9 +34,13 @@ class Batch:
     changes: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
     reasons: dict[BlockKey, dict[int, str]] = field(default_factory=dict)
     ended: int = 0
+    taken_back: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
+    """Tiles that had ended in this state and are pending again; such a batch holds nothing else."""
 
     def block_changes(self) -> list[BlockChange]:
         """The changes as the ledger takes them."""
+        if self.taken_back:
+            return [BlockChange(key, State.PENDING, indexes) for (key, _), indexes in self.taken_back.items()]
         return [
             BlockChange(key, state, indexes, self.reasons.get(key, {}) if state is State.FAILED else {})
             for (key, state), indexes in self.changes.items()
@@ -116,6 +120,14 @@ class Writer:
         batch.changes.setdefault((key, state), []).extend(indexes)
         batch.ended += len(indexes)
 
+    def take_back(self, tiles: dict[tuple[BlockKey, State], list[int]]) -> None:
+        """Tiles that were given are doubtful: once what came before is written, they are taken out of the cache and
+        are pending again."""
+        if self._batch.ended:
+            self._close_batch()
+        self._batch.taken_back = tiles
+        self._close_batch()
+
     def close_old(self, now: float) -> None:
         """Close the batch if it has waited long enough; called by the run's ticker."""
         if self._batch.ended and now - self._batch.opened >= BATCH_SECONDS and not self._queue:
@@ -148,6 +160,9 @@ class Writer:
         stamps: Stamps = _NO_STAMPS
         if batch.stored:
             stamps = await self._cache.store(batch.stored)
+        elif batch.taken_back:
+            stored = [(key, at) for (key, state), at in batch.taken_back.items() if state is State.STORED]
+            stamps = await self._cache.remove([key.tile(index) for key, indexes in stored for index in indexes])
         await self._ledger.record(batch.block_changes(), stamps)
         self._on_recorded(batch)
 

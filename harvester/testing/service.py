@@ -111,7 +111,7 @@ class ArcGisSite:
             if kind == "token":
                 return self.office.sell(asked)
             if kind in ("document", "tile", "tilemap"):
-                refusal = self.office.check(asked)
+                refusal = self.office.check(asked, lambda: self.picture(Tile(0, 0, 0), variant=255))
                 if refusal is not None:
                     return refusal
         if kind == "tile" and asked.tile is not None:

@@ -29,6 +29,10 @@ class TicketOffice:
     """What ``expires`` of a sold token says, and how long it holds."""
     uses: int | None = None
     """A sold token ends after so many tile requests, whatever it said when it was sold."""
+    stand_ins: int = 0
+    """A token that has ended gets one and the same picture for so many tiles before it is refused at last."""
+    stand_ins_stay: bool = False
+    """After that first time it gets the picture again: the servers of a site do not learn of its end together."""
     refusal: str = "json"
     open_document: bool = False
     """The service document needs no token."""
@@ -37,8 +41,12 @@ class TicketOffice:
     """How many tokens were given out."""
     refused: int = 0
     """How many requests were refused for their token."""
+    stood_in: int = 0
+    """How many got a picture in the place of their tile."""
     _ends: dict[str, float] = field(default_factory=dict)
     _used: dict[str, int] = field(default_factory=dict)
+    _since: dict[str, int] = field(default_factory=dict)
+    """Tile requests with a token that has ended."""
 
     def __post_init__(self) -> None:
         if self.refusal not in REFUSALS:
@@ -63,8 +71,8 @@ class TicketOffice:
         self._ends[token] = end
         return _json({"token": token, "expires": round(end * 1000), "ssl": False})
 
-    def check(self, asked: Asked) -> Reply | None:
-        """None for a good token, else the refusal."""
+    def check(self, asked: Asked, stand_in: Callable[[], Reply] | None = None) -> Reply | None:
+        """None for a good token, else the refusal, or the picture that ``stand_in`` gives."""
         if asked.kind == "document" and self.open_document:
             return None
         token = token_of(asked)
@@ -75,6 +83,11 @@ class TicketOffice:
             if not worn and self.wall() < self._ends.get(token, float("inf")):
                 return None
             self.tokens.discard(token)
+        if asked.kind == "tile" and token in self._ends and stand_in is not None and self.stand_ins:
+            number = self._since[token] = self._since.get(token, 0) + 1
+            if number <= self.stand_ins or (self.stand_ins_stay and number > self.stand_ins + 1):
+                self.stood_in += 1
+                return stand_in()
         self.refused += 1
         return self._refuse(498 if token else 499)
 

@@ -1,0 +1,102 @@
+"""Which tiles are in doubt once a credential is refused: what it was answered since it surely opened the service.
+
+Some services do not refuse an ended token at once: for a while they answer 200 with a stand-in picture, or 404, and
+only then 498. Such a stand-in is the same for every tile, so a few different pictures prove that the token was good.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from harvester.edges import Answer, Request, State
+from harvester.engine.tally import Tally
+from harvester.engine.writer import Writer
+from harvester.tiling.tile import BlockKey, Tile, block_of
+
+STAND_INS = 3
+"""Different pictures that a service may put in the place of tiles (one a format, one a size). One more than these, and
+at least one of them is a real tile."""
+
+REMEMBERED = 8192
+"""Answers that can be doubted: beyond these, a token that opened nothing would have been refused long ago. 3 MB."""
+
+
+class Ended(NamedTuple):
+    """One answer that gave its tile (or, with ``indexes``, tiles of the block that begins at ``tile``) an end."""
+
+    credential: int
+    tile: Tile
+    state: State
+    sent: float
+    ended: float
+    """Monotonic seconds."""
+    digest: int | None = None
+    """xxh3-64 of a picture; None for an answer that proves nothing (404, a tilemap window)."""
+    reason: str = ""
+    status: int = 0
+    indexes: tuple[int, ...] = ()
+
+    def tiles(self) -> Iterable[Tile]:
+        """The tiles that it ended."""
+        key = block_of(self.tile)
+        return (key.tile(index) for index in self.indexes) if self.indexes else (self.tile,)
+
+
+class Doubt:
+    """Remembers the last answers, and takes those back that are in doubt."""
+
+    def __init__(self, writer: Writer, tally: Tally) -> None:
+        self.recent: deque[Ended] = deque(maxlen=REMEMBERED)
+        """In the order in which they came; the hot path appends its pictures by itself."""
+        self._writer = writer
+        self._tally = tally
+        self._settled = -1
+
+    def remember(
+        self, now: float, request: Request, answer: Answer, state: State, reason: str, indexes: tuple[int, ...] = ()
+    ) -> None:
+        """An answer that proves nothing of the credential."""
+        sent, status = now - answer.seconds, answer.status
+        self.recent.append(
+            Ended(request.credential, request.tile, state, sent, now, None, reason, status, indexes),
+        )
+
+    def take_back(self, credential: int) -> list[Ended]:
+        """What is in doubt now that a credential is refused, made pending; the second time that is nothing."""
+        doubtful = self._refused(credential)
+        taken: dict[tuple[BlockKey, State], list[int]] = {}
+        for ended in doubtful:
+            key = block_of(ended.tile)
+            taken.setdefault((key, ended.state), []).extend(ended.indexes or (key.position(ended.tile),))
+            if ended.state is State.ABSENT and not ended.indexes:
+                self._tally.answered_404 -= ended.status == 404
+                self._tally.absences[ended.tile.level, ended.reason] -= 1
+        if taken:
+            self._writer.take_back(taken)
+        return doubtful
+
+    def _refused(self, credential: int) -> list[Ended]:
+        """The answers in doubt, newest first.
+
+        Of ``STAND_INS`` + 1 different pictures one was real, so the token was good when it was answered, which is not
+        before the earliest of them was asked for: what had come by then is sound.
+        """
+        if credential <= self._settled:
+            return []
+        known, self._settled = self._settled, credential
+        found: list[Ended] = []
+        pictures: set[int] = set()
+        since: float | None = None
+        for ended in reversed(self.recent):
+            if not known < ended.credential <= credential:
+                continue
+            if since is not None and ended.ended <= since:
+                break
+            found.append(ended)
+            if since is None and ended.digest is not None:
+                pictures.add(ended.digest)
+                if len(pictures) > STAND_INS:
+                    since = min(one.sent for one in found)
+        return found
