@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.assemble.made import Made
-from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
@@ -25,9 +24,6 @@ from harvester.version import __version__
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
-
-SUMS = "sums"
-"""The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
@@ -69,7 +65,7 @@ class Collection:
     disk: Disk
     ledger: SqliteLedger
     made: Made
-    writer: CountedWriter | None = None
+    writer: CacheWriter | None = None
     package: PackageHolding | None = None
     notices: list[str] = field(default_factory=list)
     dedup: bool = False
@@ -86,7 +82,7 @@ class Collection:
         """The format of the cache that is written to."""
         return "compactv2" if self.sealed else self.format
 
-    async def open_for_writing(self) -> CountedWriter:
+    async def open_for_writing(self) -> CacheWriter:
         """The cache to write to; an existing package is unpacked into the work folder first."""
         if self.writer is None:
             target, unpacked = self.paths.collect, self.package is not None
@@ -99,8 +95,7 @@ class Collection:
             self.writer = await open_writer(
                 self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
             )
-            self.writer.recall(await self.ledger.get_meta(SUMS))
-            self.notices += self.writer.notices
+            self.notices += getattr(self.writer, "notices", ())
             if unpacked:
                 # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
                 await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))
