@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harvester.assemble.layer import LayerRun
+from harvester.assemble.listener import Listener
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
 from harvester.assemble.sources import Layer, Opened, open_job_source
 from harvester.caches.open import FORMATS, format_for, require_can_hold
@@ -32,6 +33,7 @@ async def harvest_job(
     """Harvest a job. Raises HarvesterError for whatever ends it before its first tile request; later, the report says
     it."""
     switch = switch or StopSwitch()
+    emit = listener = Listener(emit, switch)
     disk = disk or Disk()
     if job.output is None or not job.output.absolute().name:
         raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
@@ -61,6 +63,7 @@ async def harvest_job(
     finally:
         await opened.close()
     emit(Finished(report=report))
+    listener.close()
     return report
 
 

@@ -91,6 +91,15 @@ class StopSwitch:
             return "stopping"
         return "the cache is being finished; nothing is lost"
 
+    def stop(self, reason: StopReason) -> bool:
+        """Stop in order for a reason of the program's own; False before the first engine runs: nothing to save yet."""
+        if not self._ran:
+            return False
+        self.reason = self.reason or reason
+        if self._engine_stop is not None:
+            self._engine_stop(reason)
+        return True
+
     def attach(self, stop: Callable[[StopReason], None]) -> None:
         """An engine runs now."""
         self._engine_stop = stop
