@@ -1,6 +1,6 @@
 # Everything here needs Python >= 3.11 and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test check format lint types imports bench bench-gate soak lock wheel clean
+.PHONY: help install tools demo test check format lint types imports bench bench-gate bench-peers soak lock wheel clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -57,6 +57,17 @@ bench: install  ## time the hot paths: medians and spread (BENCH="NAME ... --run
 bench-gate: install  ## measure the ratios of benchmarks/budgets.toml; fails when one is missed
 	$(BIN)/python -m benchmarks.gate $(BENCH)
 
+PEERS_STAMP := .venv-peers/.installed
+
+bench-peers: install $(PEERS_STAMP)  ## what people would take instead, measured beside ours (PEERS="--runs N --save")
+	$(BIN)/python -m benchmarks.peers $(PEERS)
+
+$(PEERS_STAMP): requirements-peers.lock
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
+	@touch $@
+
 soak: install  ## a long run: a million tiles with 5 % mixed faults, every promise checked (SOAK="--tiles N")
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
@@ -65,9 +76,11 @@ lock: install  ## pin the dependencies anew (needs uv)
 		--group dev pyproject.toml -o requirements.lock --custom-compile-command "make lock" --quiet
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--group tools -o requirements-tools.lock --custom-compile-command "make lock" --quiet
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--group peers -o requirements-peers.lock --custom-compile-command "make lock" --quiet
 
 wheel: install  ## dist/tile_harvester-*.whl, for people without make
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist
 
 clean:  ## remove what make made
-	rm -rf .venv .venv-tools dist build $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-tools .venv-peers .peers dist build $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis
