@@ -20,6 +20,7 @@ from harvester.job_text import (
     check_scale,
     check_seconds,
     check_shard,
+    plain_number,
 )
 
 DEFAULT_CONCURRENCY = 32
@@ -115,7 +116,10 @@ class Policy:
             check_bbox(self.bbox)
         if self.buffer_metres is not None:
             if not math.isfinite(self.buffer_metres) or abs(self.buffer_metres) > MAX_BUFFER_METRES:
-                raise UsageError(f"buffer: {self.buffer_metres!r} metres is out of range")
+                raise UsageError(
+                    f"buffer: {self.buffer_metres!r} metres is out of range",
+                    hint=f"Give metres on the ground, up to {MAX_BUFFER_METRES:,.0f}.",
+                )
             if self.buffer_metres != 0 and not placed:
                 raise UsageError("buffer: there is no AOI to grow", hint="Add aoi or bbox, or leave the buffer out.")
 
@@ -127,7 +131,10 @@ class Policy:
                 check_level_range(first, last)
         for name, zoom in (("min_zoom", self.min_zoom), ("max_zoom", self.max_zoom)):
             if zoom is not None and not 0 <= zoom <= MAX_ZOOM:
-                raise UsageError(f"{name}: {zoom} is out of range 0-{MAX_ZOOM}")
+                raise UsageError(
+                    f"{name}: {zoom} is out of range 0-{MAX_ZOOM}",
+                    hint="Give a level number of the service: harvester scales SOURCE lists them.",
+                )
         if self.min_zoom is not None and self.max_zoom is not None and self.min_zoom > self.max_zoom:
             raise UsageError(
                 f"min_zoom {self.min_zoom} is above max_zoom {self.max_zoom}",
@@ -144,9 +151,10 @@ class Policy:
             return
         if self.min_scale < self.max_scale * (1 - SCALE_TOLERANCE):
             raise UsageError(
-                f"min_scale {self.min_scale!r} is below max_scale {self.max_scale!r}: "
+                f"min_scale {plain_number(self.min_scale)} is below max_scale {plain_number(self.max_scale)}: "
                 "min_scale is the larger denominator, zoomed out",
-                hint=f"Did you mean min_scale {self.max_scale!r}, max_scale {self.min_scale!r}?",
+                hint=f"Did you mean min_scale {plain_number(self.max_scale)}, "
+                f"max_scale {plain_number(self.min_scale)}?",
             )
 
 
@@ -166,15 +174,24 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= MAX_CONCURRENCY:
-            raise UsageError(f"concurrency: {self.concurrency} is out of range 1-{MAX_CONCURRENCY}")
+            raise UsageError(
+                f"concurrency: {self.concurrency} is out of range 1-{MAX_CONCURRENCY}",
+                hint=f"Give a whole number, or leave it out for {DEFAULT_CONCURRENCY}.",
+            )
         if self.rate is not None and not (math.isfinite(self.rate) and 0 < self.rate <= MAX_RATE):
             raise UsageError(
                 f"rate: {self.rate!r} is not a number of requests a second above 0", hint="Leave it out for no limit."
             )
         if not 0 <= self.retries <= MAX_RETRIES:
-            raise UsageError(f"retries: {self.retries} is out of range 0-{MAX_RETRIES}")
+            raise UsageError(
+                f"retries: {self.retries} is out of range 0-{MAX_RETRIES}",
+                hint=f"Give a whole number, or leave it out for {DEFAULT_RETRIES}.",
+            )
         if self.max_tiles is not None and self.max_tiles < 1:
-            raise UsageError(f"max_tiles: {self.max_tiles} is not a number of tiles above 0")
+            raise UsageError(
+                f"max_tiles: {self.max_tiles} is not a number of tiles above 0",
+                hint="Give how many tiles this run may fetch, 1 or more; leave it out for no such budget.",
+            )
         for name, seconds in (
             ("timeout", self.timeout_seconds),
             ("max_duration", self.max_duration_seconds),
@@ -205,7 +222,10 @@ class Auth:
             raise UsageError("token_env and username are two ways to log in", hint="Keep one.")
         if (self.username is None) != (self.password_env is None):
             missing = "username" if self.username is None else "password_env"
-            raise UsageError(f"{missing} is missing: a login needs username and password_env")
+            raise UsageError(
+                f"{missing} is missing: a login needs username and password_env",
+                hint="Give both, or a token with token_env.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +235,8 @@ class Job:
     source: str = field(repr=False)
     """URL, web map file or template as typed; may hold ``token=``, so ``repr`` leaves it out."""
     output: Path | None = None
+    output_is_folder: bool = False
+    """True when the output was typed with a separator at its end, which a Path does not keep."""
     format: str | None = None
     """None: by the output's suffix."""
     mode: str = "merge"
@@ -242,9 +264,11 @@ class Job:
         if not self.source.strip():
             raise UsageError("source: nothing is named", hint="Give the URL of a tile service.")
         if self.format is not None and self.format not in FORMATS:
-            raise UsageError(f"format: {self.format!r} is none of {', '.join(FORMATS)}")
+            raise UsageError(
+                f"format: there is no format {self.format!r:.80}", hint=f"Use one of {', '.join(FORMATS)}."
+            )
         if self.mode not in MODES:
-            raise UsageError(f"mode: {self.mode!r} is none of {', '.join(MODES)}")
+            raise UsageError(f"mode: there is no mode {self.mode!r:.80}", hint=f"Use one of {', '.join(MODES)}.")
         if not self.policies:
             raise UsageError("policy: an empty list plans nothing", hint="Leave it out for everything.")
         if self.shard is not None:
@@ -255,7 +279,10 @@ class Job:
             raise UsageError("proxy: not an http:// or https:// URL", hint='Write "http://proxy.example.org:8080".')
         for digest in self.placeholders:
             if re.fullmatch(r"[0-9a-fA-F]{32}", digest) is None:
-                raise UsageError(f"placeholders: {digest!r:.80} is not an xxh3-128 digest of 32 hexadecimal digits")
+                raise UsageError(
+                    f"placeholders: {digest!r:.80} is not an xxh3-128 digest of 32 hexadecimal digits",
+                    hint="Copy it from the report: the summary of a run names bodies that came often.",
+                )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Job:
@@ -283,8 +310,7 @@ class Job:
             raise TypeError(f"not an option: {', '.join(sorted(unknown))}")
         changes: dict[str, Any] = {name: value for name, value in given.items() if name in mine}
         if "output" in changes:
-            changes["output"], folder = output_path(changes["output"])
-            changes.setdefault("format", self.format or folder)
+            changes["output"], changes["output_is_folder"] = output_path(changes["output"])
         if "report" in changes:
             changes["report"] = Path(changes["report"])
         if "headers" in changes:
@@ -301,10 +327,9 @@ class Job:
         return replace(self, **changes)
 
 
-def output_path(text: str | Path) -> tuple[Path, str | None]:
-    """An output as typed: its path, and ``compactv2`` when a separator at its end says that it is a folder."""
-    is_folder = isinstance(text, str) and text.endswith(("/", "\\") if WINDOWS else "/")
-    return Path(text), "compactv2" if is_folder else None
+def output_path(text: str | Path) -> tuple[Path, bool]:
+    """An output as typed: its path, and whether a separator at its end says that it is a folder."""
+    return Path(text), isinstance(text, str) and text.endswith(("/", "\\") if WINDOWS else "/")
 
 
 @contextmanager

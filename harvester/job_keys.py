@@ -32,8 +32,16 @@ def kind_of(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
+EXAMPLES = {"a number": "12.5", "a whole number": "12", "true or false": "true"}
+
+
 def _wrong(value: object, wanted: str) -> UsageError:
-    return UsageError(f"must be {wanted}, not {kind_of(value)}")
+    hint = ""
+    if isinstance(value, str):
+        hint = f"Write it without quotes: {EXAMPLES[wanted]}" if wanted in EXAMPLES else ""
+    elif wanted == "a text":
+        hint = "Write it in quotes."
+    return UsageError(f"must be {wanted}, not {kind_of(value)}", hint=hint)
 
 
 def as_is(value: Any, folder: Path) -> Any:
@@ -82,12 +90,23 @@ def _size(value: Any, folder: Path) -> int:
     return parse_bytes(value) if isinstance(value, str) else _whole(value, folder)
 
 
+def _typed_path(value: Any, folder: Path) -> str:
+    """A path as text. In double quotes TOML reads ``\\t`` and ``\\n`` of a Windows path as tab and line break."""
+    text = _text(value, folder)
+    if any(character < " " for character in text):
+        raise UsageError(
+            f"holds a control character: {text!r:.80}",
+            hint=r"Write Windows paths in single quotes: 'C:\temp\new.gpkg'.",
+        )
+    return text
+
+
 def _path(value: Any, folder: Path) -> Path:
-    return folder / Path(_text(value, folder)).expanduser()
+    return folder / Path(_typed_path(value, folder)).expanduser()
 
 
-def _output(value: Any, folder: Path) -> tuple[Path, str | None]:
-    path, is_folder = output_path(_text(value, folder))
+def _output(value: Any, folder: Path) -> tuple[Path, bool]:
+    path, is_folder = output_path(_typed_path(value, folder))
     return folder / path.expanduser(), is_folder
 
 
@@ -97,7 +116,7 @@ def _texts(value: Any, folder: Path) -> tuple[str, ...]:
 
 def _source(value: Any, folder: Path) -> str:
     """A URL stays as it is; a file is relative to the job file. Secrets in it are refused."""
-    text = _text(value, folder).strip()
+    text = _typed_path(value, folder).strip()
     if "://" not in text:
         is_bare_url = re.match(r"[^/\\]+\.[^/\\]+/.*rest/services", text, re.IGNORECASE) is not None
         return text if is_bare_url or Path(text).is_absolute() else str(folder / text)
@@ -160,7 +179,7 @@ def _bbox(value: Any, folder: Path) -> tuple[float, float, float, float]:
 
 
 def _aoi(value: Any, folder: Path) -> tuple[AoiFile, ...]:
-    texts = _texts(value, folder)
+    texts = tuple(_typed_path(item, folder) for item in (value if isinstance(value, list) else [value]))
     if not texts:
         raise UsageError("an empty list is no area", hint="Leave it out for the service's full extent.")
     return tuple(AoiFile.from_text(str(Path(text).expanduser()), folder) for text in texts)

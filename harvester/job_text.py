@@ -30,6 +30,10 @@ BYTES = {
     **{f"{prefix}{tail}": 1024**n for n, prefix in enumerate("kmgt", 1) for tail in ("i", "ib")},
 }
 
+DURATION_HINT = 'Write "2h", "15m", "90s" or seconds.'
+
+BYTES_HINT = 'Write "10GB", "500MiB" or bytes.'
+
 NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+"
 
 FRAMING_HEADERS = frozenset(
@@ -41,7 +45,7 @@ FRAMING_HEADERS = frozenset(
 def parse_lods(text: str) -> tuple[tuple[int, int], ...]:
     """``0-12,14`` to inclusive ranges ``((0, 12), (14, 14))`` in the order written. Raises UsageError."""
     ranges = []
-    for part in _parts(text, "LODs", 'Write levels and ranges with commas: "0-12,14".'):
+    for part in _parts(text, 'Write levels and ranges with commas: "0-12,14".'):
         found = re.fullmatch(r"(\d{1,9})(?:\s*(?:-|\.\.|–)\s*(\d{1,9}))?", part, re.ASCII)
         if found is None:
             raise UsageError(f"not a level or a range of levels: {part!r:.80}", hint='Write "0-12,14".')
@@ -55,14 +59,17 @@ def check_level_range(first: int, last: int) -> tuple[int, int]:
     if first > last:
         raise UsageError(f"the range of levels {first}-{last} runs backwards", hint=f"Did you mean {last}-{first}?")
     if not 0 <= first <= last <= MAX_LEVEL:
-        raise UsageError(f"level {last if first >= 0 else first} is out of range 0-{MAX_LEVEL}")
+        raise UsageError(
+            f"level {last if first >= 0 else first} is out of range 0-{MAX_LEVEL}",
+            hint="Give the service's own level numbers: harvester scales SOURCE lists them.",
+        )
     return first, last
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
     """``577790.554289;288895.277144`` to denominators, in the order written. Raises UsageError."""
     hint = 'Write denominators with ";" or "," between: "577790.554289;288895.277144".'
-    return tuple(dict.fromkeys(parse_scale(part) for part in _parts(text, "scales", hint)))
+    return tuple(dict.fromkeys(parse_scale(part) for part in _parts(text, hint)))
 
 
 def parse_scale(text: str) -> float:
@@ -73,14 +80,21 @@ def parse_scale(text: str) -> float:
 def check_scale(value: float) -> float:
     """A scale denominator: finite and above 0. Raises UsageError."""
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"a scale denominator must be above 0, not {value!r}")
+        raise UsageError(
+            f"a scale denominator must be above 0, not {value!r}", hint="Write the N of 1:N, such as 577790.554289."
+        )
     return float(value)
+
+
+def plain_number(value: float) -> str:
+    """A number as a person would type it: up to six decimals, no exponent."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
     """``W,S,E,N`` in WGS 84 degrees; W > E crosses the antimeridian. Raises UsageError."""
     hint = 'Write "W,S,E,N" in degrees: "-105.3,39.6,-104.6,40.0".'
-    return check_bbox([_float(part, "a number of degrees") for part in _parts(text, "the box", hint)])
+    return check_bbox([_float(part, "a number of degrees") for part in _parts(text, hint)])
 
 
 def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, float, float]:
@@ -92,7 +106,7 @@ def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, f
     west, south, east, north = (float(value) for value in values)
     shown = ",".join(f"{value:g}" for value in (west, south, east, north))
     if not all(math.isfinite(value) for value in (west, south, east, north)):
-        raise UsageError(f"the box {shown} holds a number that is not finite")
+        raise UsageError(f"the box {shown} holds a number that is not finite", hint='Write "W,S,E,N" in degrees.')
     if not (-90 <= south <= 90 and -90 <= north <= 90):
         if max(map(abs, (south, north))) <= 360 and max(map(abs, (west, east))) <= 90:
             raise UsageError(
@@ -115,20 +129,19 @@ def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, f
 
 def parse_duration(text: str) -> float:
     """``2h``, ``90s``, ``15m``, ``1h30m`` or bare seconds, to seconds. Raises UsageError."""
-    hint = 'Write "2h", "15m", "90s" or seconds.'
     pieces = re.findall(rf"({NUMBER})\s*([a-z]*)", text.strip().lower(), re.ASCII)
     whole = re.sub(r"\s+", "", text.lower())
     if not pieces or "".join(number + unit for number, unit in pieces) != whole:
-        raise UsageError(f"not a duration: {text!r:.80}", hint=hint)
+        raise UsageError(f"not a duration: {text!r:.80}", hint=DURATION_HINT)
     if any(unit not in SECONDS for _, unit in pieces) or (len(pieces) > 1 and any(not unit for _, unit in pieces)):
-        raise UsageError(f"not a duration: {text!r:.80}", hint=hint)
+        raise UsageError(f"not a duration: {text!r:.80}", hint=DURATION_HINT)
     return check_seconds(sum(float(number) * SECONDS[unit] for number, unit in pieces))
 
 
 def check_seconds(value: float) -> float:
     """Seconds: finite, above 0, below ten years. Raises UsageError."""
     if not math.isfinite(value) or not 0 < value <= MAX_SECONDS:
-        raise UsageError(f"a duration must be above 0 and below ten years, not {value:g} seconds")
+        raise UsageError(f"a duration must be above 0 and below ten years, not {value:g} seconds", hint=DURATION_HINT)
     return float(value)
 
 
@@ -136,14 +149,14 @@ def parse_bytes(text: str) -> int:
     """``10GB`` (10**10), ``500MiB`` (500 * 2**20) or bare bytes. Raises UsageError."""
     found = re.fullmatch(rf"({NUMBER})\s*([a-z]*)", text.strip().lower(), re.ASCII)
     if found is None or found[2] not in BYTES:
-        raise UsageError(f"not a number of bytes: {text!r:.80}", hint='Write "10GB", "500MiB" or bytes.')
+        raise UsageError(f"not a number of bytes: {text!r:.80}", hint=BYTES_HINT)
     return check_bytes(float(found[1]) * BYTES[found[2]])
 
 
 def check_bytes(value: float) -> int:
     """A number of bytes: at least 1. Raises UsageError."""
     if not math.isfinite(value) or not 1 <= value <= MAX_BYTES:
-        raise UsageError(f"a number of bytes must be at least 1 and sane, not {value:g}")
+        raise UsageError(f"a number of bytes must be at least 1 and sane, not {value:g}", hint=BYTES_HINT)
     return int(value)
 
 
@@ -175,20 +188,23 @@ def check_header(name: str, value: str) -> tuple[str, str]:
     if re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}", name) is None:
         raise UsageError(f"not a header name: {name!r:.80}", hint='Write "Name: value".')
     if re.fullmatch(r"[\t\x20-\x7e\x80-\xff]{0,16384}", value) is None:
-        raise UsageError(f"the header {name} has a value that HTTP cannot carry (line breaks, control characters ...)")
+        raise UsageError(
+            f"the header {name} has a value that HTTP cannot carry (line breaks, control characters ...)",
+            hint="Write it on one line, in plain characters.",
+        )
     if name.lower() in FRAMING_HEADERS:
         raise UsageError(f"the header {name} is set by the program itself", hint="Leave it out.")
     return name, value
 
 
-def _parts(text: str, what: str, hint: str) -> list[str]:
+def _parts(text: str, hint: str) -> list[str]:
     parts = [part.strip() for part in re.split(r"[,;]", text)]
     if parts and not parts[-1]:
         parts.pop()
     if not parts or not all(parts):
-        raise UsageError(f"{what}: something is missing in {text!r:.80}", hint=hint)
+        raise UsageError(f"something is missing in {text!r:.80}", hint=hint)
     if len(parts) > MAX_ITEMS:
-        raise UsageError(f"{what}: {len(parts)} entries, more than {MAX_ITEMS}")
+        raise UsageError(f"{len(parts)} entries, more than {MAX_ITEMS}", hint=hint)
     return parts
 
 

@@ -34,6 +34,11 @@ SYNONYMS = {
 SECRET_KEYS = frozenset({"token", "password", "api_key", "apikey", "secret", "access_token"})
 
 
+POLICY_ADVICE = "Write [[policy]], with two brackets on each side, on a line of its own before each policy."
+
+PATH_ADVICE = r"Write Windows paths in single quotes: 'C:\maps\area.gpkg'."
+
+
 def read_job(path: Path) -> Job:
     """Read a job file. Raises UsageError with file, key and remedy."""
     table = _table(path)
@@ -47,8 +52,7 @@ def read_job(path: Path) -> Job:
     if "source" not in values:
         raise UsageError(f"{path}: source is missing", hint='Add source = "https://…/MapServer" at the top.')
     if "output" in values:
-        values["output"], is_folder = values["output"]
-        values.setdefault("format", is_folder)
+        values["output"], values["output_is_folder"] = values["output"]
     with _at(f"{path}: [headers]"):
         values["headers"] = _headers(headers)
     with _at(f"{path}: [limits]"):
@@ -75,11 +79,26 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        hint = "A job file is TOML: key = value, texts in quotes."
-        if "escape" in str(error) or "hex" in str(error):
-            hint = r"Write Windows paths in single quotes: 'C:\maps\area.gpkg'."
         said = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the end of the file")
-        raise UsageError(f"{path}: {said}", hint=hint) from error
+        raise UsageError(f"{path}: {said}", hint=_advice(said, text.splitlines())) from error
+
+
+def _advice(said: str, lines: list[str]) -> str:
+    """What to do about a TOML error, by its words and the line that it names."""
+    place = re.search(r"at line (\d+)", said)
+    line = lines[int(place[1]) - 1] if place and 0 < int(place[1]) <= len(lines) else ""
+    if re.match(r"\s*\[+\s*polic(y|ies)\s*\]", line):
+        return POLICY_ADVICE
+    if "escape" in said or "hex" in said.lower():
+        return PATH_ADVICE
+    if "overwrite" in said or "twice" in said:
+        return "The key or the table is there twice: keep one; each policy is a [[policy]] of its own."
+    if re.search(r"=\s*[\u2018-\u201f\u00ab\u00bb]", line):
+        return 'Put the text in straight quotes, not in typographic ones: key = "value".'
+    key, equals, value = (part.strip() for part in line.partition("="))
+    if equals and re.fullmatch(r"[\w.-]+", key) and value[:1] not in ("[", "{", '"', "'"):
+        return f'Put texts in quotes, and lists in brackets: {key} = "…"'
+    return "A job file is TOML: key = value, texts in quotes, lists in brackets."
 
 
 def _decode(data: bytes) -> str:
@@ -124,9 +143,14 @@ def _values(table: Mapping[str, Any], readers: Mapping[str, Read], path: Path, n
 
 
 def _policies(tables: Any, path: Path, folder: Path) -> tuple[Policy, ...]:
-    tables = [tables] if isinstance(tables, dict) else tables
+    if isinstance(tables, dict):
+        # Accepted, a second one further down would be a TOML error that speaks of something else.
+        raise UsageError(
+            f"{path}: [policy] is one table, and policies are a list",
+            hint=POLICY_ADVICE,
+        )
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: policy is a table", hint="Write [[policy]] on a line of its own.")
+        raise UsageError(f"{path}: policy is a list of tables", hint=POLICY_ADVICE)
     policies = []
     for number, table in enumerate(tables, 1):
         where = f"{path}: policy {number}"
@@ -170,6 +194,8 @@ def _nearest(key: str, table: str) -> str:
     name = plain if plain in homes else SYNONYMS.get(plain) or (match[0] if match else None)
     if name is None:
         return f"Known here: {', '.join(sorted(TABLES[table]))}."
+    if name == "policy":
+        return "Did you mean [[policy]]?"
     home = table if table in homes[name] else homes[name][0]
     shown = {"": "at the top of the file, before the first [table]", "policy": "in [[policy]]"}.get(
         home, f"in [{home}]"

@@ -8,6 +8,7 @@ from typing import NoReturn
 from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.job import SCALE_TOLERANCE, Policy
+from harvester.job_text import plain_number
 from harvester.tiling.scheme import Lod
 
 
@@ -75,8 +76,8 @@ def _by_scale(lods: list[Lod], scale: float) -> Lod:
     nearest = min(lods, key=lambda lod: abs(lod.scale - scale))
     if not abs(nearest.scale - scale) <= SCALE_TOLERANCE * nearest.scale:
         _refuse(
-            f"the service has no LOD at scale {_number(scale)}; "
-            f"the nearest is LOD {nearest.level} at {_number(nearest.scale)}",
+            f"the service has no LOD at scale {plain_number(scale)}; "
+            f"the nearest is LOD {nearest.level} at {plain_number(nearest.scale)}",
             lods,
         )
     return nearest
@@ -85,7 +86,9 @@ def _by_scale(lods: list[Lod], scale: float) -> Lod:
 def _by_scale_range(lods: list[Lod], largest: float | None, smallest: float | None, notices: list[str]) -> set[int]:
     found = {lod.level for lod in _within(lods, largest, smallest)}
     words = " ".join(
-        f"--{name}-scale {_number(value)}" for name, value in (("min", largest), ("max", smallest)) if value is not None
+        f"--{name}-scale {plain_number(value)}"
+        for name, value in (("min", largest), ("max", smallest))
+        if value is not None
     )
     if not found:
         _refuse(f"the service has no LOD within {words}", lods)
@@ -131,10 +134,5 @@ def _levels_in_words(levels: set[int]) -> str:
 
 
 def _refuse(message: str, lods: list[Lod]) -> NoReturn:
-    listed = ", ".join(f"{lod.level} (1:{_number(lod.scale)})" for lod in lods)
+    listed = ", ".join(f"{lod.level} (1:{plain_number(lod.scale)})" for lod in lods)
     raise UsageError(message, hint=f"The LODs are {listed}.", code="selection")
-
-
-def _number(value: float) -> str:
-    """A scale as a person would type it: up to six decimals, no exponent."""
-    return f"{value:.6f}".rstrip("0").rstrip(".")

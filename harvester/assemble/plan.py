@@ -98,6 +98,7 @@ def require_size(job: Job, plan: Plan, command: str) -> None:
     if job.limits.max_tiles is None and plan.total > PLAN_LIMIT:
         raise UsageError(
             f"the plan has {plan.total:,} tiles, more than {PLAN_LIMIT:,}",
-            hint=f"If that is meant, allow it: {command} --max-tiles {plan.total}",
+            hint="Choose fewer LODs (--lods) or a smaller area (--aoi); or, if that is meant, allow it: "
+            f"{command} --max-tiles {plan.total}",
             code="plan_too_large",
         )

@@ -8,18 +8,16 @@ from pathlib import Path
 
 from harvester.assemble.layer import LayerRun
 from harvester.assemble.listener import Listener
+from harvester.assemble.place import format_of, format_of_layer, plain, require_folder, require_output, target_of_layer
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
 from harvester.assemble.sources import Layer, Opened, open_job_source
-from harvester.caches.open import FORMATS, format_for, require_can_hold
+from harvester.caches.open import require_can_hold
 from harvester.durable import Disk, unique_names
 from harvester.engine import StopSwitch
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import HarvesterError
 from harvester.events import Event, Finished, Notice
 from harvester.job import Job
 from harvester.report import Report, WebMapReport
-
-COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
-"""Endings of the files that lie beside a cache while it is made."""
 
 
 async def harvest_job(
@@ -29,22 +27,21 @@ async def harvest_job(
     switch: StopSwitch | None = None,
     disk: Disk | None = None,
     command: str = "harvester run",
+    makes_folders: bool = False,
 ) -> Report | WebMapReport:
     """Harvest a job. Raises HarvesterError for whatever ends it before its first tile request; later, the report says
-    it."""
+    it. ``makes_folders``: the folders that the output lies in are made where they are missing."""
     switch = switch or StopSwitch()
     emit = listener = Listener(emit, switch)
     disk = disk or Disk()
-    if job.output is None or not job.output.absolute().name:
-        raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
-    if job.report is not None and not job.report.absolute().parent.is_dir():
-        raise UsageError(f"--report {job.report}: its folder does not exist", hint="Make the folder first.")
+    output = require_output(job, makes_folders=makes_folders)
     opened = await open_job_source(job)
     try:
         planned, left_out = await asyncio.to_thread(plan_layers, job, [layer.source.info for layer in opened.layers])
         report: Report | WebMapReport
         if opened.is_web_map:
-            report = await _harvest_layers(job, opened, planned, emit, switch, disk, command)
+            folder = require_folder(job, output)
+            report = await _harvest_layers(job, opened, planned, folder, emit, switch, disk, command)
             skipped = (*opened.skipped, *((opened.layers[index].name, reason) for index, reason in left_out))
             report = WebMapReport(
                 source=report.source, layers=report.layers, skipped=skipped, lost=tuple(name for name, _ in opened.lost)
@@ -52,10 +49,9 @@ async def harvest_job(
             if job.report is not None:
                 disk.write_whole(job.report.absolute(), report.to_json().encode())
         else:
-            format = format_for(job.output, job.format)
             one = LayerRun(
-                job=job, opened=opened, planned=planned[0], out=job.output, format=format, emit=emit, switch=switch,
-                disk=disk, command=command,
+                job=job, opened=opened, planned=planned[0], out=output, format=format_of(job, output), emit=emit,
+                switch=switch, disk=disk, command=command,
             )  # fmt: skip
             report = await one.run()
             if job.report is not None:
@@ -71,23 +67,19 @@ async def _harvest_layers(
     job: Job,
     opened: Opened,
     planned: Sequence[PlannedLayer],
+    folder: Path,
     emit: Callable[[Event], None],
     switch: StopSwitch,
     disk: Disk,
     command: str,
 ) -> WebMapReport:
-    """One cache for each layer in the folder ``output``; everything is checked before the first tile of the first."""
-    assert job.output is not None
-    if job.output.exists() and not job.output.is_dir():
-        raise UsageError(f"{job.output} is a file", hint="A web map gives one cache for each layer: name a folder.")
+    """One cache for each layer in the folder; everything is checked before the first tile of the first."""
     layers = [opened.layers[one.index] for one in planned]
-    names = unique_names([_plain(layer.name) for layer in layers])
+    names = unique_names([plain(layer.name) for layer in layers])
     targets: list[tuple[Layer, PlannedLayer, Path, str]] = []
     for layer, one, name in zip(layers, planned, names, strict=True):
-        format = job.format or "tpkx"
-        if format not in FORMATS:
-            format_for(job.output, format)
-        target = job.output / (name + (FORMATS[format].suffix or ""))
+        format = format_of_layer(job, one.info)
+        target = target_of_layer(folder, name, format)
         require_can_hold(format, one.info, [lod.level for lod in one.plan.lods])
         require_size(job, one.plan, command)
         targets.append((layer, one, target, format))
@@ -107,8 +99,3 @@ async def _harvest_layers(
         if switch.reason is not None:
             break
     return WebMapReport(source=opened.source, layers=tuple(reports))
-
-
-def _plain(name: str) -> str:
-    """A layer's name that no companion of another layer's cache has: ``Roads.ledger`` becomes ``Roads.ledger_``."""
-    return f"{name}_" if name.lower().rstrip(". ").endswith(COMPANIONS) else name

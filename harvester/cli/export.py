@@ -85,7 +85,9 @@ def command(common: Common, progress: str | None, **options: Any) -> int:
         async def work() -> Any:
             with stopping_on_signals(switch, lambda text: emit(Notice(text=text))):
                 job = await export.job_for(base)
-                return await harvest_job(job, emit=emit, switch=switch, command=shown(common.arguments))
+                return await harvest_job(
+                    job, emit=emit, switch=switch, command=shown(common.arguments), makes_folders=True
+                )
 
         try:
             report = run_loop(work())

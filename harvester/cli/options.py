@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,8 +128,10 @@ def build_job(target: str, options: dict[str, Any]) -> Job:
             )
         job = Job.from_file(target)
     else:
-        job = Job(source=target, policies=(_policy(given),))
-    return job.with_options(**_overrides(given))
+        with _as_typed():
+            job = Job(source=target, policies=(_policy(given),))
+    with _as_typed():
+        return job.with_options(**_overrides(given))
 
 
 def _is_job_file(target: str) -> bool:
@@ -143,7 +147,7 @@ def _policy(given: dict[str, Any]) -> Policy:
         raise UsageError("--bbox cannot go with --aoi", hint="Use one of the two.")
     for name in ("aoi_layer", "aoi_where"):
         if name in given and "aoi" not in given:
-            raise UsageError(f"{SELECTION[name]} needs --aoi")
+            raise UsageError(f"{SELECTION[name]} needs --aoi", hint="Name the AOI file: --aoi FILE")
     files = [AoiFile.from_text(text) for text in given.get("aoi", ())]
     if "aoi_layer" in given or "aoi_where" in given:
         files = [
@@ -161,6 +165,36 @@ def _policy(given: dict[str, Any]) -> Policy:
         bbox=_read(given, "bbox", parse_bbox),
         buffer_metres=given.get("buffer"),
     )
+
+
+FIELDS = {
+    **SELECTION, "token_env": "--token-env", "password_env": "--password-env", "username": "--username",
+    "max_tiles": "--max-tiles", "ca_bundle": "--ca-bundle", "concurrency": "--concurrency", "rate": "--rate",
+    "retries": "--retries", "format": "--format", "mode": "--mode", "proxy": "--proxy", "contact": "--contact",
+    "timeout": "--timeout", "max_duration": "--max-duration", "max_bytes": "--max-bytes", "report": "--report",
+    "give_up_after": "--give-up-after", "placeholders": "--placeholder", "shard": "--shard", "output": "--output",
+}  # fmt: skip
+"""Keys of a job file and the options that mean the same."""
+
+WORDS = frozenset({"buffer", "rate", "retries", "format", "mode", "timeout", "report", "shard", "output", "contact"})
+"""Of these, the ones that are words of a sentence too: keys only where a message begins with them and a colon."""
+
+
+def as_typed(text: str) -> str:
+    """What an error says of a job's keys, said of the options: ``min_zoom 3`` becomes ``--min-zoom 3``."""
+    keys = "|".join(key for key in FIELDS if key not in WORDS)
+    pattern = rf"(?<![-\w./'\"])(?:({keys})(?![\w.'\"])|(?<!.)({'|'.join(WORDS)})(?=:))"
+    told = re.sub(pattern, lambda found: FIELDS[found[0]], text)
+    return re.sub(r'(--[a-z-]+) = "(\w+)"', r"\1 \2", told)
+
+
+@contextmanager
+def _as_typed() -> Iterator[None]:
+    """Errors about a job's fields speak of the options that were typed."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(as_typed(error.message), hint=as_typed(error.hint), code=error.code) from error
 
 
 def _read(given: dict[str, Any], name: str, parse: Callable[[str], Any]) -> Any:
@@ -191,6 +225,8 @@ PLAIN = (
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {name: given[name] for name in PLAIN if name in given}
+    if "format" in given:
+        changes["format"] = given["format"].strip().lower()
     for name, (field, parse) in PARSED.items():
         if name in given:
             changes[field] = _read(given, name, parse)

@@ -167,8 +167,8 @@ def test_an_address_that_is_no_tiled_service_says_what_it_looks_like(serve, cli,
 # ------------------------------------------------------------------------------------------------ the command line
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
-    "scales the wrong way round": (("--min-scale", "1000", "--max-scale", "5000"), "min_scale 5000"),
-    "zooms the wrong way round": (("--min-zoom", "5", "--max-zoom", "3"), "min_zoom 3"),
+    "scales the wrong way round": (("--min-scale", "1000", "--max-scale", "5000"), "--min-scale 5000"),
+    "zooms the wrong way round": (("--min-zoom", "5", "--max-zoom", "3"), "--min-zoom 3"),
     "a LOD that is not there": (("--lods", "99"), "23"),
     "a scale that is not there": (("--scales", "123456"), "591657527"),
     "LODs in two ways": (("--lods", "0-3", "--min-zoom", "2"), "lods"),

@@ -141,7 +141,8 @@ def test_every_field_of_a_job_can_be_said_in_a_file(tmp_path: Path, monkeypatch:
         placeholders=("0123456789abcdef0123456789abcdef",),
     )
     default = Job(source="x")
-    same = [item.name for item in dataclasses.fields(Job) if getattr(job, item.name) == getattr(default, item.name)]
+    said = {item.name for item in dataclasses.fields(Job)} - {"output_is_folder"}
+    same = [name for name in said if getattr(job, name) == getattr(default, name)]
     assert same == []  # nothing above says what a job is anyway
 
 
@@ -156,7 +157,9 @@ def test_a_source_file_is_relative_to_the_job_file(tmp_path: Path) -> None:
 
 def test_an_output_that_ends_in_a_separator_is_a_folder(tmp_path: Path) -> None:
     job = Job.from_file(written(tmp_path, SOURCE + 'output = "cache.v2/"'))
-    assert (job.output, job.format) == (tmp_path / "cache.v2", "compactv2")
+    assert (job.output, job.output_is_folder, job.format) == (tmp_path / "cache.v2", True, None)
+    assert job.with_options(output="other").output_is_folder is False
+    assert job.with_options(output="other.v2/").output_is_folder is True
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
@@ -192,16 +195,16 @@ def test_an_unknown_key_names_the_nearest_one_of_any_table(tmp_path: Path, text:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mode = 'replace'", "mode: 'replace'"),
+        ("mode = 'replace'", "mode: there is no mode 'replace'"),
         ("mode = 3", "mode: must be a text, not a number"),
-        ("format = 'tiff'", "format: 'tiff'"),
+        ("format = 'tiff'", "format: there is no format 'tiff'"),
         ("dedup = 1", "dedup: must be true or false"),
         ("shard = '6/5'", "shard: there is no shard 6/5"),
         ("output = ''", "output: is empty"),
         ("tilemap = 'on'", "tilemap"),
         ("proxy = 'proxy:80'", "proxy"),
         ("placeholders = ['xyz']", "placeholders"),
-        ("policy = 3", "policy is a table"),
+        ("policy = 3", "policy is a list of tables"),
         ("policy = []", "policy"),
         ("limits = 3", "limits is a table"),
         ("headers = 3", "[headers]: must be a table"),
@@ -250,7 +253,7 @@ def test_a_bad_value_names_its_key(tmp_path: Path, text: str, said: str) -> None
 
 def test_scales_the_wrong_way_round_show_the_swap(tmp_path: Path) -> None:
     error = refused(tmp_path, SOURCE + "[[policy]]\nmin_scale = 1000\nmax_scale = 5000")
-    assert "min_scale 5000.0, max_scale 1000.0" in error.hint
+    assert "min_scale 5000, max_scale 1000?" in error.hint
 
 
 def test_scales_equal_within_a_thousandth_are_not_the_wrong_way_round() -> None:
@@ -336,6 +339,55 @@ def test_the_selection_is_no_option() -> None:
 
 
 def test_an_output_override_that_ends_in_a_separator_is_a_folder_unless_a_format_is_named() -> None:
-    assert Job(source="s").with_options(output="x.y/").format == "compactv2"
-    assert Job(source="s").with_options(output="x.y/", format="xyz").format == "xyz"
-    assert Job(source="s", format="xyz").with_options(output="x.y/").format == "xyz"
+    for job in (
+        Job(source="s").with_options(output="x.y/"),
+        Job(source="s").with_options(output="x.y/", format="xyz"),
+        Job(source="s", format="xyz").with_options(output="x.y/"),
+    ):
+        assert job.output_is_folder
+    assert [job.format for job in (Job(source="s").with_options(output="x.y/"), job)] == [None, "xyz"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[policy]\nlods = 1",
+        "[policy]\nlods = 1\n[policy]\nlods = 2",
+        "[[policy]]\nlods = 1\n[policy]\nlods = 2",
+        "[policy]\nlods = 1\n[[policy]]\nlods = 2",
+        "[[policy]\nlods = 1",
+        "[policy]]\nlods = 1",
+        "policy = { lods = 1 }",
+        "policy = [1]",
+    ],
+)
+def test_a_policy_in_single_brackets_is_refused_and_shown_in_double_ones(tmp_path: Path, text: str) -> None:
+    assert "[[policy]]" in refused(tmp_path, SOURCE + text).hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (r'output = "C:\maps\out.tpkx"', "single quotes: 'C:"),
+        (r'output = "C:\temp\new.tpkx"', "single quotes: 'C:"),
+        (r'report = "C:\temp\new.json"', "single quotes: 'C:"),
+        ('[[policy]]\naoi = "C:\\temp\\new.gpkg"', "single quotes: 'C:"),
+        ('[[policy]]\naoi = ["a.gpkg", "C:\\temp\\new.gpkg"]', "single quotes: 'C:"),
+        ("output = maps/out.tpkx", "quotes, and lists in brackets: output = "),
+        ("output = “out.tpkx”", "straight quotes"),
+        ("[[policy]]\nlods = 0-9", "quotes, and lists in brackets: lods = "),
+        ("[[policy]]\nscales = 577790.554289;288895.277144", "quotes, and lists in brackets: scales = "),
+        ("[[policy]]\nlods = 1\nlods = 2", "there twice"),
+        ("[limits]\nrate = '200'", "without quotes"),
+        ("output = 3", "in quotes"),
+    ],
+)
+def test_what_people_mistype_in_toml_is_told_with_the_remedy(tmp_path: Path, text: str, hint: str) -> None:
+    error = refused(tmp_path, SOURCE + text)
+    assert hint in error.hint, error.hint
+
+
+@pytest.mark.parametrize("path", [r"C:\temp\new.tpkx", "C:/temp/new.tpkx"])
+def test_windows_paths_in_single_quotes_or_with_slashes_are_read_as_they_stand(tmp_path: Path, path: str) -> None:
+    job = Job.from_file(written(tmp_path, SOURCE + f"output = '{path}'"))
+    assert str(job.output).endswith(path)

@@ -1,0 +1,74 @@
+"""Where a job's output goes: its folder is there, its format is known, and that of a web map is a folder of caches."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from harvester.caches.open import FORMATS, SUFFIXES, format_for
+from harvester.edges import ServiceInfo, TileFormat
+from harvester.errors import UsageError
+from harvester.job import WINDOWS, Job
+
+COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
+"""Endings of the files that lie beside a cache while it is made."""
+
+
+def require_output(job: Job, *, makes_folders: bool) -> Path:
+    """The output, in a folder that is there or (``makes_folders``) is made by the run. Raises UsageError."""
+    if job.output is None or not job.output.absolute().name:
+        raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
+    if job.report is not None and not job.report.absolute().parent.is_dir():
+        raise UsageError(f"--report {job.report}: its folder does not exist", hint="Make the folder first.")
+    folder = job.output.absolute().parent
+    if not folder.is_dir() and not makes_folders:
+        what = "is no folder" if folder.exists() else "does not exist"
+        hint = "Choose another output." if folder.exists() else f"Make the folder first: {_make(folder)}"
+        raise UsageError(f"output {job.output}: {folder} {what}", hint=hint, code="no_folder")
+    return job.output
+
+
+def _make(folder: Path) -> str:
+    """The command that makes a folder and those that it lies in."""
+    return f'mkdir "{folder}"' if WINDOWS else f"mkdir -p {shlex.quote(str(folder))}"
+
+
+def format_of(job: Job, output: Path) -> str:
+    """The format of a single service's cache. Raises UsageError."""
+    return format_for(f"{output}{os.sep}" if job.output_is_folder else output, job.format)
+
+
+def require_folder(job: Job, output: Path) -> Path:
+    """The folder for the caches of a web map's layers: one that is there, or a name that is not a cache's.
+
+    Raises UsageError.
+    """
+    if output.is_dir():
+        return output
+    if output.exists():
+        raise UsageError(f"{output} is a file", hint="A web map gives one cache for each layer: name a folder.")
+    format = SUFFIXES.get(output.suffix.lower())
+    if format is not None and not job.output_is_folder:
+        named = job.format or format
+        hint = f"Name a folder, and the format of the caches in it: -o {output.with_suffix('')} --format {named}"
+        raise UsageError(f"{output}: a web map gives one cache for each layer, in a folder", hint=hint)
+    return output
+
+
+def format_of_layer(job: Job, info: ServiceInfo) -> str:
+    """The format of a web map layer's cache: the one named, else a package for the device. Raises UsageError."""
+    if job.format is None:
+        return "vtpk" if info.tile_format is TileFormat.PBF else "tpkx"
+    return format_for("", job.format)
+
+
+def target_of_layer(folder: Path, name: str, format: str) -> Path:
+    """The cache of a layer in the folder of a web map."""
+    suffix = FORMATS[format].suffix if format in FORMATS else ""
+    return folder / (name + suffix)
+
+
+def plain(name: str) -> str:
+    """A layer's name that no companion of another layer's cache has: ``Roads.ledger`` becomes ``Roads.ledger_``."""
+    return f"{name}_" if name.lower().rstrip(". ").endswith(COMPANIONS) else name
