@@ -99,6 +99,8 @@ class Flow:
         self._denials: dict[tuple[Tile, int], int] = {}
         self._doubt = Doubt(writer, tally)
         self._recent = self._doubt.recent
+        self._guarded = source.can_renew or source.credential > 0 or any(host.headers for host in source.hosts)
+        """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
         self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
         self._renewing = False
         self._refused = -1
@@ -194,8 +196,9 @@ class Flow:
                 self._repeats.saw(request.tile, body)
                 self._answered_well = self.any_ended = True
                 tally.last_ended = now
-                sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
-                self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
+                if self._guarded:
+                    sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
+                    self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
                 self._writer.store(_new(Stored, (request.tile, body, kind)))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
