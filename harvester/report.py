@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,13 +18,59 @@ EXIT_ORDER = (143, 130, 4, 3, 2, 1, 0)
 """When several hold, the first of these wins."""
 
 
+class ByState:
+    """Tiles by state under the names that the JSON has; each gives ``counts`` of its own."""
+
+    __slots__ = ()
+
+    def _by_state(self) -> Counts:
+        raise NotImplementedError
+
+    @property
+    def planned(self) -> int:
+        """Tiles of this job's plan: the sum of the following five."""
+        return self._by_state().planned
+
+    @property
+    def stored(self) -> int:
+        """Tiles in the cache, by this run or before it."""
+        return self._by_state().stored
+
+    @property
+    def unchanged(self) -> int:
+        """Tiles that a refresh found to be current."""
+        return self._by_state().unchanged
+
+    @property
+    def absent(self) -> int:
+        """Tiles that the source says are not there."""
+        return self._by_state().absent
+
+    @property
+    def failed(self) -> int:
+        """Tiles that were wrong after all tries."""
+        return self._by_state().failed
+
+    @property
+    def pending(self) -> int:
+        """Tiles without an end yet."""
+        return self._by_state().pending
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LodReport:
-    """One LOD of a job: its number, its scale denominator, its tiles by state."""
+class LodReport(ByState):
+    """One LOD of a job: its number, its scale denominator, its tiles by state (``planned``, ``stored`` ...)."""
 
     level: int
     scale: float
     counts: Counts
+
+    def _by_state(self) -> Counts:
+        return self.counts
+
+
+def _sum(parts: Iterable[Counts]) -> Counts:
+    return Counts(*(sum(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +84,11 @@ class FailedTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """How a run ended. ``counts`` and ``lods`` speak of this job's plan; ``requests`` and what follows, of this run.
+class Report(ByState):
+    """How a run ended, by the names of ``run --report``: ``complete``, ``planned``, ``stored`` ... ``failures``.
 
-    ``planned = stored + unchanged + absent + failed + pending`` in every one of them.
+    ``planned`` to ``pending``, also as ``counts``, and ``lods`` speak of this job's plan; ``fetched``, ``requests`` and
+    what follows, of this run. ``planned = stored + unchanged + absent + failed + pending`` in every one of them.
     """
 
     source: str
@@ -109,7 +156,10 @@ class Report:
     @property
     def counts(self) -> Counts:
         """Tiles by state, all LODs together."""
-        return Counts(*(sum(column) for column in zip(*(lod.counts for lod in self.lods), strict=True)))
+        return _sum(lod.counts for lod in self.lods)
+
+    def _by_state(self) -> Counts:
+        return self.counts
 
     @property
     def complete(self) -> bool:
@@ -168,14 +218,70 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebMapReport:
-    """The reports of a web map's layers, one cache each, and the layers that were left out with the reason."""
+class WebMapReport(ByState):
+    """The reports of a web map's layers, one cache each, and the layers that were left out with the reason.
+
+    ``planned``, ``stored`` ... ``requests``, ``bytes``, ``seconds`` are the sums of the layers'.
+    """
 
     source: str
     layers: tuple[Report, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     lost: tuple[str, ...] = ()
     """Names of layers that should be there and could not be opened: the run ends with exit 3."""
+
+    @property
+    def counts(self) -> Counts:
+        """Tiles by state, all layers together."""
+        return _sum(layer.counts for layer in self.layers)
+
+    def _by_state(self) -> Counts:
+        return self.counts
+
+    @property
+    def fetched(self) -> int:
+        """Tiles stored by this run."""
+        return sum(layer.fetched for layer in self.layers)
+
+    @property
+    def kept(self) -> int:
+        """Tiles stored before it."""
+        return sum(layer.kept for layer in self.layers)
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests of this run."""
+        return sum(layer.requests for layer in self.layers)
+
+    @property
+    def tile_requests(self) -> int:
+        """Those for tiles."""
+        return sum(layer.tile_requests for layer in self.layers)
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again."""
+        return sum(layer.retries for layer in self.layers)
+
+    @property
+    def throttled(self) -> int:
+        """Answers that asked for less (429, 503)."""
+        return sum(layer.throttled for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of bodies received."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def seconds(self) -> float:
+        """What the layers took, one after the other."""
+        return sum(layer.seconds for layer in self.layers)
+
+    @property
+    def failures(self) -> tuple[FailedTile, ...]:
+        """Failed tiles, layer by layer; at most as many of each as its own report lists."""
+        return tuple(tile for layer in self.layers for tile in layer.failures)
 
     @property
     def complete(self) -> bool:

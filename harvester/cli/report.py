@@ -67,11 +67,10 @@ def _write_page(audited: Audited, runs: Sequence[StoredRun], chosen: StoredRun, 
 
 
 def _text(audited: Audited, runs: Sequence[StoredRun], run: StoredRun) -> str:
-    from harvester.cli.tables import duration, summary, table
+    from harvester.cli.tables import summary, table
 
-    took = "" if run.ended is None else f", took {duration(run.ended - run.started)}"
-    lines = [f"run {run.number} of {runs[-1].number}: began {_when(run.started)}{took}"]
     document = run.document
+    lines = [f"run {run.number} of {runs[-1].number}: began {_when(run.started)}"]
     error = document.get("error")
     if error is not None:
         lines += [f"error: {error['message']}", error["hint"]]
@@ -93,7 +92,7 @@ def _list(runs: Sequence[StoredRun]) -> str:
     rows: list[list[Any]] = []
     for run in runs:
         document = run.document
-        took = "-" if run.ended is None else duration(run.ended - run.started)
+        took = "-" if document["seconds"] is None else duration(document["seconds"])
         end = "complete" if run.complete else "incomplete" if run.did_end else "did not end"
         numbers = [document[name] for name in ("planned", "fetched", "absent", "failed", "pending")]
         got = "-" if document["bytes"] is None else size(document["bytes"])

@@ -71,7 +71,7 @@ def summary(report: Report) -> str:
         table(["LOD", "scale 1:", "planned", "stored", "absent", "failed", "pending"], rows),
         "",
         f"{report.fetched:,} tiles fetched, {report.kept:,} kept, {report.requests:,} requests, "
-        f"{report.retries:,} retries, {size(report.bytes)} in {duration(report.seconds)}",
+        f"{report.retries:,} retries, {size(report.bytes)} received, took {duration(report.seconds)}",
     ]
     if report.failures:
         reasons: dict[str, int] = {}

@@ -116,8 +116,8 @@ def _verdict(run: StoredRun) -> tuple[str, str]:
 
 def _header(audited: Audited, runs: Sequence[StoredRun], run: StoredRun) -> str:
     document = run.document
+    took = "" if document["seconds"] is None else f", took {_duration(document['seconds'])}"
     kind, verdict = _verdict(run)
-    took = "" if run.ended is None else f", took {_duration(run.ended - run.started)}"
     last = runs[-1].number
     return (
         f'<header><h1>{_text(audited.out.name)}</h1><span class="pill {kind}">{verdict}</span>'
@@ -265,7 +265,7 @@ def _runs(runs: Sequence[StoredRun], chosen: StoredRun) -> str:
 
 def _run_row(run: StoredRun, *, is_chosen: bool) -> str:
     document = run.document
-    took = "–" if run.ended is None else _duration(run.ended - run.started)
+    took = "–" if document["seconds"] is None else _duration(document["seconds"])
     received = "–" if document["bytes"] is None else _size(document["bytes"])
     error = document.get("error")
     end = "complete" if run.complete else "did not end" if not run.did_end else "incomplete"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import sys
@@ -233,6 +234,13 @@ def test_the_text_is_the_summary_that_the_run_printed(cli, serve, tmp_path):
     assert result.code == 0
     assert summary in result.out
     assert result.out.startswith("run 1 of 1: began ")
+    assert result.out.count("took") == 1, "one run, one duration"
+    (took,) = re.findall(r"took (.+)$", result.out, re.MULTILINE)
+    assert f" {took} " in cli("report", "out.mbtiles", "--list").out
+    assert cli("report", "out.mbtiles", "--html", "page.html", "-q").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r", took ([^<]+)<", page) == [took]
+    assert f"<td>{took}</td>" in page
 
 
 def test_the_list_names_every_run(cli, serve, tmp_path):
