@@ -1,4 +1,4 @@
-"""Documents (``Session``), and tiles for whatever the fast lanes don't speak (``SessionTransport``), over aiohttp."""
+"""Documents (``Session``), and tiles behind a proxy (``SessionTransport``): what the lanes don't speak is aiohttp's."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from harvester.edges import MAX_TILE_BYTES, Answer, Done, Fault, Next, Request, Wait
 from harvester.job import DEFAULT_CONCURRENCY
 from harvester.transport.access import Access
+from harvester.transport.direct import Direct
 from harvester.transport.documents import Documents, Headers, Sleep
-from harvester.transport.wire import FAILURES, Wire, fault_of
+
+if TYPE_CHECKING:
+    from harvester.transport.wire import Wire
 
 __all__ = ["Access", "Session", "SessionTransport"]
 
 
 class Session(Documents):
-    """Documents and tokens over aiohttp. ``close`` it, or use it in an ``async with`` block."""
+    """Documents over the lanes, forms and what a proxy leads to over aiohttp, which is imported only then: it takes
+    longer than most requests. ``close`` it, or use it in an ``async with`` block.
+    """
 
     def __init__(
         self,
@@ -29,15 +35,42 @@ class Session(Documents):
     ) -> None:
         self.access = access or Access()
         super().__init__(allow_hosts=self.access.allow_hosts, sleep=sleep, chance=chance)
-        self._wire = Wire(self.access)
+        self._direct = Direct(self.access)
+        self._wire: Wire | None = None
         self._timeout = self.access.timeout_seconds
         self.requests = 0
         """HTTP requests made so far, for the report."""
+        self.gate: Callable[[], Awaitable[None]] | None = None
+        """Waited for before each request, where a rate has to be kept."""
 
     async def exchange(
         self, method: str, url: str, *, headers: Headers = (), form: Mapping[str, str] | None = None, cap: int
     ) -> Answer:
         """One request and its whole answer, within ``timeout_seconds``; faults are in the Answer."""
+        if self.gate is not None:
+            await self.gate()
+        request = self._direct.request_for(url, headers) if method == "GET" and form is None else None
+        if request is not None:
+            self.requests += 1
+            answer = await self._direct.ask(request)
+            if answer.fault is None and len(answer.body) > cap:
+                return Answer(0, {}, b"", answer.seconds, True, Fault.TOO_LARGE, f"more than {cap} bytes")
+            if answer.fault is not Fault.TOO_LARGE or cap <= MAX_TILE_BYTES:
+                return answer
+        return await self._over_aiohttp(method, url, headers, form, cap)
+
+    async def close(self) -> None:
+        """Close all connections. May be called twice."""
+        await self._direct.close()
+        if self._wire is not None:
+            await self._wire.close()
+
+    async def _over_aiohttp(
+        self, method: str, url: str, headers: Headers, form: Mapping[str, str] | None, cap: int
+    ) -> Answer:
+        from harvester.transport.wire import FAILURES, Wire, fault_of
+
+        self._wire = self._wire or Wire(self.access)
         self.requests += 1
         began = time.monotonic()
         try:
@@ -46,10 +79,6 @@ class Session(Documents):
         except FAILURES as error:
             fault, detail = fault_of(error)
             return Answer(0, {}, b"", time.monotonic() - began, True, fault, detail)
-
-    async def close(self) -> None:
-        """Close all connections. May be called twice."""
-        await self._wire.close()
 
     async def __aenter__(self) -> Session:
         return self
@@ -65,8 +94,11 @@ class SessionTransport:
     """
 
     def __init__(self, access: Access | None = None, *, connections: int = DEFAULT_CONCURRENCY) -> None:
+        from harvester.transport.wire import FAILURES, Wire, fault_of
+
         access = access or Access()
         self._wire = Wire(access)
+        self._failures, self._fault_of = FAILURES, fault_of
         self._timeout = access.timeout_seconds
         self._connections = connections
         self._parked: deque[asyncio.Future[None]] = deque()
@@ -163,8 +195,8 @@ class SessionTransport:
         try:
             async with deadline:
                 return await self._wire.exchange("GET", url, headers, MAX_TILE_BYTES)
-        except FAILURES as error:
-            fault, detail = fault_of(error)
+        except self._failures as error:
+            fault, detail = self._fault_of(error)
             if fault is Fault.TIMEOUT and self._deadlines[deadline]:
                 fault = Fault.RESET
             return Answer(0, {}, b"", time.monotonic() - began, True, fault, detail)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import trustme
 
-from harvester.edges import Fault, Host, Request
+from harvester.edges import MAX_TILE_BYTES, Fault, Host, Request
 from harvester.errors import AuthError, SourceError, UsageError
 from harvester.job import Job, Limits
 from harvester.testing import FaultyService, Rule, Script
@@ -314,6 +317,47 @@ def test_a_packed_document_is_read() -> None:
             assert value["mapName"] == "Layers"
 
     asyncio.run(main())
+
+
+def test_a_document_larger_than_any_tile_is_read_all_the_same() -> None:
+    """A web map with drawn features may be; no tile is."""
+    body = b'{"text": "' + b"x" * MAX_TILE_BYTES + b'"}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Session(Access(environ={})) as session:
+            document = await session.get_bytes(f"http://127.0.0.1:{port}/map")
+            assert document.body == body
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("proxied", "imported"), [(False, "False"), (True, "True")])
+def test_a_document_that_no_proxy_leads_to_needs_no_aiohttp(proxied: bool, imported: str) -> None:
+    """It takes longer to import than most requests take."""
+    code = """
+import asyncio, sys
+from harvester.transport.session import Access, Session
+
+async def main(url, proxy):
+    async with Session(Access(environ={}, proxy=proxy or None)) as session:
+        await session.exchange("GET", url, cap=1 << 20)
+    print("aiohttp" in sys.modules)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+    with FaultyService() as service:
+        arguments = [f"{service.url}?f=json", service.origin if proxied else ""]
+        ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (ended.stdout.strip(), ended.stderr) == (imported, "")
 
 
 # ---- manners
