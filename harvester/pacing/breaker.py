@@ -39,16 +39,18 @@ class Breaker:
         "_good",
         "_probe_at",
         "_probing",
-        "_slot_until",
         "_slots",
         "_start",
         "_streak",
         "open_since",
+        "slot_until",
     )
 
     def __init__(self, now: float) -> None:
         self.open_since: float | None = None
         """When it opened; None while closed."""
+        self.slot_until = 0.0
+        """While closed: results up to this moment may be told together."""
         self._delay = FIRST_PROBE_SECONDS
         self._probe_at = 0.0
         self._probing = False
@@ -59,7 +61,7 @@ class Breaker:
         self._start = now
         self._good = self._bad = 0
         self._slots: list[tuple[int, int]] = []
-        self._slot_until = now + SPAN_SECONDS / SLOTS
+        self.slot_until = now + SPAN_SECONDS / SLOTS
 
     def allow(self, now: float) -> bool:
         """True when a request may start; while open, that request is the probe."""
@@ -83,6 +85,20 @@ class Breaker:
         """True while open, and once a few first tries in a row have failed."""
         return self._streak >= SUSPECT or self.open_since is not None
 
+    @property
+    def calm(self) -> bool:
+        """True while closed and the last first try was good."""
+        return self._streak == 0 and self.open_since is None
+
+    def on_good(self, number: int) -> None:
+        """So many good first tries, while ``calm``, all before ``slot_until``, unless ``forget`` follows."""
+        self._good += number
+
+    def forget(self, now: float) -> None:
+        """Results of half a minute ago count no more. Part of ``on_result``; after ``on_good`` it is the caller's."""
+        if now >= self.slot_until:
+            self._forget(now)
+
     def on_result(self, now: float, *, ok: bool, first_try: bool, throttled: bool = False) -> None:
         """An answer came. While open any good one closes, whoever asked."""
         if ok:
@@ -94,7 +110,7 @@ class Breaker:
             elif first_try:
                 self._streak = 0
                 self._good += 1
-                if now >= self._slot_until:
+                if now >= self.slot_until:
                     self._forget(now)
             return
         if self.open_since is not None:
@@ -108,7 +124,7 @@ class Breaker:
         self._bad += 1
         if not throttled:
             self._streak += 1
-        if now >= self._slot_until:
+        if now >= self.slot_until:
             self._forget(now)
         if self._streak >= STREAK or self._nearly_all_bad(now):
             self.open_since = now
@@ -128,10 +144,10 @@ class Breaker:
     def _forget(self, now: float) -> None:
         """Close a slot: remember the counts at its end, and drop those of half a minute ago."""
         width = SPAN_SECONDS / SLOTS
-        for _ in range(min(SLOTS, 1 + int((now - self._slot_until) / width))):
+        for _ in range(min(SLOTS, 1 + int((now - self.slot_until) / width))):
             self._slots.append((self._good, self._bad))
         del self._slots[:-SLOTS]
-        self._slot_until = now + width
+        self.slot_until = now + width
 
     def __repr__(self) -> str:
         if self.open_since is None:

@@ -122,9 +122,14 @@ class Concurrency:
         """A request was held back because the limit was reached."""
         self._full = True
 
-    def on_success(self, now: float, seconds: float) -> None:
-        """A whole answer came after ``seconds``."""
-        self._answers += 1
+    @property
+    def awaited(self) -> int:
+        """Answers until the next decision, at least 1: so many may be told together."""
+        return max(1, self._need - self._answers)
+
+    def on_success(self, now: float, seconds: float, number: int = 1) -> None:
+        """A whole answer came after ``seconds``; or so many of them, after these seconds in all."""
+        self._answers += number
         self._sum += seconds
         if self._answers >= self._need:
             self._turn(now)

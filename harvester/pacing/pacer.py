@@ -22,7 +22,21 @@ class Pacer:
     ``draw`` gives random numbers in [0, 1). The clock is the caller's: ``now`` in monotonic seconds, never going back.
     """
 
-    __slots__ = ("_draw", "_silenced", "breaker", "budget", "concurrency", "pause", "rate")
+    __slots__ = (
+        "_draw",
+        "_enough",
+        "_silenced",
+        "_smooth",
+        "_until",
+        "_well",
+        "_well_seconds",
+        "breaker",
+        "budget",
+        "concurrency",
+        "free",
+        "pause",
+        "rate",
+    )
 
     def __init__(
         self,
@@ -39,6 +53,14 @@ class Pacer:
         self.budget = RetryBudget()
         self._draw = draw
         self._silenced = 0  # throttled answers in a row with a single request in flight
+        self.free = rate is None
+        """True: nothing but ``limit`` holds a request back. False: ``may_start`` knows."""
+        # Good answers in a row that no state machine was told of yet: nothing follows from them (bench_pacing.py).
+        self._smooth = False
+        self._well = 0
+        self._well_seconds = 0.0
+        self._enough = 1
+        self._until = now
 
     @property
     def limit(self) -> int:
@@ -63,6 +85,7 @@ class Pacer:
             return self.pause.until - now
         breaker = self.breaker
         rate = self.rate
+        self.free = rate is None and breaker.open_since is None
         if breaker.open_since is not None:
             wait = breaker.ready_in(now)
             if wait:
@@ -80,14 +103,19 @@ class Pacer:
     ) -> None:
         """A request that was started has ended with this meaning, ``seconds`` after its start."""
         if outcome is _WHOLE or outcome is _ABSENT or outcome is _UNCHANGED:
-            self._silenced = 0
-            self.budget.on_success()
-            if self.breaker.open_since is not None:
-                self.concurrency.restart(now)
+            if self._smooth and first_try:
+                self._well += 1
+                self._well_seconds += seconds
+                if self._well >= self._enough or now >= self._until:
+                    self._tell(now)
+                    self.breaker.forget(now)
+                    self._until = self.breaker.slot_until
             else:
-                self.concurrency.on_success(now, seconds)
-            self.breaker.on_result(now, ok=True, first_try=first_try)
-        elif outcome is Outcome.THROTTLED:
+                self._good_amid_bad(now, seconds, first_try=first_try)
+            return
+        self._tell(now)
+        self._smooth = self.free = False
+        if outcome is Outcome.THROTTLED:
             alone = self.concurrency.limit == 1
             self.concurrency.on_throttle(now)
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
@@ -107,6 +135,29 @@ class Pacer:
         else:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
+
+    def _tell(self, now: float) -> None:
+        """The good answers of a row that was smooth, to those who decide by them."""
+        if self._well:
+            self.concurrency.on_success(now, self._well_seconds, self._well)
+            self.breaker.on_good(self._well)
+            self.budget.on_success(self._well)
+            self._well = 0
+            self._well_seconds = 0.0
+        self._enough = self.concurrency.awaited
+        self._until = self.breaker.slot_until
+
+    def _good_amid_bad(self, now: float, seconds: float, *, first_try: bool) -> None:
+        self._tell(now)
+        self._silenced = 0
+        self.budget.on_success()
+        if self.breaker.open_since is not None:
+            self.concurrency.restart(now)
+        else:
+            self.concurrency.on_success(now, seconds)
+        self.breaker.on_result(now, ok=True, first_try=first_try)
+        self._smooth = self.breaker.calm and self.budget.is_full
+        self._tell(now)
 
     def __repr__(self) -> str:
         return f"Pacer({self.concurrency}, {self.rate}, {self.breaker}, {self.pause}, {self.budget})"

@@ -38,10 +38,15 @@ class RetryBudget:
     def __init__(self) -> None:
         self.tokens = BUDGET
 
-    def on_success(self) -> None:
-        """A whole answer returns a token."""
+    @property
+    def is_full(self) -> bool:
+        """True when nothing is left to return."""
+        return self.tokens >= BUDGET
+
+    def on_success(self, number: int = 1) -> None:
+        """Each whole answer returns a token."""
         if self.tokens < BUDGET:
-            self.tokens += SUCCESS_RETURN
+            self.tokens = min(BUDGET, self.tokens + number * SUCCESS_RETURN)
 
     def take(self) -> bool:
         """True when a retry is within the budget; it is then charged."""

@@ -8,11 +8,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.edges import Outcome
 from harvester.pacing import Pacer, RateLimit, RetryHeap
+from harvester.pacing.breaker import Breaker
+from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.retry import RetryBudget
 
 RETRIES = 5
 GIVE_UP_SECONDS = 900.0
@@ -239,3 +242,99 @@ def test_whatever_comes_a_start_is_allowed_in_the_end(outcomes: list[Outcome], s
             assert waited < 6
         now += draw.uniform(0, 0.2)
         pacer.ended(now, outcome, 0.1, first_try=draw.random() < 0.5)
+
+
+# ---------------------------------------------------------------------------------------------- told together
+
+
+class Plain:
+    """The slow twin of a Pacer: every answer is told to every state machine at once."""
+
+    def __init__(self, limit_max: int) -> None:
+        self.concurrency = Concurrency(limit_max)
+        self.breaker = Breaker(0.0)
+        self.budget = RetryBudget()
+
+    def ended(self, now: float, outcome: Outcome, seconds: float, *, first_try: bool) -> None:
+        if outcome is Outcome.WHOLE:
+            self.budget.on_success()
+            if self.breaker.open_since is not None:
+                self.concurrency.restart(now)
+            else:
+                self.concurrency.on_success(now, seconds)
+            self.breaker.on_result(now, ok=True, first_try=first_try)
+        elif outcome is Outcome.THROTTLED:
+            self.concurrency.on_throttle(now)
+            self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
+        elif outcome is Outcome.FAILED:
+            self.breaker.on_result(now, ok=True, first_try=first_try)
+        else:
+            self.concurrency.on_error(now)
+            self.breaker.on_result(now, ok=False, first_try=first_try)
+
+
+ENDS = st.tuples(
+    st.sampled_from([Outcome.WHOLE] * 12 + [Outcome.RETRY, Outcome.THROTTLED, Outcome.FAILED]),
+    st.integers(1, 120),  # how many in a row
+    st.sampled_from([0.0, 0.001, 0.03, 0.7]),  # seconds between them
+    st.sampled_from([0.01, 0.05, 0.4]),  # each took
+    st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ENDS, max_size=25), st.sampled_from([1, 3, 32, 256]))
+@example(
+    # Good answers of long ago, told late, must not hide that nine of ten fail now.
+    [(Outcome.WHOLE, 100, 0.02, 0.05, True), (Outcome.RETRY, 1, 40.0, 0.05, True)]
+    + [(Outcome.RETRY, 18, 0.03, 0.05, True), (Outcome.WHOLE, 1, 0.03, 0.05, True)] * 4,
+    256,
+)
+@example(
+    # A good second try leaves the row of bad first tries as it is; the good first try behind it ends the row.
+    [
+        (Outcome.RETRY, 5, 0.03, 0.05, True),
+        (Outcome.WHOLE, 1, 0.03, 0.05, False),
+        (Outcome.WHOLE, 1, 0.03, 0.05, True),
+        (Outcome.RETRY, 16, 0.03, 0.05, True),
+    ],
+    256,
+)
+def test_good_answers_that_are_told_together_decide_what_they_decide_one_by_one(
+    ends: list[tuple[Outcome, int, float, float, bool]], limit_max: int
+) -> None:
+    pacer, plain = Pacer(limit_max=limit_max, now=0.0, draw=lambda: 0.5), Plain(limit_max)
+    now = 0.0
+    for outcome, times, step, seconds, first_try in ends:
+        for number in range(times):
+            now += step
+            if number % 3 == 0:
+                pacer.concurrency.on_full()
+                plain.concurrency.on_full()
+            pacer.ended(now, outcome, seconds, first_try=first_try)
+            plain.ended(now, outcome, seconds, first_try=first_try)
+            assert pacer.limit == plain.concurrency.limit
+            assert pacer.concurrency.mode is plain.concurrency.mode
+            assert pacer.breaker.open_since == plain.breaker.open_since
+            assert pacer.breaker.suspects == plain.breaker.suspects
+        if pacer.breaker.open_since is not None:  # a probe goes out in both
+            now += 40.0
+            assert pacer.breaker.allow(now) == plain.breaker.allow(now)
+        if outcome is not Outcome.WHOLE:
+            assert pacer.budget.tokens == plain.budget.tokens
+
+
+def test_whatever_holds_requests_back_a_pacer_that_is_free_lets_them_go() -> None:
+    pacer = Pacer(limit_max=8, now=0.0, draw=lambda: 0.5)
+    assert pacer.free and pacer.may_start(0.0, 0) == 0.0
+    pacer.ended(1.0, Outcome.THROTTLED, 0.1, first_try=True, retry_after=5.0)
+    assert not pacer.free and pacer.may_start(1.0, 0) == 5.0
+    assert not pacer.free and pacer.may_start(6.0, 0) == 0.0
+    assert pacer.free
+    for _ in range(20):
+        pacer.ended(7.0, Outcome.RETRY, 0.1, first_try=True)
+    assert not pacer.free and pacer.may_start(7.0, 0) > 0.0 and not pacer.free
+    limited = Pacer(limit_max=8, now=0.0, draw=lambda: 0.5, rate=RateLimit(10, 0.0))
+    assert not limited.free
+    limited.may_start(1.0, 0)
+    assert not limited.free, "a rate is asked for every request"
