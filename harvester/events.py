@@ -38,18 +38,20 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is, at most once a second; counts speak of recorded tiles only."""
+    """How far a run is, once a second; counts speak of recorded tiles only."""
 
     counts: Counts
+    ended: int
+    """Tiles of the plan that have an end, those included that wait to be written: what moves from line to line."""
     requests: int
     retries: int
     throttled: int
     bytes: int
     seconds: float
     tiles_per_second: float
-    """Over the last half minute."""
+    """Tiles that ended, over the last half minute."""
     eta_seconds: float | None
-    """None while nothing honest can be said."""
+    """To the end of the plan or of a budget, whichever is nearer; None while nothing honest can be said."""
     concurrency: int
     paused_seconds: float = 0.0
     """How long the host has asked us to wait still."""

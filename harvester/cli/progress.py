@@ -66,7 +66,7 @@ class JsonLines:
             self._line("started", source=event.source, output=event.output, **event.counts._asdict())
         elif isinstance(event, Progress):
             self._line(
-                "progress", **event.counts._asdict(), requests=event.requests, retries=event.retries,
+                "progress", **event.counts._asdict(), ended=event.ended, requests=event.requests, retries=event.retries,
                 throttled=event.throttled, bytes=event.bytes, seconds=round(event.seconds, 3),
                 tiles_per_second=round(event.tiles_per_second, 1),
                 eta_seconds=None if event.eta_seconds is None else round(event.eta_seconds),
@@ -138,10 +138,9 @@ class People:
 
     def _tick(self, event: Progress) -> None:
         counts = event.counts
-        done = counts.planned - counts.pending
-        share = done / counts.planned if counts.planned else 1.0
+        share = event.ended / counts.planned if counts.planned else 1.0
         text = (
-            f"{share:6.1%}  {done:,}/{counts.planned:,} tiles  {event.tiles_per_second:,.0f}/s  "
+            f"{share:6.1%}  {event.ended:,}/{counts.planned:,} tiles  {event.tiles_per_second:,.0f}/s  "
             f"{event.bytes / 1e6:,.1f} MB  {_eta(event)}"
         )
         for number, word in ((counts.absent, "absent"), (counts.failed, "failed"), (event.retries, "retries")):

@@ -31,6 +31,9 @@ GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.25
 """How often the clock is looked at: batches close within a second of their age, budgets end within a quarter of one."""
 
+PROGRESS_SECONDS = 1.0
+"""Between two progress events: at the first look at the clock after each whole second of the run."""
+
 FAILURES_READ = 100_000
 """Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
 
@@ -97,7 +100,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._renew = asyncio.Event()
-        self._last_progress = 0.0
+        self._next_progress = 0.0
         self._writer = Writer(cache, ledger, clock=clock, on_recorded=self._recorded, on_room=transport.wake)
         self._feed = Feed(
             blocks(),
@@ -140,10 +143,11 @@ class Engine:
         return."""
         tally = self._tally
         tally.started = tally.last_ended = self._clock()
+        self._next_progress = tally.started + PROGRESS_SECONDS
         self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
         if tally.counts().pending:
             await self._fetch()
-        self._progress(self._clock())
+        self._progress(self._clock(), waiting=0)
         failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
         return Outturn(
             tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told()
@@ -209,7 +213,6 @@ class Engine:
             self._flow.renewed()
 
     def _recorded(self, batch: Batch) -> None:
-        now = self._clock()
         for (key, state), indexes in batch.changes.items():
             self._tally.moved(key.level, state, len(indexes))
         for (key, state), indexes in batch.taken_back.items():
@@ -218,16 +221,18 @@ class Engine:
         for key, reasons in batch.reasons.items():
             for index, reason in reasons.items():
                 self._emit(TileFailed(tile=key.tile(index), reason=reason))
-        if now - self._last_progress >= 1.0:
-            self._progress(now)
 
-    def _progress(self, now: float) -> None:
-        tally = self._tally
-        self._last_progress = now
-        rate, eta = tally.sample(now)
+    def _progress(self, now: float, *, waiting: int) -> None:
+        tally, limits = self._tally, self._limits
+        counts = tally.counts()
+        most = None if limits.max_tiles is None else limits.max_tiles - tally.fetched - waiting
+        rate, eta = tally.sample(now, waiting, most=most)
+        if limits.max_duration_seconds is not None and eta is not None:
+            eta = min(eta, max(0.0, tally.started + limits.max_duration_seconds - now))
         self._emit(
             Progress(
-                counts=tally.counts(),
+                counts=counts,
+                ended=counts.planned - counts.pending + waiting,
                 requests=tally.requests,
                 retries=tally.retries,
                 throttled=tally.throttled,
@@ -248,8 +253,9 @@ class Engine:
             await self._sleep(TICK_SECONDS)
             now = self._clock()
             self._writer.close_old(now)
-            if now - self._last_progress >= 1.0:
-                self._progress(now)
+            if now >= self._next_progress:
+                self._next_progress += PROGRESS_SECONDS * (1 + (now - self._next_progress) // PROGRESS_SECONDS)
+                self._progress(now, waiting=self._writer.waiting)
             if limits.max_duration_seconds is not None and now - tally.started >= limits.max_duration_seconds:
                 self.stop(StopReason.budget("--max-duration", f"{limits.max_duration_seconds:g} s"))
             quiet = now - tally.last_ended

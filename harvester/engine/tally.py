@@ -73,19 +73,26 @@ class Tally:
         )
         return Counts(stored + absent + failed + unchanged + pending, stored, unchanged, absent, failed, pending)
 
-    def sample(self, now: float) -> tuple[float, float | None]:
-        """Tiles ended a second over the last half minute, and the seconds left at that speed (None: can't say yet)."""
+    def sample(self, now: float, waiting: int = 0, *, most: int | None = None) -> tuple[float, float | None]:
+        """Tiles ended a second over the last half minute, and the seconds left at that speed (None: can't say yet).
+
+        ``waiting``: tiles that have ended and are not recorded yet; ``most``: no more than these are to come (a
+        budget).
+        """
         samples = self._samples
-        samples.append((now, self.ended))
+        if not samples:
+            samples.append((self.started, 0))
+        ended = self.ended + waiting
+        samples.append((now, ended))
         while len(samples) > 2 and now - samples[0][0] > RATE_WINDOW_SECONDS:
             samples.popleft()
-        seen, tiles = now - samples[0][0], self.ended - samples[0][1]
-        if seen < 1.0:  # a run that is over before there is anything to average
-            seen, tiles = now - self.started, self.ended
-        rate = tiles / seen if seen > 0 else 0.0
-        pending = sum(row[State.PENDING] for row in self.levels.values())
-        if not pending:
+        seen = now - samples[0][0]
+        rate = (ended - samples[0][1]) / seen if seen > 0 else 0.0
+        left = sum(row[State.PENDING] for row in self.levels.values()) - waiting
+        if most is not None:
+            left = min(left, most)
+        if left <= 0:
             return rate, 0.0
         if now - self.started < ETA_MINIMUM_SECONDS or rate <= 0:
             return rate, None
-        return rate, pending / rate
+        return rate, left / rate

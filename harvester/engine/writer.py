@@ -82,6 +82,11 @@ class Writer:
         return f"Writer(filling={self._batch.ended}, queued={len(self._queue)}, writing={self._writing})"
 
     @property
+    def waiting(self) -> int:
+        """Tiles that have ended and are not recorded yet."""
+        return self._batch.ended + sum(batch.ended for batch in self._queue)
+
+    @property
     def idle(self) -> bool:
         """True when nothing waits to be written."""
         return not self._queue and not self._writing and not self._batch.ended
