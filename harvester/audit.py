@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harvester.caches.counted import manifest_of, sum_of_block
 from harvester.caches.open import open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import LedgerReader, read_ledger
+from harvester.manifest import TileSum
 from harvester.output import exists
 from harvester.payload import decode_check, judge
 from harvester.tiling.scheme import TilingScheme
@@ -167,7 +169,7 @@ class _nothing:
 
 def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None] = lambda finding: None) -> Finding:
     """Hold the cache against its ledger, check its structure and the bytes of every tile; ``deep`` decodes each
-    picture.
+    picture and counts anew what the manifest says of each LOD.
 
     Without a ledger, planned = present. Raises CacheError when there is nothing to verify or it can't be opened.
     """
@@ -193,12 +195,38 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
                 if what is not None and tile not in broken:
                     finding.add(Damage(str(tile), what, tile))
             on_block(finding)
+        if deep and audited.reader is not None:
+            _hold_against_manifest(audited, audited.reader, finding)
         if audited.ledger is not None:
             # Of a plan beyond all measure the ledger lists what its budget came to; the rest is counted.
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
             finding.planned += unlisted
             finding.missing += unlisted
     return finding
+
+
+def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Finding) -> None:
+    """Each LOD's tiles and hash, counted anew; LODs that grew since the manifest was written are no damage."""
+    manifest = manifest_of(reader)
+    if manifest is None or not manifest.lods:
+        return
+    if audited.ledger is not None and audited.ledger.meta("dirty"):
+        finding.notices.append("the manifest is of before the run that is not finished: it is not compared")
+        return
+    for lod in manifest.lods:
+        total = TileSum()
+        with suppress(CacheError):  # of a tile that can't be read, listed above
+            for key in reader.blocks(lod.level):
+                total.join(sum_of_block(reader, key))
+        if total.tiles > lod.tiles:
+            finding.notices.append(
+                f"LOD {lod.level} has {total.tiles - lod.tiles:,} tiles more than when its manifest was written"
+            )
+        elif total.tiles < lod.tiles:
+            what = f"{lod.tiles - total.tiles:,} of the {lod.tiles:,} tiles that its manifest counts are gone"
+            finding.add(Damage(f"LOD {lod.level}", what))
+        elif total.text != lod.hash:
+            finding.add(Damage(f"LOD {lod.level}", "its tiles are not those whose hash its manifest has"))
 
 
 def _tiles(key: BlockKey, mask: Mask) -> Iterable[Tile]:

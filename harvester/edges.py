@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from harvester.manifest import Manifest
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import BlockKey, Tile
 
@@ -178,6 +179,18 @@ class TileFormat(StrEnum):
     LERC = "lerc"
     PBF = "pbf"
     UNKNOWN = "unknown"
+
+
+class VectorLayer(NamedTuple):
+    """One layer of vector tiles, as ``vector_layers`` of TileJSON 3.0 (3.3) and MBTiles 1.3 lists it."""
+
+    id: str
+    """The layer's name in the tiles."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Names and what describes each: ``String``, ``Number``, ``Boolean``, or the maker's own words."""
+    minzoom: int | None = None
+    maxzoom: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +386,12 @@ class Subject:
     extent: Box | None
     """Of the planned area, in the scheme's CRS."""
     generator: str = ""
+    policies: tuple[str, ...] = ()
+    """What chose the tiles, in words."""
+    finished: bool = True
+    """False while tiles are missing that a later run will bring."""
+    manifest: Manifest | None = None
+    """What the cache holds; None leaves the one that is there."""
 
 
 class CacheWriter(Protocol):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.assemble.made import Made
+from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
-from harvester.edges import CacheWriter, ServiceInfo, Stamps, Subject, TileFormat
+from harvester.edges import ServiceInfo, Stamps, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
 from harvester.output import OutputPaths, exists, finish_swap
@@ -24,6 +25,9 @@ from harvester.version import __version__
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
+
+SUMS = "sums"
+"""The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
@@ -65,7 +69,7 @@ class Collection:
     disk: Disk
     ledger: SqliteLedger
     made: Made
-    writer: CacheWriter | None = None
+    writer: CountedWriter | None = None
     package: PackageHolding | None = None
     notices: list[str] = field(default_factory=list)
     dedup: bool = False
@@ -82,7 +86,7 @@ class Collection:
         """The format of the cache that is written to."""
         return "compactv2" if self.sealed else self.format
 
-    async def open_for_writing(self) -> CacheWriter:
+    async def open_for_writing(self) -> CountedWriter:
         """The cache to write to; an existing package is unpacked into the work folder first."""
         if self.writer is None:
             target, unpacked = self.paths.collect, self.package is not None
@@ -95,7 +99,8 @@ class Collection:
             self.writer = await open_writer(
                 self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
             )
-            self.notices += getattr(self.writer, "notices", ())
+            self.writer.recall(await self.ledger.get_meta(SUMS))
+            self.notices += self.writer.notices
             if unpacked:
                 # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
                 await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))

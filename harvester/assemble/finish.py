@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from harvester.assemble.collect import Collection, file_stamp
+from harvester.assemble.collect import SUMS, Collection, file_stamp
 from harvester.assemble.plan import PlannedLayer
+from harvester.assemble.remember import policies_of
 from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
 from harvester.engine import Outturn, StopReason
@@ -38,13 +40,14 @@ async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: 
 async def finish(collection: Collection, report: Report) -> None:
     """Describe the cache and give it its name, as far as the run came."""
     paths, ledger, disk = collection.paths, collection.ledger, collection.disk
+    collection.subject = replace(collection.subject, policies=await policies_of(ledger))
     complete, only_failed = report.exit_code == 0, report.exit_code == 1 and report.stop is None
     dirty = bool(await ledger.get_meta("dirty"))
     if collection.sealed and not paths.overwrite:
         await _finish_sealed(collection, complete=complete, may_seal=complete or only_failed, dirty=dirty)
         return
     if collection.writer is not None and (dirty or paths.overwrite or collection.hash):
-        await collection.writer.finish(collection.subject)
+        await _describe(collection, finished=complete or only_failed)
         if complete or only_failed:
             await ledger.set_meta({"dirty": False})
     if paths.overwrite and complete:
@@ -58,15 +61,22 @@ async def finish(collection: Collection, report: Report) -> None:
         swap(paths, disk)
 
 
+async def _describe(collection: Collection, *, finished: bool) -> None:
+    """Write what the cache says of itself; what was counted for it is kept for the next run."""
+    assert collection.writer is not None
+    await collection.writer.finish(replace(collection.subject, finished=finished))
+    await collection.ledger.set_meta({SUMS: collection.writer.remembered()})
+
+
 async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bool, dirty: bool) -> None:
     paths, ledger, disk = collection.paths, collection.ledger, collection.disk
     if collection.writer is None:
         return
     if not may_seal:
-        await collection.writer.finish(collection.subject)
+        await _describe(collection, finished=False)
         return
     if dirty or not exists(paths.out):
-        await collection.writer.finish(collection.subject)
+        await _describe(collection, finished=True)
         await collection.writer.close()
         await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
         disk.replace(paths.part, paths.out)

@@ -50,6 +50,15 @@ async def remember_job(
     )
 
 
+async def policies_of(ledger: SqliteLedger) -> tuple[str, ...]:
+    """The words of every policy that ``remember_job`` keeps, each once, oldest job first."""
+    found: dict[str, None] = {}
+    for name in sorted(await ledger.get_meta("jobs") or {}, key=int):
+        record = await ledger.get_meta(f"job:{name}") or {}
+        found.update((str(policy["words"]), None) for policy in record.get("policies", ()))
+    return tuple(found)
+
+
 def address_pattern(source: Source, level: int) -> list[str] | None:
     """The addresses of a level's tiles with ``{row}`` and ``{col}``, without secrets: row ``r`` is asked at number
     ``r`` modulo their count. None where an address does not hold row and column as they are."""

@@ -18,6 +18,7 @@ from harvester.caches.conf import Description
 from harvester.durable import Disk
 from harvester.edges import CacheInfo
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.manifest import FILE, KEY
 
 FORMAT = "compactv2"
 ALL_LAYERS = "_alllayers"
@@ -26,7 +27,7 @@ CONF, CDI, ROOT = "conf.xml", "conf.cdi", "root.json"
 TILES = "tiles.json"
 """What describes a folder of z/x/y files."""
 
-LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT, TILES)), CDI, ROOT})
+LEFTOVERS = frozenset({*(f"{name}.part" for name in (CONF, CDI, ROOT, TILES, FILE)), CDI, ROOT, FILE})
 """What a kill before the first bundle leaves: conf.xml comes last; without it and without a tile there is no cache."""
 
 
@@ -157,8 +158,14 @@ def read_document(path: Path, disk: Disk) -> bytes:
         disk.close(descriptor)
 
 
-def cache_info(about: Description, name: str) -> CacheInfo:
-    """A description as every reader gives it. ``name``: the format's."""
+def read_manifest(layout: Layout, disk: Disk) -> str | None:
+    """The text of the cache's manifest; None where there is none."""
+    path = layout.folder / FILE
+    return read_document(path, disk).decode(errors="replace") if path.is_file() else None
+
+
+def cache_info(about: Description, name: str, manifest: str | None = None) -> CacheInfo:
+    """A description as every reader gives it. ``name``: the format's; ``manifest``: its text."""
     return CacheInfo(
         format=name,
         scheme=about.scheme,
@@ -172,6 +179,7 @@ def cache_info(about: Description, name: str) -> CacheInfo:
             "tileFormat": about.format_name,
             "compressionQuality": format(about.compression_quality, "g"),
             "description": about.description,
+            **({KEY: manifest} if manifest else {}),
         },
     )
 
@@ -184,4 +192,4 @@ def open_reader(path: str | Path) -> BundleReader:
         what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
         raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = describe(layout, disk)
-    return BundleReader(cache_info(about, FORMAT), FolderBundles(folder, disk))
+    return BundleReader(cache_info(about, FORMAT, read_manifest(layout, disk)), FolderBundles(folder, disk))

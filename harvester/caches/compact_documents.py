@@ -17,6 +17,7 @@ from harvester.caches.conf import Description
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.manifest import FILE
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import Tile
 
@@ -55,6 +56,7 @@ class Documents:
             CONF: (layout and layout.conf) or folder / CONF,
             CDI: (layout and layout.cdi) or folder / CDI,
             ROOT: (layout and layout.root) or folder / ROOT,
+            FILE: folder / FILE,
         }
         self._old = old
         self._subject = subject
@@ -124,7 +126,9 @@ class Documents:
 
     def _write(self, about: Description, levels: Sequence[int]) -> None:
         self._disk.make_dirs(self.bundles)
+        manifest = self._subject.manifest
         for name, data in (
+            (FILE, manifest.text().encode() if manifest is not None else None),
             (CDI, conf.render_cdi(about) if about.extent else None),
             (ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=levels)),
             (CONF, conf.render_conf(about)),

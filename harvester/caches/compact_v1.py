@@ -146,4 +146,4 @@ def open_reader(path: str | Path) -> BundleReader:
         what = "is not there" if not path.exists() else "is no compact cache: it has neither conf.xml nor root.json"
         raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = compact.describe(layout, disk, COMPACT_V1)
-    return PairReader(compact.cache_info(about, FORMAT), PairFolder(folder, disk))
+    return PairReader(compact.cache_info(about, FORMAT, compact.read_manifest(layout, disk)), PairFolder(folder, disk))

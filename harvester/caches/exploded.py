@@ -68,7 +68,8 @@ def open_reader(path: str | Path) -> FolderReader:
         what = "is not there" if not path.exists() else "is no exploded cache: it has no conf.xml"
         raise CacheError(f"{path} {what}", hint="Name the folder that holds conf.xml.", code="not_a_cache")
     about, folder = compact.describe(layout, disk, EXPLODED)
-    return FolderReader(compact.cache_info(about, FORMAT), TileFolder(folder, ExplodedNaming()), disk)
+    info = compact.cache_info(about, FORMAT, compact.read_manifest(layout, disk))
+    return FolderReader(info, TileFolder(folder, ExplodedNaming()), disk)
 
 
 class ExplodedDocuments:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harvester.caches.geopackage_adopt import adopt
 from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
 from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
-from harvester.caches.geopackage_schema import ABOUT, STATE, Grid, Place, grids_of, quoted
+from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Place, grids_of, quoted
 from harvester.caches.geopackage_sql import (
     ensure_core,
     ensure_grid,
@@ -311,11 +311,14 @@ class GeoPackageWriter:
         """Write extents, texts and where it comes from; no byte changes when nothing else did."""
         database = await self._connect()
         state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8))
-        wanted, there = about(subject, self._grids), None
+        wanted = {ABOUT: about(subject, self._grids)}
+        if subject.manifest is not None:
+            wanted[MANIFEST] = subject.manifest.text()
+        there: dict[str, str | None] = {}
         stated: dict[str, Any] = {}
         if self._seen_stamp and self._looking is not None:
             with sqlite_errors(self.path, "read"):
-                there = metadata_row(self._looking, ABOUT)
+                there = {standard: metadata_row(self._looking, standard) for standard in wanted}
                 stated = contents(self._looking, list(self._made.grids))
         if self._is_ours and there == wanted and state.finished == state.stamp:
             return
@@ -336,7 +339,8 @@ class GeoPackageWriter:
                 await set_contents(
                     database, subject, self._grids[table], extents.get(table), stated.get(table), several, self._moment
                 )
-            await set_metadata(database, ABOUT, wanted, self._moment)
+            for standard, text in wanted.items():
+                await set_metadata(database, standard, text, self._moment)
             await set_metadata(database, STATE, state.text(), self._moment)
         self._made, self._state, self._seen_stamp, self._is_ours = made, state, state.stamp, True
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harvester.caches.geopackage_schema import ABOUT, quoted
+from harvester.caches.geopackage_schema import ABOUT, MANIFEST, quoted
 from harvester.caches.geopackage_tables import (
     FileState,
     Table,
@@ -24,6 +24,7 @@ from harvester.caches.tile_look import type_of
 from harvester.database import open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError
+from harvester.manifest import KEY
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
@@ -107,6 +108,8 @@ class GeoPackageReader:
         first = self.tables[0]
         boxes = [table.extent for table in self.tables if table.extent is not None]
         details = {name: value for name, value in about.items() if isinstance(value, str)}
+        if manifest := metadata_row(self._connection, MANIFEST):
+            details[KEY] = manifest
         details["tables"] = ", ".join(
             f"{table.name} (zoom {min(table.resolutions)} to {max(table.resolutions)})" for table in self.tables
         )

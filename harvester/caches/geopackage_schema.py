@@ -77,6 +77,9 @@ WEBP_EXTENSION = "http://www.geopackage.org/spec120/#extension_tiles_webp"
 ABOUT = "urn:harvester:cache"
 """md_standard_uri of the row with what a person may want to know: a JSON object."""
 
+MANIFEST = "urn:harvester:manifest"
+"""md_standard_uri of the row with the manifest."""
+
 STATE = "urn:harvester:state"
 """md_standard_uri of the row with our own state: a JSON object, its tables among it."""
 

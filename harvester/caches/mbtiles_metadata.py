@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from harvester.caches.mbtiles_reader import TILE_SIZE
 from harvester.edges import Subject, TileFormat
+from harvester.manifest import KEY as MANIFEST
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Box, TilingScheme
 
@@ -95,6 +96,8 @@ def describe(
         rows["attribution"] = info.attribution
     if subject.generator:
         rows["generator"] = subject.generator
+    if subject.manifest is not None:
+        rows[MANIFEST] = subject.manifest.text()
     if rows["format"] == "pbf" and not existing.get("json"):
         rows["json"] = json.dumps({"vector_layers": []})
     if info.scheme.tile_width != 256:

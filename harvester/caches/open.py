@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from harvester.caches import compact
+from harvester.caches.counted import CountedWriter
 from harvester.durable import Disk
 from harvester.edges import CacheReader, CacheWriter, ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
@@ -332,7 +333,7 @@ def open_cache(path: str | Path) -> CacheReader:
 
 async def open_writer(
     format: str, path: Path, subject: Subject, *, disk: Disk, dedup: bool = False, hash: bool = False
-) -> CacheWriter:
+) -> CountedWriter:
     """Open a cache for writing, new or there already; of a sealed format, ``path`` is its work folder.
 
     ``dedup`` and ``hash`` are MBTiles' own. Raises CacheError where it can't be written.
@@ -341,7 +342,7 @@ async def open_writer(
     options: dict[str, Any] = {"dedup": dedup, "hash": hash} if chosen.name == "mbtiles" else {}
     opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)
     writer: CacheWriter = await opened
-    return writer
+    return CountedWriter(writer, subject, lambda: None if is_empty_or_missing(path) else open_cache(path))
 
 
 # ---------------------------------------------------------------------------------------------- sealing

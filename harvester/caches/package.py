@@ -5,6 +5,7 @@ Source: Esri/tile-package-spec 1.0 and packages that ExportMapServerCache wrote.
     iteminfo.json                        what a portal shows; extent in degrees
     root.json                            tiling scheme, levels that hold tiles
     thumbnail.png                        200 x 133
+    manifest.json                        our own: source, policies, hashes (harvester/manifest.py)
     tile/Lnn/RrrrrCcccc.bundle           by level, row, column
 """
 
@@ -30,6 +31,7 @@ from harvester.crs import project_box
 from harvester.durable import Disk, disk_full
 from harvester.edges import Subject
 from harvester.errors import CacheError, HarvesterError
+from harvester.manifest import FILE, KEY
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import BLOCK_TILES, BlockKey
 
@@ -59,7 +61,7 @@ def open_reader(path: str | Path) -> BundleReader:
     except BaseException:
         bundles.close()
         raise
-    return BundleReader(compact.cache_info(about, FORMAT), bundles)
+    return BundleReader(compact.cache_info(about, FORMAT, bundles.manifest()), bundles)
 
 
 # ---------------------------------------------------------------------------------------------- sealing
@@ -135,6 +137,7 @@ def _write_package(
     archive.add("iteminfo.json", render_iteminfo(about, NO_GUID))
     archive.add("root.json", root)
     archive.add("thumbnail.png", picture)
+    add_manifest(archive, reader)
     digest = xxhash.xxh3_128(root)
     digest.update(picture)
     for level in levels:
@@ -151,6 +154,12 @@ def _write_package(
     archive.fill("iteminfo.json", render_iteminfo(about, guid_of(digest.digest())))
     archive.close()
     progress(total, total)
+
+
+def add_manifest(archive: StoredZip, reader: BundleReader) -> None:
+    """The work folder's manifest, whose tiles are the package's."""
+    if text := reader.info.details.get(KEY):
+        archive.add(FILE, text.encode())
 
 
 def guid_of(digest: bytes) -> str:
@@ -270,6 +279,8 @@ def unpack_archive(package: Path, work: Path, open_reader: Callable[[Path], Bund
         ]
         if about.extent is not None:
             documents.append((compact.CDI, conf.render_cdi(about)))
+        if text := reader.info.details.get(KEY):
+            documents.append((FILE, text.encode()))
         for name, data in documents:
             disk.write_whole(part / name, data)
     disk.replace(part, work)

@@ -14,6 +14,7 @@ from harvester.caches.placed import Place, place_levels
 from harvester.durable import Disk, disk_full
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.manifest import FILE, KEY
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
@@ -53,6 +54,8 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
         ]
         if about.extent is not None:
             documents.append((compact.CDI, conf.render_cdi(about)))
+        if text := reader.info.details.get(KEY):
+            documents.append((FILE, text.encode()))
         for name, data in documents:
             disk.write_whole(part / name, data)
     disk.replace(part, work)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import xxhash
 
 from harvester.caches import bundle_v2, compact
 from harvester.caches import pmtiles_layout as layout
@@ -24,9 +23,10 @@ from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
 from harvester.caches.pmtiles_layout import Header
 from harvester.caches.records import read_index, read_record
 from harvester.durable import Disk, disk_error, disk_full
-from harvester.edges import CacheInfo, Subject, TileFormat
+from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
 from harvester.errors import UnsupportedFormatError
-from harvester.tiling.google import latitude, longitude
+from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods
+from harvester.tiling.google import google_scheme, latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
@@ -35,7 +35,7 @@ NORMAL = Limits()
 
 @dataclass(slots=True)
 class Zoom:
-    """What one zoom holds: its tiles, where they reach (rows from the top), the digest of ids and contents in order."""
+    """What one zoom holds: its tiles, where they reach (rows from the top), what is stored of them, summed."""
 
     place: GooglePlace
     level: int
@@ -44,7 +44,7 @@ class Zoom:
     bottom: int = -1
     left: int = 1 << 62
     right: int = -1
-    digest: Any = field(default_factory=xxhash.xxh3_128)
+    held: TileSum = field(default_factory=TileSum)
 
     @property
     def span(self) -> Span:
@@ -113,6 +113,7 @@ def _zooms(reader: BundleReader, work: Path) -> list[Zoom]:
 
 def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
     """Every tile of one zoom in the order of ids."""
+    half, _ = counted_from(google_scheme(reader.info.scheme.tile_width, zoom.place.zoom), zoom.place.zoom)
     for key in _blocks(reader, zoom):
         low, _ = layout.block_range(key)
         sources = list(_sources(reader, zoom, key))
@@ -130,10 +131,9 @@ def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
         ):
             body = read_record(sources[number - 1][0], offset, length)
             if body is not None:
-                zoom.digest.update((low + place).to_bytes(8, "little"))
-                zoom.digest.update(archive.add(low + place, body))
-                zoom.tiles += 1
                 row, col = key.row + position // BLOCK, key.col + position % BLOCK
+                zoom.held.add(row + half, col + half, archive.add(low + place, body))
+                zoom.tiles += 1
                 if not zoom.top <= row <= zoom.bottom:
                     zoom.top, zoom.bottom = min(zoom.top, row), max(zoom.bottom, row)
                 if not zoom.left <= col <= zoom.right:
@@ -226,8 +226,16 @@ def _metadata(subject: Subject, held: CacheInfo, kind: TileFormat, zooms: Sequen
     document = {name: value for name, value in document.items() if value}
     if word == TileFormat.PBF.value:
         document["vector_layers"] = []
-    document["levels"] = [
-        {"zoom": zoom.place.zoom, "level": zoom.level, "tiles": zoom.tiles, "xxh3": zoom.digest.hexdigest()}
-        for zoom in zooms
-    ]
+    document["levels"] = [{"zoom": zoom.place.zoom, "level": zoom.level, "tiles": zoom.tiles} for zoom in zooms]
+    document[KEY] = _manifest(subject, held, zooms).to_dict()
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _manifest(subject: Subject, held: CacheInfo, zooms: Sequence[Zoom]) -> Manifest:
+    """The work folder's manifest with what the archive holds: its levels are zooms, and vector tiles may have been
+    compressed."""
+    known = Manifest.parse(held.details.get(KEY, "")) or Manifest(
+        source=subject.info.source, attribution=subject.info.attribution, policies=subject.policies
+    )
+    scheme = google_scheme(held.scheme.tile_width, max((zoom.place.zoom for zoom in zooms), default=0))
+    return replace(known, lods=held_lods((scheme.by_level[zoom.place.zoom], zoom.held) for zoom in zooms))

@@ -5,6 +5,7 @@ Source: packages that ArcGIS 10.3 wrote. All entries are stored, in this order:
     esriinfo/item.pkinfo, esriinfo/iteminfo.xml, esriinfo/thumbnail/thumbnail.png (200 x 133)
     servicedescriptions/mapserver/mapserver.json
     v101/<map>/conf.cdi, conf.properties, conf.xml
+    manifest.json                        our own: source, policies, hashes (harvester/manifest.py)
     v101/<map>/_alllayers/Lnn/RrrrrCcccc.bundle, then its .bundlx; by level, row, column
 
 ArcGIS adds two map layers (v101/<map>.lyr, v103/<map>.lyr) in a format of its own. They hold the symbols of the layers,
@@ -28,6 +29,7 @@ from harvester.caches.conf import Description
 from harvester.caches.package import (
     NO_GUID,
     Progress,
+    add_manifest,
     degrees,
     guid_of,
     records,
@@ -133,7 +135,7 @@ def open_reader(path: str | Path) -> PairReader:
     except BaseException:
         pairs.close()
         raise
-    return PairReader(compact.cache_info(about, FORMAT), pairs)
+    return PairReader(compact.cache_info(about, FORMAT, pairs.manifest()), pairs)
 
 
 def _describe(pairs: PairsInZip, conf_name: str, names: set[str]) -> Description:
@@ -182,6 +184,7 @@ def _write_package(
     for name, data in documents:
         archive.add(name, data)
         digest.update(data)
+    add_manifest(archive, reader)
     for level in reader.levels():
         for key in reader.blocks(level):
             name = f"{root}/{ALL_LAYERS}/{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"

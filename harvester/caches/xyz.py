@@ -22,6 +22,7 @@ from harvester.caches.folders import EXTENSIONS, FolderReader, TileFolder
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.manifest import KEY
 from harvester.tiling.google import google_scheme, mercator_box
 from harvester.tiling.scheme import Box
 
@@ -126,6 +127,8 @@ def describe(stated: Mapping[str, Any], zooms: Sequence[int]) -> CacheInfo:
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_TILE_PIXELS:
         size = 512 if word in ("pbf", "mvt") else 256
     details = {name: value for name, value in stated.items() if isinstance(value, str)}
+    if isinstance(stated.get(KEY), dict):
+        details[KEY] = json.dumps(stated[KEY])
     return CacheInfo(
         format=FORMAT,
         scheme=google_scheme(size, max(zooms, default=0)),

@@ -17,6 +17,7 @@ from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, fo
 from harvester.durable import Disk
 from harvester.edges import Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.manifest import KEY
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import Tile, tms_row
@@ -102,6 +103,8 @@ class XyzDocuments:
             document["attribution"] = info.attribution
         if subject.generator:
             document["generator"] = subject.generator
+        if subject.manifest is not None:
+            document[KEY] = subject.manifest.to_dict()
         if self._extension == "pbf":
             document.setdefault("vector_layers", [])
         extent = subject.extent or info.extent

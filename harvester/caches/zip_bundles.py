@@ -16,6 +16,7 @@ from harvester.caches.stored_zip import Entry
 from harvester.durable import Disk
 from harvester.edges import Damage
 from harvester.errors import CacheError
+from harvester.manifest import FILE
 from harvester.tiling.tile import BlockKey
 
 MAX_INFLATED_BYTES = 4 << 30
@@ -107,6 +108,12 @@ class ZipBundles:
         if found[0].size > compact.MAX_DOCUMENT_BYTES:
             raise stored_zip.refused(self.path, f"{name} has {found[0].size:,} bytes")
         return b"".join(self.content(found[0]))
+
+    def manifest(self) -> str | None:
+        """The text of the manifest; None where there is none."""
+        if not any(entry.name == FILE for entry in self.all):
+            return None
+        return self.document(FILE).decode(errors="replace")
 
     def levels(self) -> Sequence[int]:
         """Levels that hold anything, ascending."""

@@ -35,14 +35,16 @@ def command(common: Common, output: Path) -> int:
     )
     rows = [
         [lod["level"], "-" if lod["source_level"] is None else str(lod["source_level"]),
-         "-" if lod["zoom"] is None else str(lod["zoom"]), lod["scale"], lod["tiles"]]
+         "-" if lod["zoom"] is None else str(lod["zoom"]), lod["scale"], lod["tiles"], lod["hash"] or "-"]
         for lod in document["lods"]
     ]  # fmt: skip
-    show(table(["level", "source's", "zoom", "scale 1:", "tiles"], rows))
+    show(table(["level", "source's", "zoom", "scale 1:", "tiles", "hash"], rows))
     show(f"{document['tiles']:,} tiles, {size(document['bytes'])}")
     for name in ("name", "source", "attribution"):
         if document[name]:
             show(f"{name}: {document[name]}")
+    for policy in document["policies"]:
+        show(f"policy: {policy}")
     for name, value in document["details"].items():
         if value and name not in ("name", "attribution"):
             show(f"{name}: {value}")
@@ -51,6 +53,9 @@ def command(common: Common, output: Path) -> int:
 
 def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
     """What ``info --json`` says."""
+    from harvester.caches.counted import manifest_of
+    from harvester.manifest import KEY
+
     reader, ledger = audited.reader, audited.ledger
     if reader is None:
         from harvester.errors import CacheError
@@ -60,6 +65,8 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
         )
     info = reader.info
     placed = audited.placed
+    manifest = manifest_of(reader)
+    held = {lod.level: lod for lod in manifest.lods} if manifest is not None else {}
     lods = []
     for level in reader.levels():
         lod = info.scheme.by_level.get(level)
@@ -72,13 +79,14 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
                 "scale": lod.scale if lod is not None else None,
                 "resolution": lod.resolution if lod is not None else None,
                 "tiles": sum(int(reader.present(key).sum()) for key in reader.blocks(level)),
+                "hash": held[level].hash if level in held else None,
             }
         )
     return {
         "path": str(output),
         "format": info.format,
         "name": info.name,
-        "source": ledger.meta("source") if ledger is not None else None,
+        "source": (ledger.meta("source") if ledger is not None else None) or (manifest.source if manifest else None),
         "crs": str(info.scheme.crs),
         "tile": {"width": info.scheme.tile_width, "height": info.scheme.tile_height, "format": info.tile_format.value},
         "origin": [info.scheme.origin_x, info.scheme.origin_y],
@@ -87,7 +95,8 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
         "tiles": sum(lod["tiles"] for lod in lods),
         "bytes": _bytes_of(output),
         "lods": lods,
-        "details": {name: value for name, value in info.details.items() if name != STAMP},
+        "policies": list(manifest.policies) if manifest is not None else [],
+        "details": {name: value for name, value in info.details.items() if name not in (STAMP, KEY)},
     }
 
 

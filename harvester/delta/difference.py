@@ -15,7 +15,14 @@ from harvester.delta.notes import Notes, require_carrier, write_notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, hash_of, pack_block
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.summary import kind_or_trouble
-from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing, service_info
+from harvester.delta.target import (
+    Target,
+    locked,
+    open_target,
+    policies_of,
+    require_cache_or_nothing,
+    service_info,
+)
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk, disk_error
 from harvester.edges import ServiceInfo
@@ -79,7 +86,9 @@ async def diff(
         levels = walks[1].levels
         async with locked(path, name, disk=disk) as paths:
             spool = stack.enter_context(_spool(paths.out.absolute().parent))
-            async with open_target(paths, name, info, levels, keep=False, disk=disk) as target:
+            async with open_target(
+                paths, name, info, levels, keep=False, policies=policies_of([readers[1][1]]), disk=disk
+            ) as target:
                 work = _Comparison(walks, target, info, str(new), spool)
                 await work.run()
                 index = work.index()

@@ -16,6 +16,7 @@ from harvester.delta.target import (
     joined_texts,
     locked,
     open_target,
+    policies_of,
     require_cache_or_nothing,
     service_info,
     union,
@@ -92,7 +93,10 @@ async def _join(
         async with locked(out, name, disk=disk) as paths:
             kept = not overwrite and not is_empty_or_missing(out)
             there = stack.enter_context(open_cache(out)) if kept else None
-            async with open_target(paths, name, info, levels, keep=not overwrite, dedup=dedup, disk=disk) as target:
+            policies = policies_of(reader for _, reader in readers)
+            async with open_target(
+                paths, name, info, levels, keep=not overwrite, dedup=dedup, policies=policies, disk=disk
+            ) as target:
                 summary.notices = target.notices
                 own = Walk(there, info.scheme) if there is not None else None
                 copy = _Copy(walks, own, target, summary, info, ours_win)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harvester.caches.counted import manifest_of
 from harvester.caches.open import (
     FORMATS,
     is_empty_or_missing,
@@ -22,8 +23,9 @@ from harvester.caches.open import (
 from harvester.caches.placed import place_levels
 from harvester.delta.schemes import scheme_for
 from harvester.durable import Disk, is_network_share, lock
-from harvester.edges import CacheInfo, CacheWriter, ServiceInfo, Stored, Subject
+from harvester.edges import CacheInfo, CacheReader, CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
+from harvester.manifest import KEY, Manifest, joined_policies
 from harvester.output import OutputPaths, exists, finish_swap, swap
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import Tile
@@ -132,19 +134,25 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+def policies_of(readers: Iterable[CacheReader]) -> tuple[str, ...]:
+    """What chose the tiles of some caches, as their manifests say."""
+    return joined_policies(found.policies for reader in readers if (found := manifest_of(reader)) is not None)
+
+
 def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
     """What a cache says of itself, as a writer wants to hear it of a source.
 
     ``source`` is its path, for messages; ``identity`` the service that it says it is from.
     """
     details = info.details
+    manifest = Manifest.parse(details.get(KEY, ""))
     try:
         quality = float(details.get("compressionQuality", "0"))
     except ValueError:
         quality = 0.0
     return ServiceInfo(
         source=str(path),
-        identity=details.get("source", ""),
+        identity=details.get("source", "") or (manifest.source if manifest is not None else ""),
         kind="cache",
         name=info.name or path.stem,
         scheme=info.scheme,
@@ -218,6 +226,7 @@ async def open_target(
     *,
     keep: bool,
     dedup: bool = False,
+    policies: Sequence[str] = (),
     disk: Disk,
 ) -> AsyncIterator[Target]:
     """Open a locked output to be written in the levels of ``info``; what was made beside goes unless it is finished.
@@ -232,7 +241,10 @@ async def open_target(
     kept = keep and not is_empty_or_missing(out)
     # What is written says where the tiles are from, not where the file lay that they were read from.
     told = replace(info, source=info.identity or info.name)
-    scheme, subject = info.scheme, Subject(info=told, levels=tuple(levels), extent=info.extent, generator=GENERATOR)
+    scheme, subject = (
+        info.scheme,
+        Subject(info=told, levels=tuple(levels), extent=info.extent, generator=GENERATOR, policies=tuple(policies)),
+    )
     if kept:
         subject = _with_what_is_there(out, format, subject)
         scheme = subject.info.scheme

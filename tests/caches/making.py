@@ -70,6 +70,7 @@ def subject(
     levels: Sequence[int] = (0, 1, 2),
     extent: Box | None = None,
     tile_format: TileFormat = TileFormat.PNG,
+    policies: Sequence[str] = (),
     **info: Any,
 ) -> Subject:
     """What a cache is about, of a made-up service."""
@@ -86,7 +87,7 @@ def subject(
         "attribution": "© Example & Söhne <gis>",
         "description": 'Streets of "Example"',
     }
-    return Subject(info=ServiceInfo(**(facts | info)), levels=tuple(levels), extent=extent)
+    return Subject(info=ServiceInfo(**(facts | info)), levels=tuple(levels), extent=extent, policies=tuple(policies))
 
 
 def with_levels(about: Subject, *levels: int) -> Subject:

@@ -1,0 +1,189 @@
+"""Any cache's writer that also counts: tiles, bytes and hash of each block, for the manifest that ``finish`` writes.
+
+What is stored into a block is added to the block's sum as it passes (half a microsecond a tile). At the end a sum
+stands if it has as many tiles as the block holds; where it hasn't, because tiles were replaced, taken out or there
+before, the block is read. Sums outlive the writer: ``remembered`` gives them with the blocks' stamps, ``recall`` takes
+back those whose stamp is still the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from harvester.caches.placed import Place, place_levels
+from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject
+from harvester.errors import CacheError
+from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies
+from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
+
+_UNKNOWN = BlockKey(-1, -1, -1)
+
+
+@dataclass(slots=True)
+class CountedWriter:
+    """A CacheWriter around another. ``look`` opens a reader of the same cache, None while there is none."""
+
+    inner: CacheWriter
+    subject: Subject
+    look: Callable[[], CacheReader | None]
+    _sums: dict[tuple[int, int, int], TileSum | None] = field(default_factory=dict)
+    """By block in the source's levels; None: something was taken out, so it has to be read."""
+    _counts: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the cache's writer has for a person to read."""
+        found: list[str] = getattr(self.inner, "notices", [])
+        return found
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block (source's levels) are there."""
+        return self.inner.present(key)
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """The stamps now."""
+        return self.inner.stamps(keys)
+
+    async def store(self, batch: Sequence[Stored]) -> Stamps:
+        """Write a batch durably, and count it."""
+        stamps = await self.inner.store(batch)
+        at, rows, cols = -1, 0, 0
+        place: tuple[int, int, int] = _UNKNOWN
+        total: TileSum | None = None
+        for (level, row, col), body, _ in batch:
+            # Neighbours mostly share their block (benchmarks/bench_manifest.py).
+            key = (level, row & ~127, col & ~127)
+            if key != place:
+                place = key
+                if key not in self._sums:
+                    self._sums[key] = TileSum()
+                total = self._sums[key]
+                if level != at:
+                    at = level
+                    rows, cols = self._counted_from(level)
+            if total is not None:
+                total.add(row + rows, col + cols, body)
+        return stamps
+
+    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
+        """Take tiles out again; their blocks are read at the end."""
+        stamps = await self.inner.remove(tiles)
+        for tile in tiles:
+            self._sums[block_of(tile)] = None
+        return stamps
+
+    async def finish(self, subject: Subject) -> None:
+        """Describe the cache, its manifest included: of an unfinished one that says what it is of, and not
+        what it holds."""
+        manifest = await asyncio.to_thread(self._manifest, subject)
+        await self.inner.finish(replace(subject, manifest=manifest))
+
+    async def close(self) -> None:
+        """Release the files. May be called twice."""
+        await self.inner.close()
+
+    # ------------------------------------------------------------------------------------------ what is there
+
+    def _counted_from(self, level: int) -> tuple[int, int]:
+        found = self._counts.get(level)
+        if found is None:
+            found = self._counts[level] = counted_from(self.subject.info.scheme, level)
+        return found
+
+    def _manifest(self, subject: Subject) -> Manifest:
+        manifest = Manifest(source=subject.info.source, attribution=subject.info.attribution, policies=subject.policies)
+        reader = self.look()
+        if reader is None:
+            return manifest
+        with reader:
+            there = manifest_of(reader)
+            if there is not None:
+                manifest = replace(manifest, policies=joined_policies((there.policies, manifest.policies)))
+            if not subject.finished:
+                return manifest
+            # A cache that can't be read to its end is described without what it holds; verify says what is wrong.
+            with suppress(CacheError):
+                scheme = self._described(reader)
+                sums = [(scheme.by_level[level], self._sum_of(reader, level, scheme)) for level in reader.levels()]
+                return replace(manifest, lods=held_lods(sums))
+        return manifest
+
+    def _described(self, reader: CacheReader) -> TilingScheme:
+        """The cache's scheme, with those of our LODs that its documents don't list before they are written again."""
+        theirs, ours = reader.info.scheme, self.subject.info.scheme
+        if theirs.mismatch(ours) is not None:
+            return theirs
+        added = [lod for lod in ours.lods if lod.level not in theirs.by_level]
+        return replace(theirs, lods=tuple(sorted((*theirs.lods, *added), key=lambda lod: -lod.resolution)))
+
+    def _sum_of(self, reader: CacheReader, level: int, scheme: TilingScheme) -> TileSum:
+        """The sum of one of the cache's own levels, by blocks."""
+        total, ours = TileSum(), self._ours(scheme, level)
+        for key in reader.blocks(level):
+            here = None if ours is None else (ours.level, key.row - ours.rows, key.col - ours.cols)
+            known = None if here is None else self._sums.get(here)
+            if known is None or known.tiles != int(reader.present(key).sum()):
+                known = sum_of_block(reader, key, scheme)
+                if here is not None:
+                    self._sums[here] = known
+            total.join(known)
+        return total
+
+    def _ours(self, scheme: TilingScheme, level: int) -> Place | None:
+        """Where one of the cache's levels lies in the source's scheme, None where blocks are no blocks there."""
+        places = place_levels(self.subject.info.scheme, scheme)
+        for number, place in places.items():
+            if place.level == level and place.rows % BLOCK == 0 and place.cols % BLOCK == 0:
+                return Place(number, place.rows, place.cols)
+        return None
+
+    # ------------------------------------------------------------------------------------------ between two runs
+
+    def remembered(self) -> dict[str, Any]:
+        """The sums as JSON values, each with its block's stamp (or all with the whole's)."""
+        keys = [BlockKey(*place) for place, total in self._sums.items() if total is not None]
+        stamps = self.inner.stamps(keys)
+        blocks = []
+        for key in keys:
+            total = self._sums[key]
+            if total is not None and (None in stamps or key in stamps):
+                blocks.append([*key, stamps.get(key, ""), total.tiles, total.size, total.text])
+        return {"whole": stamps.get(None, ""), "blocks": blocks}
+
+    def recall(self, remembered: Any) -> None:
+        """Take back what ``remembered`` gave, as far as the cache is as it was. Anything else is left alone."""
+        try:
+            rows = [
+                (BlockKey(int(level), int(row), int(col)), str(stamp), TileSum(int(tiles), int(size), int(text, 16)))
+                for level, row, col, stamp, tiles, size, text in remembered["blocks"]
+            ]
+            whole = str(remembered["whole"])
+        except (TypeError, ValueError, KeyError):
+            return
+        stamps = self.inner.stamps([key for key, _, _ in rows])
+        for key, stamp, total in rows:
+            if stamps.get(key, "") == stamp and stamps.get(None, "") == whole and (stamp or whole):
+                self._sums.setdefault(key, total)
+
+
+def sum_of_block(reader: CacheReader, key: BlockKey, scheme: TilingScheme | None = None) -> TileSum:
+    """The sum of one block of a cache, by reading it; ``scheme`` where it isn't described yet."""
+    total = TileSum()
+    rows, cols = counted_from(scheme or reader.info.scheme, key.level)
+    for (_, row, col), body in reader.tiles(key):
+        total.add(row + rows, col + cols, body)
+    return total
+
+
+def manifest_of(reader: CacheReader) -> Manifest | None:
+    """What a cache's manifest says; None where it has none that can be read."""
+    text = reader.info.details.get(KEY)
+    return None if text is None else Manifest.parse(text)

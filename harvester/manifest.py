@@ -1,0 +1,165 @@
+"""The manifest: where a cache's tiles come from, which policies chose them, and how many of which bytes each LOD holds.
+
+One JSON object, the same in every format, without times, paths and secrets:
+
+    {"manifest": 1, "source": "https://...", "attribution": "...", "policies": ["LODs 0-9, state.geojson"],
+     "lods": [{"level": 0, "resolution": 156543.03, "tiles": 1, "bytes": 1234, "hash": "<32 hex>"}, ...]}
+
+where it lies:
+
+    MBTiles             metadata row ``manifest``
+    GeoPackage          gpkg_metadata, standard ``urn:harvester:manifest``
+    PMTiles             key ``manifest`` of the metadata
+    z/x/y folders       key ``manifest`` of tiles.json
+    cache folders       file ``manifest.json`` beside conf.xml and root.json
+    tile packages       entry ``manifest.json``
+
+A LOD's hash is the sum, modulo 2^128, of XXH3-128 over each tile's bytes, seeded with ``row * 2^32 + column``. So it
+asks for no order, and two parts' hashes add up to the whole's. Rows (downwards) and columns are counted from the
+point 0, 0 of the CRS, modulo 2^32: a tile has the same numbers whatever origin its format counts from, so the same
+tiles have the same hash in every format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import xxhash
+
+from harvester.tiling.scheme import Lod, TilingScheme
+
+VERSION = 1
+
+KEY = "manifest"
+"""The name of the row or key that holds it, and of its version in it."""
+
+FILE = "manifest.json"
+
+MAX_BYTES = 1 << 24
+"""Of the text: a hundred LODs and as many policies have some kilobytes."""
+
+_WORD = 0xFFFFFFFF
+_WHOLE = (1 << 128) - 1
+
+EDGE = 1e-3
+"""Tiles by which an origin may miss a whole number of tiles from 0, 0: digits that services leave out."""
+
+
+@dataclass(slots=True)
+class TileSum:
+    """Some tiles of one LOD: how many, their bytes, their hash."""
+
+    tiles: int = 0
+    size: int = 0
+    hash: int = 0
+
+    def add(self, row: int, col: int, body: bytes) -> None:
+        """One more tile; row and column as ``counted_from`` has them."""
+        self.tiles += 1
+        self.size += len(body)
+        self.hash += xxhash.xxh3_128_intdigest(body, (row & _WORD) << 32 | col & _WORD)
+
+    def join(self, other: TileSum) -> None:
+        """More tiles of the same LOD, none of which is in here."""
+        self.tiles += other.tiles
+        self.size += other.size
+        self.hash += other.hash
+
+    @property
+    def text(self) -> str:
+        """The hash, 32 hex digits."""
+        return f"{self.hash & _WHOLE:032x}"
+
+
+def counted_from(scheme: TilingScheme, level: int) -> tuple[int, int]:
+    """What to add to rows and columns of a level so that they count from 0, 0 of the CRS."""
+    width, height = scheme.span(level)
+    return math.floor(EDGE - scheme.origin_y / height), math.floor(EDGE + scheme.origin_x / width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLod:
+    """What a cache holds of one LOD."""
+
+    level: int
+    """The cache's own number."""
+    resolution: float
+    tiles: int
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The document. ``lods`` is empty while a cache is not finished."""
+
+    source: str = ""
+    attribution: str = ""
+    policies: tuple[str, ...] = ()
+    lods: tuple[HeldLod, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            KEY: VERSION,
+            "source": self.source,
+            "attribution": self.attribution,
+            "policies": list(self.policies),
+            "lods": [
+                {
+                    "level": lod.level,
+                    "resolution": lod.resolution,
+                    "tiles": lod.tiles,
+                    "bytes": lod.size,
+                    "hash": lod.hash,
+                }
+                for lod in self.lods
+            ],
+        }
+
+    def text(self) -> str:
+        """As it is written."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Manifest | None:
+        """Read it; None for a text that is no manifest, or one of a later version."""
+        try:
+            document = json.loads(text)
+            if document[KEY] != VERSION:
+                return None
+            return cls(
+                source=str(document["source"]),
+                attribution=str(document["attribution"]),
+                policies=tuple(str(words) for words in document["policies"]),
+                lods=tuple(
+                    HeldLod(
+                        level=int(lod["level"]),
+                        resolution=float(lod["resolution"]),
+                        tiles=int(lod["tiles"]),
+                        size=int(lod["bytes"]),
+                        hash=str(lod["hash"]),
+                    )
+                    for lod in document["lods"]
+                ),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            return None
+
+
+def held_lods(sums: Iterable[tuple[Lod, TileSum]]) -> tuple[HeldLod, ...]:
+    """The manifest's LODs, coarsest first; those that hold nothing are left out."""
+    return tuple(
+        HeldLod(level=lod.level, resolution=lod.resolution, tiles=total.tiles, size=total.size, hash=total.text)
+        for lod, total in sorted(sums, key=lambda each: -each[0].resolution)
+        if total.tiles
+    )
+
+
+def joined_policies(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Every policy once, in the order in which they came."""
+    return tuple(dict.fromkeys(words for policies in lists for words in policies))
