@@ -13,6 +13,7 @@ from harvester.engine.stop import StopReason
 from harvester.errors import HarvesterError
 from harvester.events import Counts
 from harvester.planning import PlannedLod
+from harvester.redact import scrub_json
 
 EXIT_ORDER = (143, 130, 4, 3, 2, 1, 0)
 """When several hold, the first of these wins."""
@@ -214,7 +215,8 @@ class Report(ByState):
             document["notices"] = list(self.notices)
         if self.stop is not None:
             document["error"] = {"code": self.stop.code, "message": self.stop.message, "hint": self.stop.hint}
-        return document
+        found: dict[str, Any] = scrub_json(document)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

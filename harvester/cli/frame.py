@@ -15,7 +15,7 @@ import click
 
 from harvester.cli.common import Common, common_params, log
 from harvester.errors import HarvesterError, UsageError
-from harvester.redact import redact_text
+from harvester.redact import redact_text, scrub, scrub_json
 from harvester.version import __version__
 
 DEFAULT_SAMPLE = 20
@@ -183,7 +183,7 @@ def make_output_safe() -> None:
 def say(text: str) -> None:
     """A line for a person, on stderr; a closed stderr stops nothing."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(scrub(text) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
@@ -191,9 +191,10 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """Data for whoever reads stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(scrub(text) + "\n")
 
 
 def show_json(document: object) -> None:
     """One JSON document on stdout."""
-    show(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+    text = json.dumps(scrub_json(document), ensure_ascii=False, indent=2, allow_nan=False)
+    sys.stdout.write(text + "\n")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from harvester.errors import AuthError
 from harvester.job import Auth
+from harvester.redact import keep_secret
 from harvester.sources.login import Login, token_service
 from harvester.sources.service_url import ServiceUrl, is_token
 from harvester.transport.documents import Documents
@@ -174,6 +175,7 @@ async def credentials_for(
     Raises AuthError when a variable is not set or the token service can't be used.
     """
     if url.token:
+        keep_secret(url.token)
         return Credentials(token=url.token, clock=clock)
     if auth.token_env:
         token = _from_environment(auth.token_env, "--token-env", environ)
@@ -195,4 +197,5 @@ def _from_environment(name: str, option: str, environ: Mapping[str, str]) -> str
         raise AuthError(f"{option}: the environment variable {name} is not set", hint=f"Set {name} and run again.")
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise AuthError(f"{option}: the value of {name} holds a line break or a control character")
+    keep_secret(value)
     return value

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from harvester.errors import AuthError
-from harvester.redact import redact_text, redact_url
+from harvester.redact import keep_secret, redact_text, redact_url
 from harvester.sources.arcgis_errors import status_in
 from harvester.sources.fields import as_number
 from harvester.sources.service_url import LOOPBACK, ServiceUrl, is_token
@@ -66,6 +66,7 @@ class Login:
         token = value.get("token") if isinstance(value, dict) else None
         if not isinstance(token, str) or not is_token(token.strip()):
             raise AuthError(f"{where} gave no token", hint="Is it the address of an ArcGIS token service?")
+        keep_secret(token)
         return Grant(token=token.strip(), seconds=_life(value, document.headers))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.errors import AuthError, SourceError
 from harvester.job import Auth
-from harvester.redact import redact_url
+from harvester.redact import keep_secret_header, redact_url
 from harvester.sources.arcgis import ArcGisSource, HeaderPairs, merge_headers
 from harvester.sources.arcgis_document import parse_service
 from harvester.sources.arcgis_errors import status_in
@@ -59,11 +59,15 @@ class Asker(NamedTuple):
     def of(cls, session: Documents, options: Options | None) -> Asker:
         """With a wallet of its own."""
         options = options or Options()
+        for name, value in options.headers:
+            keep_secret_header(name, value)
         return cls(session, options, Wallet(options.auth, session, environ=options.environ, headers=options.headers))
 
     def headers_for(self, url: ServiceUrl) -> HeaderPairs:
         """The person's headers, and the login that was in the address."""
         basic = (("Authorization", url.basic),) if url.basic is not None else ()
+        for name, value in basic:
+            keep_secret_header(name, value)
         return merge_headers(self.options.headers, basic)
 
     async def get_json(self, url: ServiceUrl, address: str) -> tuple[Any, str, Credentials]:

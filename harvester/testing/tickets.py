@@ -52,6 +52,10 @@ class TicketOffice:
         if self.refusal not in REFUSALS:
             raise ValueError(f"refusal is one of {', '.join(REFUSALS)}")
 
+    def token(self, number: int) -> str:
+        """The token that is sold as the ``number``th, from 1."""
+        return "canary-" + hashlib.blake2b(f"{self.username}/{number}".encode(), digest_size=16).hexdigest()
+
     def expire(self) -> None:
         """Every token given out so far ends now, as after a server restart."""
         self.tokens.clear()
@@ -65,7 +69,7 @@ class TicketOffice:
             details = ["Invalid username or password."]
             return _json({"error": {"code": 400, "message": "Unable to generate token.", "details": details}})
         self.sold += 1
-        token = "canary-" + hashlib.blake2b(f"{self.username}/{self.sold}".encode(), digest_size=16).hexdigest()
+        token = self.token(self.sold)
         end = self.wall() + self.lifetime_seconds
         self.tokens.add(token)
         self._ends[token] = end

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
 from harvester.edges import Answer, Fault
-from harvester.redact import redact_url
+from harvester.redact import redact_url, scrub_json
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.refusals import DocumentError, decode, failure
 
@@ -87,7 +87,8 @@ class Documents(ABC):
     ) -> tuple[Any, Document]:
         """GET a JSON document: its value, and the document it came in."""
         document = await self.get_bytes(url, headers=headers, status_in=status_in)
-        return read_json(document), document
+        # What a server repeats of our secrets goes no further: names of files, metadata and titles are made of this.
+        return scrub_json(read_json(document)), document
 
     async def post_form(
         self,

@@ -6,10 +6,10 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from harvester.errors import UsageError
-from harvester.redact import redact_url
+from harvester.redact import keep_secret_login, redact_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ def _checked(proxy: str, where: str) -> str | None:
             f"{where}: {redact_url(url)} is no proxy that can be used",
             hint="Write it as http://proxy.example.org:8080.",
         )
+    keep_secret_login(unquote(parts.username or ""), unquote(parts.password or ""))
     return url
 
 
