@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -35,6 +36,26 @@ def picture_id(body: bytes, number: bool) -> Id:
     return xxhash.xxh3_64_intdigest(body) & 0x7FFFFFFFFFFFFFFF if number else xxhash.xxh3_128_hexdigest(body)
 
 
+def md5_id(body: bytes, number: bool) -> Id:
+    """MD5 in upper-case hex, as MapLibre's ``mbtiles`` writes and checks it."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest().upper()
+
+
+def lower_md5_id(body: bytes, number: bool) -> Id:
+    """The same in lower case, as tilelive writes it."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+async def hash_of_others(database: Database, schema: Schema) -> Hash:
+    """How a file names its pictures: by their MD5 where its first one has that, else as we do."""
+    sql = f"SELECT {schema.id_column}, tile_data FROM {schema.pictures} LIMIT 1"
+    for name, body in () if schema.id_is_number else await database.execute(sql):
+        for hashing in (md5_id, lower_md5_id):
+            if isinstance(body, bytes) and hashing(body, False) == name:
+                return hashing
+    return picture_id
+
+
 def next_id(taken: Id) -> Id:
     """The id to try where another picture has the one its hash gives."""
     if isinstance(taken, int):
@@ -44,12 +65,13 @@ def next_id(taken: Id) -> Id:
 
 
 class Pictures:
-    """The table of pictures of one file. ``hashing`` gives an id for bytes; a clash costs a look, never a tile.
+    """The table of pictures of one file. ``hashing`` gives an id for bytes (None: as the file has them so far); a
+    clash costs a look, never a tile.
 
     ``complete``: no picture in the file is unused so far.
     """
 
-    def __init__(self, database: Database, schema: Schema, *, complete: bool, hashing: Hash = picture_id) -> None:
+    def __init__(self, database: Database, schema: Schema, *, complete: bool, hashing: Hash | None = None) -> None:
         self._database = database
         self._schema = schema
         self._hash = hashing
@@ -124,6 +146,8 @@ class Pictures:
 
     async def _ids(self, bodies: Iterable[bytes]) -> list[Id]:
         """The id of each picture, in order, after writing those that were not there."""
+        if self._hash is None:
+            self._hash = await hash_of_others(self._database, self._schema)
         number, hashing = self._schema.id_is_number, self._hash
         pictures: dict[Id, bytes] = {}
         ids: list[Id] = []

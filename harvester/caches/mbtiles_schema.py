@@ -25,15 +25,20 @@ FLAT = (
     "CREATE UNIQUE INDEX tile_index ON tiles (zoom_level, tile_column, tile_row)",
 )
 
-# map       where a picture lies; images: each different picture once, under the xxh3-128 of its bytes in hex
+# tiles_shallow   where a picture lies
+# tiles_data      each different picture once, under 63 bits of the xxh3-64 of its bytes
+#
+# These names and integer ids are Planetiler's. Under the other names in use, map and images, the ids have to be the
+# pictures' MD5: MapLibre's ``mbtiles validate`` compares them, and an MD5 takes fifty times as long as an xxh3.
 DEDUP = (
-    "CREATE TABLE map (zoom_level INTEGER NOT NULL, tile_column INTEGER NOT NULL, tile_row INTEGER NOT NULL,"
-    " tile_id TEXT NOT NULL)",
-    "CREATE UNIQUE INDEX map_index ON map (zoom_level, tile_column, tile_row)",
-    "CREATE TABLE images (tile_id TEXT NOT NULL, tile_data BLOB NOT NULL)",
-    "CREATE UNIQUE INDEX images_id ON images (tile_id)",
-    "CREATE VIEW tiles AS SELECT map.zoom_level AS zoom_level, map.tile_column AS tile_column,"
-    " map.tile_row AS tile_row, images.tile_data AS tile_data FROM map JOIN images ON images.tile_id = map.tile_id",
+    "CREATE TABLE tiles_shallow (zoom_level INTEGER NOT NULL, tile_column INTEGER NOT NULL, tile_row INTEGER NOT NULL,"
+    " tile_data_id INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX tiles_shallow_index ON tiles_shallow (zoom_level, tile_column, tile_row)",
+    "CREATE TABLE tiles_data (tile_data_id INTEGER NOT NULL, tile_data BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX tiles_data_index ON tiles_data (tile_data_id)",
+    "CREATE VIEW tiles AS SELECT tiles_shallow.zoom_level AS zoom_level, tiles_shallow.tile_column AS tile_column,"
+    " tiles_shallow.tile_row AS tile_row, tiles_data.tile_data AS tile_data FROM tiles_shallow JOIN tiles_data"
+    " ON tiles_data.tile_data_id = tiles_shallow.tile_data_id",
 )
 
 ADDRESS = ("zoom_level", "tile_column", "tile_row")
@@ -66,7 +71,9 @@ class Schema:
 
 
 FLAT_SCHEMA = Schema(kind=Kind.FLAT)
-DEDUP_SCHEMA = Schema(kind=Kind.SHARED, index="map", pictures="images", id_column="tile_id")
+DEDUP_SCHEMA = Schema(
+    kind=Kind.SHARED, index="tiles_shallow", pictures="tiles_data", id_column="tile_data_id", id_is_number=True
+)
 
 _SHARED_TABLES = (("map", "images", "tile_id"), ("tiles_shallow", "tiles_data", "tile_data_id"))
 """Addresses, pictures, and the column that joins them, as the tools in use name them."""

@@ -508,7 +508,7 @@ def test_tiles_that_another_program_took_out_change_the_stamp(path: Path) -> Non
 
 
 def pictures(path: Path) -> int:
-    return int(query(path, "SELECT count(*) FROM images")[0][0])
+    return int(query(path, "SELECT count(*) FROM tiles_data")[0][0])
 
 
 def same(tiles: Sequence[Tile], body: bytes) -> list[Stored]:
@@ -534,7 +534,7 @@ def test_a_picture_that_no_tile_uses_any_more_goes(path: Path) -> None:
         await writer.finish(subject())
 
     writing(path, remove, dedup=True)
-    assert query(path, "SELECT tile_data FROM images") == [(b"new",)]
+    assert query(path, "SELECT tile_data FROM tiles_data") == [(b"new",)]
 
 
 def test_pictures_left_over_by_a_run_that_never_finished_go_with_the_next(path: Path) -> None:
@@ -547,8 +547,8 @@ def test_pictures_left_over_by_a_run_that_never_finished_go_with_the_next(path: 
 
 def test_two_pictures_with_one_hash_are_both_kept(path: Path) -> None:
     fill(path, same([Tile(9, 0, 0)], b"one"), dedup=True)
-    clash = picture_id(b"two", False)
-    execute(path, ("UPDATE images SET tile_id = ?", (clash,)), ("UPDATE map SET tile_id = ?", (clash,)))
+    clash = picture_id(b"two", True)
+    execute(path, *((f"UPDATE {table} SET tile_data_id = ?", (clash,)) for table in ("tiles_data", "tiles_shallow")))
     for _ in range(2):
         fill(path, [*same([Tile(9, 0, 1), Tile(9, 0, 2)], b"two"), *same([Tile(9, 0, 3)], b"three")], dedup=True)
     with open_reader(path) as reader:

@@ -261,7 +261,7 @@ def test_dedup_stores_identical_tiles_once(cli, serve, tmp_path):
     service = serve(ArcGisSite(tile=lambda tile: same))
     assert cli("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--dedup", "-q").code == 0
     with sqlite3.connect(tmp_path / "out.mbtiles") as database:
-        assert database.execute("SELECT count(*) FROM images").fetchone() == (1,)
+        assert database.execute("SELECT count(*) FROM tiles_data").fetchone() == (1,)
         assert database.execute("SELECT count(*) FROM tiles").fetchone() == (1365,)
     database.close()
 
