@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 TOOLS_STAMP := .venv-tools/.installed
 
-tools: $(TOOLS_STAMP)  ## .venv-tools: MapProxy and tpkutils, which read what we write in tests
+tools: $(TOOLS_STAMP)  ## .venv-tools: MapProxy, tpkutils and vtpk-reader, which read what we write in tests
 
 $(TOOLS_STAMP): requirements-tools.lock
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }

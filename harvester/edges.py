@@ -223,6 +223,8 @@ class ServiceInfo:
     range."""
     max_scale: float | None = None
     notices: tuple[str, ...] = ()
+    vector_layers: tuple[VectorLayer, ...] = ()
+    """Of vector tiles, where the source lists them; a writer finds them in the tiles where it doesn't."""
 
 
 class Source(Protocol):
@@ -322,6 +324,8 @@ class CacheInfo:
     """Of the data, in the scheme's CRS."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Whatever else the format states (metadata rows, storage format ...), for ``info``."""
+    vector_layers: tuple[VectorLayer, ...] = ()
+    """Of vector tiles, where the cache lists them; zooms are those of the Google grid."""
 
 
 class Damage(NamedTuple):

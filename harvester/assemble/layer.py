@@ -105,6 +105,7 @@ class LayerRun:
             outturn = await self._fetch(collection, agreement)
         await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
         outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
+        await self._gather(collection, outturn)
         report = self._report(collection, outturn)
         if tally.tile_requests == 0 and not tally.ended and not report.complete:
             return report
@@ -158,6 +159,23 @@ class LayerRun:
             await transport.close()
         await ledger.set_meta({"absences": absences(tally, absent_before, await ledger.get_meta("absences"))})
         return outturn
+
+    async def _gather(self, collection: Collection, outturn: Outturn) -> None:
+        """What a vector tile package holds beside its tiles, when all of these have come."""
+        if collection.format != "vtpk" or collection.writer is None or outturn.stop is not None:
+            return
+        from harvester.assemble.resources import gather_resources
+        from harvester.sources.vector import VectorSource
+
+        source, switch = self.layer.source, self.switch
+        if isinstance(source, VectorSource) and collection.made.kept:
+            told = await gather_resources(
+                source, self.opened.session, collection.paths, disk=self.disk, rate=self.job.limits.rate,
+                stopped=lambda: switch.reason is not None,
+            )  # fmt: skip
+            collection.notices += told
+            for text in told:
+                self.emit(Notice(text=text))
 
     def _report(self, collection: Collection, outturn: Outturn) -> Report:
         counts = outturn.tally.counts()

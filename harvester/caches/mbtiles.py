@@ -28,9 +28,10 @@ from harvester.caches.mbtiles_schema import (
     Schema,
     detect,
 )
+from harvester.caches.vector_layers import layers_for, parse_text
 from harvester.database import Database, damaged, open_beside_writer, read_header, sqlite_errors
 from harvester.durable import Disk
-from harvester.edges import Stamps, Stored, Subject, TileFormat
+from harvester.edges import Stamps, Stored, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.tiling.scheme import GooglePlace
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
@@ -405,7 +406,11 @@ class MBTilesWriter:
         spans = None
         if not self._seen_stamp or state.finished != state.stamp or "bounds" not in existing:
             spans = await self._spans(database) if self._seen_stamp else []
-        rows = describe(subject, spans, state.kinds, existing)
+        layers = subject.info.vector_layers
+        changed = spans is not None or not parse_text(existing.get("json", ""))
+        if self._seen_stamp and changed and commonest(state.kinds, TileFormat.UNKNOWN) == "pbf":
+            layers = await asyncio.to_thread(self._layers, layers)
+        rows = describe(subject, spans, state.kinds, existing, layers)
         self._note_types(rows["format"])
         if self._hash and (HASH not in existing or state.hashed != state.stamp):
             rows[HASH] = await asyncio.to_thread(self._hashed)
@@ -426,6 +431,11 @@ class MBTilesWriter:
                 await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
             await self._set(database, {**rows, STAMP: state.text()})
         self._state, self._seen_stamp, self._is_ours, self._prepared = state, state.stamp, True, True
+
+    def _layers(self, stated: Sequence[VectorLayer]) -> tuple[VectorLayer, ...]:
+        """What the source says of its vector tiles, else what they have."""
+        with open_reader(self.path) as reader:
+            return layers_for(stated, reader)
 
     def _note_types(self, chosen: str) -> None:
         kinds = {kind: count for kind, count in self._state.kinds.items() if count}

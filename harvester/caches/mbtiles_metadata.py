@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harvester.caches.mbtiles_reader import TILE_SIZE
-from harvester.edges import Subject, TileFormat
+from harvester.caches.vector_layers import join_layers, parse_layers, parse_object, render_layers
+from harvester.edges import Subject, TileFormat, VectorLayer
 from harvester.manifest import KEY as MANIFEST
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Box, TilingScheme
@@ -77,10 +78,12 @@ def describe(
     spans: Sequence[Span] | None,
     kinds: Mapping[str, int],
     existing: Mapping[str, str],
+    layers: Sequence[VectorLayer] = (),
 ) -> dict[str, str]:
     """The rows that the metadata table should have; rows of others that are not among them stay as they are.
 
-    ``spans`` None: no tile came or went since bounds and zooms were written.
+    ``spans`` None: no tile came or went since bounds and zooms were written. ``layers``: of vector tiles; those listed
+    already stay.
     """
     info = subject.info
     rows = {"format": commonest(kinds, info.tile_format)}
@@ -98,8 +101,10 @@ def describe(
         rows["generator"] = subject.generator
     if subject.manifest is not None:
         rows[MANIFEST] = subject.manifest.text()
-    if rows["format"] == "pbf" and not existing.get("json"):
-        rows["json"] = json.dumps({"vector_layers": []})
+    if rows["format"] == "pbf":
+        known = parse_object(existing.get("json", ""))
+        joined = render_layers(join_layers(parse_layers(known.get("vector_layers")), layers))
+        rows["json"] = json.dumps({**known, "vector_layers": joined}, ensure_ascii=False)
     if info.scheme.tile_width != 256:
         rows[TILE_SIZE] = str(info.scheme.tile_width)
         rows["note"] = _note(info.scheme)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
 from harvester.caches.tile_look import Look, look_at
+from harvester.caches.vector_layers import parse_text
 from harvester.database import open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError
@@ -129,6 +130,7 @@ class MBTilesReader:
             attribution=self.metadata.get("attribution", ""),
             extent=_extent(self.metadata),
             details=self.metadata,
+            vector_layers=parse_text(self.metadata.get("json", "")) if stated is TileFormat.PBF else (),
         )
 
     def read(self, level: int, row: int, col: int) -> bytes | None:

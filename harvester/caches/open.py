@@ -115,6 +115,14 @@ FORMATS: dict[str, Format] = {
             sealed=True,
             refused=frozenset({TileFormat.PBF}),
         ),
+        Format(
+            name="vtpk",
+            module="harvester.caches.vtpk",
+            writer="harvester.caches.compact_writer",
+            suffix=".vtpk",
+            sealed=True,
+            refused=frozenset(TileFormat) - {TileFormat.PBF},
+        ),
     )
 }
 """The formats that work, by name; a new one is an entry here."""
@@ -155,8 +163,7 @@ def format_for(output: Path | str, explicit: str | None = None) -> str:
 def _working(name: str, where: str) -> str:
     if name in FORMATS:
         return name
-    known = "is not supported yet" if name in NAMES else "is no format"
-    raise UsageError(f"{where}: {name!r} {known}", hint=f"Use one of {', '.join(FORMATS)}.")
+    raise UsageError(f"{where}: {name!r} is no format", hint=f"Use one of {', '.join(FORMATS)}.")
 
 
 def _suffixes() -> list[str]:

@@ -252,8 +252,15 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
     unpack_archive(package, work, open_reader, disk=disk)
 
 
-def unpack_archive(package: Path, work: Path, open_reader: Callable[[Path], BundleReader], *, disk: Disk) -> None:
-    """``unpack`` for packages of any layout."""
+def unpack_archive(
+    package: Path,
+    work: Path,
+    open_reader: Callable[[Path], BundleReader],
+    *,
+    disk: Disk,
+    more: Callable[[BundleReader, Path], None] = lambda reader, part: None,
+) -> None:
+    """``unpack`` for packages of any layout. ``more`` writes what else the folder is to hold, before it is named."""
     part = package.with_name(package.name + ".part")
     disk.remove_tree(part) if part.is_dir() else disk.remove(part)
     if work.is_dir() and compact.is_empty(work):
@@ -283,6 +290,7 @@ def unpack_archive(package: Path, work: Path, open_reader: Callable[[Path], Bund
             documents.append((FILE, text.encode()))
         for name, data in documents:
             disk.write_whole(part / name, data)
+        more(reader, part)
     disk.replace(part, work)
     disk.sync_folder(work.parent)
 

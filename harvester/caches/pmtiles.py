@@ -20,6 +20,7 @@ from harvester.caches.pmtiles_layout import Directory, Header
 from harvester.caches.pmtiles_unpack import unpack
 from harvester.caches.pmtiles_writer import seal
 from harvester.caches.tile_look import look_at
+from harvester.caches.vector_layers import parse_layers
 from harvester.durable import Disk
 from harvester.edges import MAX_TILE_BYTES, CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -161,6 +162,7 @@ class PMTilesReader:
             name=self._text("name"),
             attribution=self._text("attribution"),
             extent=_extent(header),
+            vector_layers=parse_layers(self.metadata.get("vector_layers")),
             details={
                 **{name: _shown(value) for name, value in self.metadata.items()},
                 "tile type": layout.TYPES.get(header.tile_type, str(header.tile_type)),

@@ -22,6 +22,7 @@ from harvester.caches.mbtiles_metadata import Span, data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
 from harvester.caches.pmtiles_layout import Header
 from harvester.caches.records import read_index, read_record
+from harvester.caches.vector_layers import layers_for, render_layers
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
 from harvester.errors import UnsupportedFormatError
@@ -71,7 +72,8 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
                 for zoom in zooms:
                     _add_zoom(archive, reader, zoom)
                 held = [zoom for zoom in zooms if zoom.tiles]
-                metadata = _metadata(subject, reader.info, archive.kind, held)
+                layers = layers_for(subject.info.vector_layers, reader) if archive.kind is TileFormat.PBF else ()
+                metadata = _metadata(subject, reader.info, archive.kind, held, layers)
                 kind = TYPES.get(archive.kind, TYPES.get(subject.info.tile_format, 0))
                 archive.close(metadata, Header(tile_type=kind, **_places(subject, held)))
             disk.fsync(descriptor)
@@ -207,7 +209,9 @@ def _places(subject: Subject, zooms: Sequence[Zoom]) -> dict[str, int]:
     return {**places, "min_zoom": low, "max_zoom": high, "center_zoom": (low + high) // 2}
 
 
-def _metadata(subject: Subject, held: CacheInfo, kind: TileFormat, zooms: Sequence[Zoom]) -> bytes:
+def _metadata(
+    subject: Subject, held: CacheInfo, kind: TileFormat, zooms: Sequence[Zoom], layers: Sequence[VectorLayer]
+) -> bytes:
     info = subject.info
     word = (kind if kind is not TileFormat.UNKNOWN else info.tile_format).value
     document: dict[str, Any] = {
@@ -225,7 +229,7 @@ def _metadata(subject: Subject, held: CacheInfo, kind: TileFormat, zooms: Sequen
         del document["tile_size"]
     document = {name: value for name, value in document.items() if value}
     if word == TileFormat.PBF.value:
-        document["vector_layers"] = []
+        document["vector_layers"] = render_layers(layers)
     document["levels"] = [{"zoom": zoom.place.zoom, "level": zoom.level, "tiles": zoom.tiles} for zoom in zooms]
     document[KEY] = _manifest(subject, held, zooms).to_dict()
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from harvester.caches import conf
@@ -17,9 +17,18 @@ from harvester.caches.conf import Description
 from harvester.errors import CacheError
 from harvester.tiling.scheme import Box
 
-_VERSION = "10.3"
 
-_KEYWORDS = ("Data", "Tile Package", "ArcMap", "ArcGlobe", "tpk")
+class Kind(NamedTuple):
+    """What a package is, in the words of its documents."""
+
+    type: str
+    version: str
+    """Of the ArcGIS whose packages these documents follow."""
+    keywords: tuple[str, ...]
+
+
+TILES = Kind("Tile Package", "10.3", ("Data", "Tile Package", "ArcMap", "ArcGlobe", "tpk"))
+VECTOR_TILES = Kind("Vector Tile Package", "11.2", ("Data", "Vector Tile Package", "vtpk"))
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to say."""
@@ -28,15 +37,15 @@ _INTEGERS = 2**53
 """Coordinates are kept as integers of so many units (``conf.domain``)."""
 
 
-def render_pkinfo(about: Description, guid: str) -> bytes:
+def render_pkinfo(about: Description, guid: str, kind: Kind = TILES) -> bytes:
     """item.pkinfo; ``guid`` of 36 characters."""
     fields = {
         "ID": guid,
         "name": about.name,
-        "version": _VERSION,
+        "version": kind.version,
         "size": "-1",
         "created": "",
-        "type": "Tile Package",
+        "type": kind.type,
         "servable": "false",
         "packagelocation": "",
         "pkinfolocation": "",
@@ -45,9 +54,9 @@ def render_pkinfo(about: Description, guid: str) -> bytes:
     return _document("pkinfo", _elements(fields), style)
 
 
-def render_iteminfo(about: Description, guid: str, box: Box) -> bytes:
+def render_iteminfo(about: Description, guid: str, box: Box, kind: Kind = TILES) -> bytes:
     """iteminfo.xml; ``guid`` of 36 characters, ``box`` in degrees."""
-    keywords = "".join(f"<typekeyword>{word}</typekeyword>\n" for word in _KEYWORDS)
+    keywords = "".join(f"<typekeyword>{word}</typekeyword>\n" for word in kind.keywords)
     extent = "".join(f"<{name}>{format(value, '.15g')}</{name}>\n" for name, value in box._asdict().items())
     first = {
         "name": about.name,
@@ -58,7 +67,7 @@ def render_iteminfo(about: Description, guid: str, box: Box) -> bytes:
         "summary": about.description,
         "title": about.name,
         "tags": "",
-        "type": "Tile Package",
+        "type": kind.type,
     }
     last = {
         "spatialreference": _reference_name(about),

@@ -19,6 +19,7 @@ from typing import Any
 from harvester.caches import compact
 from harvester.caches.compact import TILES
 from harvester.caches.folders import EXTENSIONS, FolderReader, TileFolder
+from harvester.caches.vector_layers import parse_layers
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -136,6 +137,7 @@ def describe(stated: Mapping[str, Any], zooms: Sequence[int]) -> CacheInfo:
         name=str(stated.get("name") or ""),
         attribution=str(stated.get("attribution") or ""),
         extent=_extent(stated.get("bounds")),
+        vector_layers=parse_layers(stated.get("vector_layers")),
         details=details,
     )
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from harvester.caches import compact
 from harvester.caches.compact import TILES
-from harvester.caches.folders import TileFolder
+from harvester.caches.folders import FolderReader, TileFolder
 from harvester.caches.folders_writer import INCOMING, FolderWriter
 from harvester.caches.mbtiles_metadata import Span, data_box
+from harvester.caches.vector_layers import join_layers, layers_for, parse_layers, render_layers
 from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson
 from harvester.durable import Disk
 from harvester.edges import Subject, TileFormat
@@ -106,7 +107,11 @@ class XyzDocuments:
         if subject.manifest is not None:
             document[KEY] = subject.manifest.to_dict()
         if self._extension == "pbf":
-            document.setdefault("vector_layers", [])
+            stated = parse_layers(old.get("vector_layers"))
+            if spans is not None:
+                held = FolderReader(describe(document, self.files.levels()), self.files, self._disk)
+                stated = join_layers(stated, layers_for(info.vector_layers, held))
+            document["vector_layers"] = render_layers(stated)
         extent = subject.extent or info.extent
         box = data_box(spans or (), extent)
         if spans and box is not None:

@@ -13,6 +13,9 @@ from harvester.cli.frame import show, show_json, verb
 STAMP = "harvester_stamp"
 """The row in which an MBTiles keeps its own state; no news to a person."""
 
+LISTED = ("json", "vector_layers")
+"""Where formats keep the layers of vector tiles, which are told in words."""
+
 
 @verb("info", example="harvester info streets.tpkx")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
@@ -23,6 +26,7 @@ def command(common: Common, output: Path) -> int:
 
     with Audited(output) as audited:
         document = describe_cache(output, audited)
+        layers = audited.reader.info.vector_layers if audited.reader is not None else ()
     if common.json:
         show_json(document)
         return 0
@@ -45,6 +49,10 @@ def command(common: Common, output: Path) -> int:
             show(f"{name}: {document[name]}")
     for policy in document["policies"]:
         show(f"policy: {policy}")
+    if layers:
+        from harvester.caches.vector_layers import in_words
+
+        show(f"layers: {in_words(layers)}")
     for name, value in document["details"].items():
         if value and name not in ("name", "attribution"):
             show(f"{name}: {value}")
@@ -54,6 +62,7 @@ def command(common: Common, output: Path) -> int:
 def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
     """What ``info --json`` says."""
     from harvester.caches.counted import manifest_of
+    from harvester.caches.vector_layers import render_layers
     from harvester.manifest import KEY
 
     reader, ledger = audited.reader, audited.ledger
@@ -64,6 +73,7 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
             f"{output} holds no tile yet", hint="Its ledger is there: harvester verify, holes.", code="missing"
         )
     info = reader.info
+    hidden = {STAMP, KEY, *(LISTED if info.vector_layers else ())}
     placed = audited.placed
     manifest = manifest_of(reader)
     held = {lod.level: lod for lod in manifest.lods} if manifest is not None else {}
@@ -96,7 +106,8 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
         "bytes": _bytes_of(output),
         "lods": lods,
         "policies": list(manifest.policies) if manifest is not None else [],
-        "details": {name: value for name, value in info.details.items() if name not in (STAMP, KEY)},
+        "vector_layers": render_layers(info.vector_layers),
+        "details": {name: value for name, value in info.details.items() if name not in hidden},
     }
 
 

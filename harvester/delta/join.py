@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
+from harvester.caches.vtpk import carry_resources
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.summary import Summary, dedup_saved, kind_or_trouble
 from harvester.delta.target import (
     Target,
     joined_texts,
+    listed,
     locked,
     open_target,
     policies_of,
@@ -101,6 +103,8 @@ async def _join(
                 own = Walk(there, info.scheme) if there is not None else None
                 copy = _Copy(walks, own, target, summary, info, ours_win)
                 await copy.run(levels)
+                if name == "vtpk":
+                    await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
                 await target.finish(release=stack.close)
             if dedup or name == "pmtiles":
                 summary.dedup_saved = await asyncio.to_thread(dedup_saved, out)
@@ -117,7 +121,8 @@ def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]
             tile_format=_joined_format(info.tile_format, other.tile_format, name),
             extent=union(info.extent, other.extent) if reader.levels() else info.extent,
         )
-    return replace(info, attribution=", ".join(joined_texts([each.attribution for each in infos])))
+    attribution = ", ".join(joined_texts([each.attribution for each in infos]))
+    return replace(info, attribution=attribution, vector_layers=listed([each.vector_layers for each in infos]))
 
 
 _RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP})

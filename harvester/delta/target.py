@@ -21,9 +21,10 @@ from harvester.caches.open import (
     unpack,
 )
 from harvester.caches.placed import place_levels
+from harvester.caches.vector_layers import join_layers
 from harvester.delta.schemes import scheme_for
 from harvester.durable import Disk, is_network_share, lock
-from harvester.edges import CacheInfo, CacheReader, CacheWriter, ServiceInfo, Stored, Subject
+from harvester.edges import CacheInfo, CacheReader, CacheWriter, ServiceInfo, Stored, Subject, VectorLayer
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, joined_policies
 from harvester.output import OutputPaths, exists, finish_swap, swap
@@ -162,6 +163,7 @@ def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
         compression_quality=quality,
         attribution=info.attribution,
         description=details.get("description", ""),
+        vector_layers=info.vector_layers,
     )
 
 
@@ -304,8 +306,14 @@ def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:
         description=there.details.get("description", "") or ours.description,
         attribution=", ".join(joined_texts([there.attribution, ours.attribution])),
         extent=union(there.extent, ours.extent),
+        vector_layers=listed((there.vector_layers, ours.vector_layers)),
     )
     return replace(subject, info=info, levels=tuple(sorted(levels, key=order.__getitem__)), extent=info.extent)
+
+
+def listed(lists: Sequence[tuple[VectorLayer, ...]]) -> tuple[VectorLayer, ...]:
+    """The layers of several caches' vector tiles; none where one does not list its own, so that the tiles are asked."""
+    return join_layers(*lists) if all(lists) else ()
 
 
 def joined_texts(texts: Sequence[str]) -> list[str]:

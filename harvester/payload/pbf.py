@@ -83,6 +83,7 @@ class MalformedError(Exception):
 
 
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A protobuf varint and where it ends. Raises MalformedError."""
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]

@@ -54,7 +54,8 @@ class ArcGisSource:
         self._places, notices = _tile_places(document.tile_servers, url, allow_hosts)
         self.info: ServiceInfo = replace(document.info, notices=(*document.info.notices, *notices))
         self._tilemap = use_tilemap and document.info.tilemap
-        self._blank = not document.info.tilemap and document.version >= BLANK_TILE_VERSION
+        pictures = document.info.tile_format is not TileFormat.PBF
+        self._blank = pictures and not document.info.tilemap and document.version >= BLANK_TILE_VERSION
         self._width = document.info.scheme.tile_width
         self._height = document.info.scheme.tile_height
         self._stated = document.info.tile_format

@@ -1,6 +1,6 @@
-"""The document of an ArcGIS map or image service, read strictly: what tiles it serves, or why it serves none.
+"""The document of an ArcGIS map, image or vector tile service, read strictly: what tiles it serves, or why none.
 
-Fields as in Esri's REST reference, "Map service" and "Image service" resources.
+Fields as in Esri's REST reference, "Map service", "Image service" and "Vector Tile Service" resources.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def parse_service(document: object, url: ServiceUrl) -> ServiceDocument:
     extent = _extent(fields, scheme, notices)
     format_name = tile_info.text("format")
     tile_format = FORMATS.get(format_name.lower(), TileFormat.UNKNOWN)
+    if url.kind == "arcgis-vector":
+        tile_format = TileFormat.PBF
     if tile_format is TileFormat.UNKNOWN:
         notices.append(
             f"the service calls its tile format {format_name or 'nothing'!r}: every known kind of tile is taken"
@@ -111,8 +113,6 @@ def parse_service(document: object, url: ServiceUrl) -> ServiceDocument:
 
 def _tile_info(fields: Fields, url: ServiceUrl) -> Fields:
     """``tileInfo`` of a service that has a cache; else an error that says what this is instead."""
-    if url.kind == "arcgis-vector":
-        raise NotTiledError(f"{url} serves vector tiles, which can't be harvested yet", hint=TILES_HINT)
     if fields.get("tileInfo") is None:
         services = fields.get("services")
         if isinstance(services, list):
@@ -137,7 +137,7 @@ def _listing(services: list[Any], fields: Fields) -> str:
         for service in services
         if isinstance(service, dict)
         and isinstance(service.get("name"), str)
-        and service.get("type") in ("MapServer", "ImageServer")
+        and service.get("type") in ("MapServer", "ImageServer", "VectorTileServer")
     ]
     if names:
         return "Name one of its services: " + ", ".join(name[:80] for name in names[:5])

@@ -180,15 +180,17 @@ async def open_service(url: ServiceUrl, asker: Asker, *, anonymous_first: bool =
     at = moved_to(url, found)
     if not same_site(url.origin, at.origin):
         headers, credentials = (), Credentials()
-    return ArcGisSource(
-        parse_service(document, at),
-        at,
-        credentials,
-        headers=headers,
-        allow_hosts=asker.session.allow_hosts,
-        use_tilemap=asker.options.tilemap,
-        kinds=asker.options.kinds,
-    )
+    options: dict[str, Any] = {
+        "headers": headers,
+        "allow_hosts": asker.session.allow_hosts,
+        "use_tilemap": asker.options.tilemap,
+        "kinds": asker.options.kinds,
+    }
+    if at.kind == "arcgis-vector":
+        from harvester.sources.vector import VectorSource
+
+        return VectorSource(parse_service(document, at), document, at, credentials, **options)
+    return ArcGisSource(parse_service(document, at), at, credentials, **options)
 
 
 def moved_to(url: ServiceUrl, found: str) -> ServiceUrl:

@@ -21,6 +21,7 @@ from harvester.transport.documents import MAX_DOCUMENT_BYTES, Document, Document
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 
 if TYPE_CHECKING:
+    from harvester.sources.arcgis import ArcGisSource
     from harvester.sources.open import Asker, Opened, OpenedLayer
 
 MAX_LAYERS = 1000
@@ -32,9 +33,9 @@ MAX_GROUPS = 16
 TILED = frozenset(
     {"ArcGISTiledMapServiceLayer", "ArcGISMapServiceLayer", "ArcGISImageServiceLayer", "ArcGISTiledImageServiceLayer"}
 )
+VECTOR = "VectorTileLayer"
 
 OTHERS = {
-    "VectorTileLayer": "vector tiles can't be harvested yet",
     "WebTiledLayer": "tile templates can't be harvested yet",
     "OpenStreetMap": "the OpenStreetMap servers do not allow bulk download",
     "WMS": "it draws its pictures on request: no tiles",
@@ -70,6 +71,8 @@ class MapLayer:
     title: str
     kind: str
     url: str
+    style_url: str
+    """Of vector tiles: their style, which says where the service is."""
     item_id: str
     min_scale: float | None
     max_scale: float | None
@@ -132,7 +135,7 @@ async def open_item(item: Item, asker: Asker) -> Opened:
             f"{_shown(item)} is of type {str(kind)[:60]!r} and names no service",
             hint="Give a web map or a tile layer's item.",
         )
-    reason = _distrust(address, item.portal.origin, asker.session)
+    reason = distrust(address, item.portal.origin, asker.session)
     if reason is not None:
         raise SourceError(f"{_shown(item)}: {reason[0]}", hint=reason[1])
     url = parse_service_url(address)
@@ -183,12 +186,17 @@ async def _open_map(document: Any, shown: str, item: Item | None, asker: Asker) 
 
 async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> OpenedLayer | str:
     """The layer's service, or the reason why it isn't taken. Raises SourceError when it should be there and isn't."""
-    from harvester.sources.open import OpenedLayer, open_service
+    from harvester.sources.open import open_service
 
-    if layer.kind not in TILED:
+    if layer.kind not in TILED and layer.kind != VECTOR:
         return _why_not(layer.kind)
     address = layer.url
     try:
+        if layer.kind == VECTOR and layer.style_url:
+            from harvester.sources.vector_layer import open_styled
+
+            opened = await open_styled(layer, item, asker)
+            return opened if isinstance(opened, str) else _named(layer, opened)
         if not address and layer.item_id:
             if item is None:
                 return "it names only an item of a portal, and a file doesn't say of which portal"
@@ -196,7 +204,7 @@ async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> Opene
             address = about["url"] if isinstance(about.get("url"), str) else ""
         if not address:
             return "it names no service"
-        reason = _distrust(address, item.portal.origin if item else None, asker.session)
+        reason = distrust(address, item.portal.origin if item else None, asker.session)
         if reason is not None:
             return f"{reason[0]}. {reason[1]}"
         url = parse_service_url(address)
@@ -208,11 +216,17 @@ async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> Opene
     except SourceError as error:
         kind = AuthError if isinstance(error, AuthError) else SourceError
         raise kind(f"layer {layer.title!r}: {error.message}", hint=error.hint) from error
+    return _named(layer, source)
+
+
+def _named(layer: MapLayer, source: ArcGisSource) -> OpenedLayer:
+    from harvester.sources.open import OpenedLayer
+
     source.info = replace(source.info, min_scale=layer.min_scale, max_scale=layer.max_scale)
     return OpenedLayer(name=layer.title or source.info.name, source=source)
 
 
-def _distrust(address: str, typed: Origin | None, session: Documents) -> tuple[str, str] | None:
+def distrust(address: str, typed: Origin | None, session: Documents) -> tuple[str, str] | None:
     """Why an address found in a document may not be asked, and what to do; None when it may.
 
     ``typed`` is where the document came from; None for a file, whose http(s) addresses are the person's own.
@@ -258,24 +272,30 @@ def _kind(layer: dict[str, Any]) -> str:
     path = str(layer.get("url") or "").partition("?")[0].rstrip("/").lower()
     if path.endswith("/mapserver"):
         return "ArcGISMapServiceLayer"
+    if path.endswith("/vectortileserver"):
+        return VECTOR
     return "ArcGISImageServiceLayer" if path.endswith("/imageserver") else ""
 
 
 def _layer(layer: dict[str, Any]) -> MapLayer:
-    url, item_id = layer.get("url"), layer.get("itemId")
-    if isinstance(url, str) and url.strip().startswith("//"):
-        url = f"https:{url.strip()}"
+    item_id = layer.get("itemId")
     title = next(
         (layer[name] for name in ("title", "name", "id") if isinstance(layer.get(name), str) and layer[name]), ""
     )
     return MapLayer(
         title=str(title).strip()[:200],
         kind=_kind(layer),
-        url=url.strip() if isinstance(url, str) else "",
+        url=_address(layer.get("url")),
+        style_url=_address(layer.get("styleUrl")),
         item_id=item_id if isinstance(item_id, str) and _ID.fullmatch(item_id) else "",
         min_scale=_scale(layer, "minScale"),
         max_scale=_scale(layer, "maxScale"),
     )
+
+
+def _address(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    return f"https:{text}" if text.startswith("//") else text
 
 
 def _scale(layer: dict[str, Any], name: str) -> float | None:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from harvester.testing.images import tile_jpeg, tile_png
 from harvester.testing.lab import FaultServer
@@ -21,6 +22,8 @@ from harvester.testing.reply import Headers, Reply
 from harvester.testing.schemes import WEB_MERCATOR, Grid
 from harvester.testing.script import Script
 from harvester.testing.tickets import TicketOffice
+from harvester.testing.vector import tile_mvt
+from harvester.testing.vector_service import described, listed, resources
 from harvester.tiling.tile import BLOCK, Tile
 
 ROOT = "/arcgis/rest/services"
@@ -32,7 +35,7 @@ TILEMAPS = ("off", "on", "short", "single", "invalid", "adjusted", "moved", "422
 
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "pbf": "application/x-protobuf"}
 
-_KINDS = {"map": "MapServer", "image": "ImageServer"}
+_KINDS = {"map": "MapServer", "image": "ImageServer", "vector": "VectorTileServer"}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -41,7 +44,7 @@ class ArcGisSite:
 
     grid: Grid = WEB_MERCATOR
     kind: str = "map"
-    """``map`` or ``image``."""
+    """``map``, ``image`` or ``vector``; vector tiles come with a style, sprites and fonts (``resources``)."""
     name: str = "Streets"
     """May hold a folder: ``City/Streets``."""
     format: str = "PNG"
@@ -70,6 +73,8 @@ class ArcGisSite:
     """Replaces top-level fields of the document; None as a value removes the field."""
     raw_document: bytes | None = None
     """The document's bytes as they stand."""
+    resources: Mapping[str, bytes] = field(default_factory=resources)
+    """What a vector tile service has below ``resources/``, by name; a font's name holds blanks."""
     office: TicketOffice | None = None
     """Gives out and checks tokens; None: the service is open."""
     secure: bool = False
@@ -96,12 +101,15 @@ class ArcGisSite:
         words = path[len(self.path) :].split("/")[1:]
         try:
             if words[:1] == ["tile"] and len(words) == 4:
+                words[3] = words[3].removesuffix(".pbf") if self.kind == "vector" else words[3]
                 return Place("tile", Tile(int(words[1]), int(words[2]), int(words[3])))
             if words[:1] == ["tilemap"] and len(words) == 6:
                 level, row, col, width, height = (int(word) for word in words[1:])
                 return Place("tilemap", Tile(level, row, col), (width, height))
         except ValueError:
             return Place("other")
+        if self.kind == "vector" and words[:1] == ["resources"]:
+            return Place("resource")
         return Place("document" if words in ([], [""]) else "other")
 
     def answer(self, asked: Asked) -> Reply:
@@ -110,7 +118,7 @@ class ArcGisSite:
         if self.office is not None:
             if kind == "token":
                 return self.office.sell(asked)
-            if kind in ("document", "tile", "tilemap"):
+            if kind in ("document", "tile", "tilemap", "resource"):
                 refusal = self.office.check(asked, lambda: self.picture(Tile(0, 0, 0), variant=255))
                 if refusal is not None:
                     return refusal
@@ -122,11 +130,17 @@ class ArcGisSite:
             if self.raw_document is not None:
                 return Reply(body=self.raw_document, content_type=JSON)
             return _json(self.describe())
+        if kind == "resource":
+            return self._resource(unquote(asked.path[len(self.path) :]).removeprefix("/resources/"))
         if kind == "info":
             tokens: dict[str, Any] = {"isTokenBasedSecurity": self.office is not None}
             if self.office is not None:
                 tokens["tokenServicesUrl"] = f"{self._origin(asked)}/arcgis/tokens/"
-            return _json({"currentVersion": self.version, "authInfo": tokens})
+            info = {"currentVersion": self.version, "authInfo": tokens}
+            if self.office is not None and self.office.federated:
+                info["owningSystemUrl"] = self.office.portal or f"{self._origin(asked)}/portal"
+                tokens["tokenServicesUrl"] = f"{info['owningSystemUrl']}/sharing/rest/generateToken"
+            return _json(info)
         return Reply(status=404, body=b"<html><body>Not Found</body></html>", content_type="text/html")
 
     def _origin(self, asked: Asked) -> str:
@@ -155,13 +169,26 @@ class ArcGisSite:
             kind = "png" if kind == "jpg" else "jpg"
         return Reply(body=self._draw(tile, kind, variant, width, height), content_type=CONTENT_TYPES[kind])
 
+    def _resource(self, name: str) -> Reply:
+        """A style, a sprite or glyphs; ``info`` lists them."""
+        name = f"{name}/root.json" if name == "styles" else name
+        body = listed(self.resources) if name == "info" else self.resources.get(name)
+        if body is None:
+            return Reply(status=404, body=b"<html><body>Not Found</body></html>", content_type="text/html")
+        ending = name.rpartition(".")[2]
+        return Reply(body=body, content_type=CONTENT_TYPES.get(ending, JSON))
+
     def _format(self, tile: Tile) -> str:
+        if self.kind == "vector":
+            return "pbf"
         name = self.format.lower()
         if name in ("jpeg", "jpg") or (name == "mixed" and (tile.row + tile.col) % 2):
             return "jpg"
         return "png"
 
     def _draw(self, tile: Tile, kind: str, variant: int, width: int, height: int) -> bytes:
+        if kind == "pbf":
+            return tile_mvt(tile.level, tile.row, tile.col, variant=variant, padding=self.padding)
         draw = tile_jpeg if kind == "jpg" else tile_png
         return draw(tile.level, tile.row, tile.col, width, height, variant=variant, padding=self.padding)
 
@@ -178,6 +205,8 @@ class ArcGisSite:
             headers = (("ETag", etag), ("Cache-Control", "max-age=86400"))
             if b"one-" in asked.raw.lower() and etag in asked.headers.get("if-none-match", ""):
                 return Reply(status=304, headers=headers)
+        if self.kind == "vector" and body[:2] == b"\x1f\x8b":
+            headers = (*headers, ("Content-Encoding", "gzip"))
         kind = "png" if body[:4] == b"\x89PNG" else "jpg" if body[:2] == b"\xff\xd8" else self._format(tile)
         return Reply(body=body, content_type=CONTENT_TYPES[kind], headers=headers)
 
@@ -257,6 +286,8 @@ class ArcGisSite:
             "exportTilesAllowed": False,
             "tileServers": list(self.tile_servers) or None,
         }
+        if self.kind == "vector":
+            document = described(document, self.name)
         if self.kind == "image":
             document |= {"name": self.name, "cacheType": "Map", "pixelType": "U8", "bandCount": 3}
         if self.min_lod is not None or self.max_lod is not None:

@@ -17,7 +17,7 @@ def ask(folder: Path, script: str, *arguments: object) -> Any:
     """Run a Python script there with these arguments; gives the JSON that it prints."""
     python = ROOT / ".venv-tools" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.is_file():
-        pytest.skip("MapProxy and tpkutils are not set up: run `make tools`")
+        pytest.skip("MapProxy, tpkutils and vtpk-reader are not set up: run `make tools`")
     file = folder / "ask.py"
     file.write_text(script, encoding="utf-8")
     done = subprocess.run(

@@ -91,9 +91,11 @@ def test_a_document_of_something_else_says_what_is_missing(document: Any, words:
     assert words in caught.value.message and caught.value.hint
 
 
-def test_a_vector_tile_service_is_refused_by_its_kind() -> None:
-    with pytest.raises(NotTiledError, match="vector tiles"):
-        parse(TILED, URL.replace("MapServer", "VectorTileServer"))
+def test_a_vector_tile_service_has_vector_tiles_whatever_word_it_has_for_them() -> None:
+    for word in ("pbf", "indexedVector", "PNG32"):
+        document = {**TILED, "tileInfo": {**TILED["tileInfo"], "format": word}}
+        info = parse(document, URL.replace("MapServer", "VectorTileServer")).info
+        assert (info.kind, info.tile_format) == ("arcgis-vector", TileFormat.PBF)
 
 
 def test_a_folder_of_services_lists_what_could_be_meant() -> None:

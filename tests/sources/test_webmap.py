@@ -77,7 +77,7 @@ def test_layers_come_in_drawing_order_with_those_of_groups(tmp_path: Path) -> No
 
 def test_layers_of_other_kinds_are_named_with_the_reason(tmp_path: Path) -> None:
     document = web_map(
-        {"layerType": "VectorTileLayer", "title": "Vector", "styleUrl": "https://x.example.org/root.json"},
+        {"layerType": "VectorTileLayer", "title": "Vector"},
         {"layerType": "ArcGISFeatureLayer", "title": "Features", "url": "{url}/0"},
         {"layerType": "WebTiledLayer", "title": "Template", "templateUrl": "https://x.example.org/{level}/{row}/{col}"},
         {"type": "BingMapsAerial", "title": "Bing"},
@@ -94,7 +94,7 @@ def test_layers_of_other_kinds_are_named_with_the_reason(tmp_path: Path) -> None
     result = opened(tmp_path, document)
     reasons = dict(result.skipped)
     assert [layer.name for layer in result.layers] == ["Taken"]
-    assert "vector tiles" in reasons["Vector"] and "features" in reasons["Features"]
+    assert "no service" in reasons["Vector"] and "features" in reasons["Features"]
     assert "templates" in reasons["Template"] and "Bing" in reasons["Bing"]
     assert "'Mystery'" in reasons["New"] and "doesn't say" in reasons["Nothing"]
     assert "names no service" in reasons["No address"] and "item of a portal" in reasons["Item only"]

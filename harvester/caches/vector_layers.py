@@ -1,0 +1,161 @@
+"""``vector_layers``: which layers and fields vector tiles have, read from where it is stated, else found in the tiles.
+
+Source: TileJSON 3.0, 3.3; MBTiles 1.3, "Vector tileset metadata"; PMTiles 3, "JSON Metadata". Readers (GDAL, QGIS,
+MapLibre) take their layers and fields from there, and show none where the list is empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from harvester.edges import CacheReader, TileFormat, VectorLayer
+from harvester.payload.mvt import STRING, layers_of
+from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.tile import BlockKey
+
+SAMPLE_BLOCKS = 8
+SAMPLE_TILES = 8
+"""Of each level, tiles of so many blocks, and so many tiles of a block, are looked at: a layer that none of 64 tiles
+spread over a level has is rare, and a planet's tiles take days to read."""
+
+LOOKED_BLOCKS = 64
+"""Blocks of a level among which those are chosen: finding out which blocks hold tiles reads an index for each."""
+
+MAX_LAYERS = 1000
+"""Layers of one list; real ones have dozens."""
+
+
+def parse_layers(value: object) -> tuple[VectorLayer, ...]:
+    """The list as JSON has it; entries that are none are left out."""
+    found: list[VectorLayer] = []
+    for entry in value[:MAX_LAYERS] if isinstance(value, list) else ():
+        name = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        fields = entry.get("fields")
+        pairs = fields.items() if isinstance(fields, dict) else ()
+        description = entry.get("description")
+        found.append(
+            VectorLayer(
+                id=name,
+                fields=tuple((key, kind if isinstance(kind, str) else STRING) for key, kind in pairs),
+                minzoom=_zoom(entry.get("minzoom")),
+                maxzoom=_zoom(entry.get("maxzoom")),
+                description=description if isinstance(description, str) else "",
+            )
+        )
+    return tuple(found)
+
+
+def parse_text(text: str) -> tuple[VectorLayer, ...]:
+    """The list in the JSON object that MBTiles keeps as text; nothing where there is none."""
+    document = parse_object(text)
+    return parse_layers(document.get("vector_layers"))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
+    try:
+        document = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def render_layers(layers: Iterable[VectorLayer]) -> list[dict[str, Any]]:
+    """The list for JSON."""
+    found = []
+    for layer in layers:
+        more = {"description": layer.description or None, "minzoom": layer.minzoom, "maxzoom": layer.maxzoom}
+        stated = {name: value for name, value in more.items() if value is not None}
+        found.append({"id": layer.id, "fields": dict(layer.fields), **stated})
+    return found
+
+
+def join_layers(*lists: Iterable[VectorLayer]) -> tuple[VectorLayer, ...]:
+    """Several lists as one: every layer once, with the fields and zooms of all; what is stated first counts."""
+    joined: dict[str, VectorLayer] = {}
+    for layer in (layer for each in lists for layer in each):
+        known = joined.get(layer.id)
+        if known is None:
+            joined[layer.id] = layer
+            continue
+        fields = dict(layer.fields) | dict(known.fields)
+        order = dict.fromkeys([*(name for name, _ in known.fields), *(name for name, _ in layer.fields)])
+        lows = [zoom for zoom in (known.minzoom, layer.minzoom) if zoom is not None]
+        highs = [zoom for zoom in (known.maxzoom, layer.maxzoom) if zoom is not None]
+        joined[layer.id] = VectorLayer(
+            id=layer.id,
+            fields=tuple((name, fields[name]) for name in order),
+            minzoom=min(lows, default=None),
+            maxzoom=max(highs, default=None),
+            description=known.description or layer.description,
+        )
+    return tuple(joined.values())
+
+
+def survey(reader: CacheReader) -> tuple[VectorLayer, ...]:
+    """The layers that a sample of a cache's tiles has, by name; the same for the same tiles."""
+    if reader.info.tile_format not in (TileFormat.PBF, TileFormat.UNKNOWN):
+        return ()
+    seen: dict[str, dict[str, str]] = {}
+    zooms: dict[str, list[int]] = {}
+    for level in reader.levels():
+        zoom = zoom_of(reader.info.scheme, level)
+        for key in _spread(list(islice(reader.blocks(level), LOOKED_BLOCKS)), SAMPLE_BLOCKS):
+            for body in _bodies(reader, key):
+                for layer in layers_of(body):
+                    known = seen.setdefault(layer.name, {})
+                    for field, kind in layer.fields.items():
+                        known[field] = kind if known.get(field, kind) == kind else STRING
+                    zooms.setdefault(layer.name, []).append(zoom)
+    return tuple(
+        VectorLayer(name, tuple(sorted(seen[name].items())), min(zooms[name]), max(zooms[name]))
+        for name in sorted(seen)
+    )
+
+
+def layers_for(stated: Sequence[VectorLayer], reader: CacheReader) -> tuple[VectorLayer, ...]:
+    """What a writer lists for the tiles that it holds: what its source states, else what the tiles have."""
+    return tuple(stated) or survey(reader)
+
+
+def zoom_of(scheme: TilingScheme, level: int) -> int:
+    """The Google zoom of a level; the level itself on other grids."""
+    place = scheme.google(level) if level in scheme.by_level else None
+    return place.zoom if place is not None else level
+
+
+def in_words(layers: Iterable[VectorLayer]) -> str:
+    """For a person: names and zooms, ``roads (2-14), places (0-14)``."""
+    parts = []
+    for layer in layers:
+        low, high = layer.minzoom, layer.maxzoom
+        span = "" if low is None or high is None else f" ({low})" if low == high else f" ({low}-{high})"
+        parts.append(f"{layer.id}{span}")
+    return ", ".join(parts)
+
+
+def _bodies(reader: CacheReader, key: BlockKey) -> Iterable[bytes]:
+    held = np.flatnonzero(reader.present(key)).tolist()
+    for number in _spread(held, SAMPLE_TILES):
+        body = reader.read(*key.tile(number))
+        if body is not None:
+            yield body
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """So many items, evenly from the first to the last."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * (len(items) - 1) // (count - 1)] for index in range(count)]
+
+
+def _zoom(value: object) -> int | None:
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 64 and value == int(value)
+    return int(value) if whole and isinstance(value, int | float) else None
