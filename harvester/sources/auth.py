@@ -16,6 +16,7 @@ from urllib.parse import quote
 from harvester.errors import AuthError
 from harvester.job import Auth
 from harvester.redact import keep_secret
+from harvester.sources.federation import Federation, federation_of
 from harvester.sources.login import Login, token_service
 from harvester.sources.service_url import ServiceUrl, is_token
 from harvester.transport.documents import Documents
@@ -41,11 +42,14 @@ class Credentials:
         *,
         token: str | None = None,
         login: Login | None = None,
+        federation: Federation | None = None,
         session: Documents | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._token = token
+        self._given = token
+        self._token = None if federation else token
         self._login = login
+        self._federation = federation
         self._session = session
         self._clock = clock
         self._ends: float | None = None
@@ -55,18 +59,30 @@ class Credentials:
         self.generation = 0
 
     def __repr__(self) -> str:
-        kind = "login" if self._login else "token" if self._token else "none"
+        kind = "login" if self._login else "token" if self._given else "none"
         return f"<Credentials {kind}, {self.style.value}, generation {self.generation}>"
 
     @property
     def present(self) -> bool:
         """True when there is a token, or a login to get one."""
-        return self._token is not None or self._login is not None
+        return self._given is not None or self._login is not None
+
+    @property
+    def federated(self) -> bool:
+        """True when the token in use is a server's, for one of its portal."""
+        return self._federation is not None
+
+    def exchanged(self, federation: Federation) -> Credentials:
+        """The same, but for a server that takes tokens of its own: the portal exchanges them."""
+        return Credentials(
+            token=self._given, login=self._login, federation=federation, session=self._session, clock=self._clock
+        )
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """What every request to the token's own host carries."""
-        referer = (("Referer", self._login.referer),) if self._login else ()
+        bound = self._federation or self._login
+        referer = (("Referer", bound.referer),) if bound else ()
         if self._token is None or self.style is Style.QUERY:
             return referer
         return (*referer, ("X-Esri-Authorization", f"Bearer {self._token}"))
@@ -88,7 +104,9 @@ class Credentials:
     @property
     def can_renew(self) -> bool:
         """True when something can be done about a refusal: a new token, or the same one in the query."""
-        return self._login is not None or (self._token is not None and self.style is Style.HEADER)
+        if self._login is not None or self._federation is not None:
+            return True
+        return self._token is not None and self.style is Style.HEADER
 
     def use_query(self) -> None:
         """From now on the token travels in the query."""
@@ -97,9 +115,9 @@ class Credentials:
             self.generation += 1
 
     async def sign_in(self) -> None:
-        """Get the first token of a login; nothing to do for a token as given. Raises AuthError."""
-        if self._login is not None and self._token is None:
-            await self._grant(self._login)
+        """Get the first token of a login or of a portal; nothing to do for a token as given. Raises AuthError."""
+        if self._token is None and self.present:
+            await self._grant()
 
     async def renew(self) -> None:
         """Get a new token, once however many ask for it at the same time. Raises AuthError.
@@ -111,8 +129,8 @@ class Credentials:
             if self.generation != seen:
                 return
             refused_early = self.renews_in is None or self.renews_in > 0
-            if self._login is not None:
-                await self._grant(self._login)
+            if self._login is not None or self._federation is not None:
+                await self._grant()
                 if refused_early:
                     self.style = Style.QUERY
             elif self.can_renew:
@@ -120,10 +138,13 @@ class Credentials:
             else:
                 raise AuthError("the token is refused, and there is no login to get a new one", hint=LOGIN_HINT)
 
-    async def _grant(self, login: Login) -> None:
+    async def _grant(self) -> None:
         if self._session is None:
             raise AuthError("a login needs a session")
-        grant = await login.grant(self._session)
+        grant = None if self._login is None else await self._login.grant(self._session)
+        if self._federation is not None:
+            grant = await self._federation.grant(self._session, grant.token if grant else self._given or "")
+        assert grant is not None
         self._token = grant.token
         self._ends = None if grant.seconds is None else self._clock() + grant.seconds
         self._lead = LEAD_SECONDS if grant.seconds is None else min(LEAD_SECONDS, grant.seconds / 10)
@@ -147,18 +168,31 @@ class Wallet:
         self._environ = environ
         self._headers = headers
         self._clock = clock
-        self._held: dict[tuple[Origin, str | None], Credentials] = {}
+        self._held: dict[tuple[Origin, str | None, str | None], Credentials] = {}
 
     async def credentials_for(self, url: ServiceUrl) -> Credentials:
         """The credentials for one address, signed in. Raises AuthError, SourceError."""
-        key = (url.origin, url.token)
-        held = self._held.get(key)
+        key = (url.origin, url.token, None)
+        held = self._held.get((url.origin, url.token, url.rest_root)) or self._held.get(key)
         if held is None:
             held = self._held[key] = await credentials_for(
                 url, self._auth, self._session, environ=self._environ, headers=self._headers, clock=self._clock
             )
         await held.sign_in()
         return held
+
+    async def exchange(self, url: ServiceUrl, held: Credentials) -> Credentials | None:
+        """Credentials for a server that refused its portal's token: tokens of its own, for all its services. None where
+        no portal is known. Raises AuthError when the portal refuses, or may not be asked."""
+        if held.federated or not held.present:
+            return None
+        federation = await federation_of(url, self._session, headers=self._headers)
+        if federation is None:
+            return None
+        found = held.exchanged(federation)
+        await found.sign_in()
+        self._held[url.origin, url.token, url.rest_root] = found
+        return found
 
 
 async def credentials_for(
@@ -176,12 +210,12 @@ async def credentials_for(
     """
     if url.token:
         keep_secret(url.token)
-        return Credentials(token=url.token, clock=clock)
+        return Credentials(token=url.token, session=session, clock=clock)
     if auth.token_env:
         token = _from_environment(auth.token_env, "--token-env", environ)
         if not is_token(token):
             raise AuthError(f"--token-env: the value of {auth.token_env} holds characters that no token has")
-        return Credentials(token=token, clock=clock)
+        return Credentials(token=token, session=session, clock=clock)
     if not auth.username:
         return Credentials(clock=clock)
     password = _from_environment(auth.password_env or "", "--password-env", environ)

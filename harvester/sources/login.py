@@ -13,7 +13,7 @@ from harvester.redact import keep_secret, redact_text, redact_url
 from harvester.sources.arcgis_errors import status_in
 from harvester.sources.fields import as_number
 from harvester.sources.service_url import LOOPBACK, ServiceUrl, is_token
-from harvester.transport.documents import Documents
+from harvester.transport.documents import Document, Documents
 from harvester.transport.origins import is_allowed, origin_of, same_site
 from harvester.transport.refusals import DocumentError
 
@@ -63,11 +63,16 @@ class Login:
             raise AuthError(
                 f"{where} refuses the login: {_secretless(error.message, self)}", hint=WRONG_LOGIN
             ) from None
-        token = value.get("token") if isinstance(value, dict) else None
-        if not isinstance(token, str) or not is_token(token.strip()):
-            raise AuthError(f"{where} gave no token", hint="Is it the address of an ArcGIS token service?")
-        keep_secret(token)
-        return Grant(token=token.strip(), seconds=_life(value, document.headers))
+        return read_grant(value, document, where)
+
+
+def read_grant(value: Any, document: Document, where: str) -> Grant:
+    """The token in an answer of ``generateToken``. Raises AuthError where there is none."""
+    token = value.get("token") if isinstance(value, dict) else None
+    if not isinstance(token, str) or not is_token(token.strip()):
+        raise AuthError(f"{where} gave no token", hint="Is it the address of an ArcGIS token service?")
+    keep_secret(token)
+    return Grant(token=token.strip(), seconds=_life(value, document.headers))
 
 
 WRONG_LOGIN = "Check --username and the password in the variable that --password-env names."
@@ -82,26 +87,32 @@ async def token_service(url: ServiceUrl, session: Documents, *, headers: tuple[t
         found = portal_token_service(url)
     else:
         value, _ = await session.get_json(f"{url.rest_root}/info?f=json", headers=headers, status_in=status_in)
-        stated = _stated_service(value)
+        stated = stated_service(value)
         if stated is None:
             raise AuthError(
                 f"{url.rest_root}/info names no token service", hint="Log in another way: --token-env or --header."
             )
         found = stated
+    require_trusted(found, url, session, what="password")
+    return found
+
+
+def require_trusted(found: str, url: ServiceUrl, session: Documents, *, what: str) -> None:
+    """A token service that ``what`` (a password, a token) may be sent to: https or this machine, and the service's own
+    host or an allowed one. Raises AuthError."""
     origin = origin_of(found)
     if origin is None:
         raise AuthError(f"the token service of {url.origin}, {redact_url(found)}, is no http(s) address")
     if not same_site(url.origin, origin) and not is_allowed(origin, session.allow_hosts):
         raise AuthError(
-            f"the token service of {url.origin} is on another host, {origin}: the password would go there",
+            f"the token service of {url.origin} is on another host, {origin}: the {what} would go there",
             hint=f"Allow it if you trust it: --allow-host {origin.place}",
         )
     if origin.scheme != "https" and origin.host not in LOOPBACK:
         raise AuthError(
-            f"the token service {redact_url(found)} is not https: the password would travel in the clear",
+            f"the token service {redact_url(found)} is not https: the {what} would travel in the clear",
             hint="Use the https address of the service, or a token (--token-env).",
         )
-    return found
 
 
 def portal_token_service(url: ServiceUrl) -> str:
@@ -112,7 +123,7 @@ def portal_token_service(url: ServiceUrl) -> str:
     return f"{url.origin}{root}/sharing/rest/generateToken"
 
 
-def _stated_service(value: Any) -> str | None:
+def stated_service(value: Any) -> str | None:
     """``authInfo.tokenServicesUrl`` (old servers leave ``generateToken`` out), else the portal that owns the server."""
     if not isinstance(value, dict):
         return None

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DRIFT_KINDS = frozenset({"png", "jpg", "webp"})
 """Rasters that may come in place of the stated one: a cache can say so of them, of a GIF it can't."""
 
+TOKEN_REFUSALS = frozenset({401, 498, 499})
+"""Answers that say that the token is none of this server's; 403 says that it is, and that it is not enough."""
+
 MAP_WORDS = ("/sharing/", "/home/", "/apps/")
 """What an address of a portal item has in it; without any of these, what reads web maps isn't even imported."""
 
@@ -71,22 +74,40 @@ class Asker(NamedTuple):
         return merge_headers(self.options.headers, basic)
 
     async def get_json(self, url: ServiceUrl, address: str) -> tuple[Any, str, Credentials]:
-        """A document of ``url``'s host with its credentials, in the query where the header is refused.
+        """A document of ``url``'s host with its credentials, in the query where the header is refused, and
+        exchanged for the server's own where it refuses its portal's.
 
         Gives the value, the address that gave it, and the credentials. Raises SourceError.
         """
         credentials = await self.wallet.credentials_for(url)
-        try:
-            return *await self.get_json_as(url, address, credentials), credentials
-        except DeniedError as error:
+        refused: DeniedError | None = None
+        while True:
+            found = await self._either_way(url, address, credentials)
+            if not isinstance(found, DeniedError):
+                return *found, credentials
             if not credentials.present:
-                raise
-            refused = error
-        credentials.use_query()
+                raise found
+            refused = refused or found
+            other = await self.wallet.exchange(url, credentials) if found.status in TOKEN_REFUSALS else None
+            if other is None:
+                raise AuthError(f"{refused.message}, although credentials were given", hint=refused.hint) from None
+            credentials = other
+
+    async def _either_way(
+        self, url: ServiceUrl, address: str, credentials: Credentials
+    ) -> tuple[Any, str] | DeniedError:
+        """A document with the token in the header, else in the query; the first refusal where neither will do."""
         try:
-            return *await self.get_json_as(url, address, credentials), credentials
+            return await self.get_json_as(url, address, credentials)
         except DeniedError as error:
-            raise AuthError(f"{refused.message}, although credentials were given", hint=error.hint) from None
+            refused = error
+        if credentials.present:
+            credentials.use_query()
+            try:
+                return await self.get_json_as(url, address, credentials)
+            except DeniedError:
+                pass
+        return refused
 
     async def get_json_as(self, url: ServiceUrl, address: str, credentials: Credentials) -> tuple[Any, str]:
         """A document with these credentials, as they travel now."""

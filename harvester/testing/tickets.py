@@ -36,6 +36,15 @@ class TicketOffice:
     refusal: str = "json"
     open_document: bool = False
     """The service document needs no token."""
+    federated: bool = False
+    """The server belongs to a portal and takes tokens of its own only: a login gives the portal's, and a portal's token
+    with ``serverUrl`` gives the server's."""
+    portal: str = ""
+    """The portal's address; empty: ``/portal`` of the same host."""
+    portal_tokens: set[str] = field(default_factory=set)
+    """Tokens that the portal knows; ones put here by hand never end."""
+    exchanged: list[str] = field(default_factory=list)
+    """The ``serverUrl`` of each token that was exchanged."""
     wall: Callable[[], float] = time.time
     sold: int = 0
     """How many tokens were given out."""
@@ -65,13 +74,21 @@ class TicketOffice:
         form = asked.form
         if asked.method != "POST":
             return _json({"error": {"code": 405, "message": "Use POST.", "details": []}})
+        if self.federated and "token" in form:
+            if form["token"] not in self.portal_tokens or not form.get("serverUrl"):
+                return _json({"error": {"code": 498, "message": "Invalid token.", "details": []}})
+            self.exchanged.append(form["serverUrl"])
+            return self._sold(self.tokens)
         if (form.get("username"), form.get("password")) != (self.username, self.password):
             details = ["Invalid username or password."]
             return _json({"error": {"code": 400, "message": "Unable to generate token.", "details": details}})
+        return self._sold(self.portal_tokens if self.federated else self.tokens)
+
+    def _sold(self, known: set[str]) -> Reply:
         self.sold += 1
         token = self.token(self.sold)
         end = self.wall() + self.lifetime_seconds
-        self.tokens.add(token)
+        known.add(token)
         self._ends[token] = end
         return _json({"token": token, "expires": round(end * 1000), "ssl": False})
 

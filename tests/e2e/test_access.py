@@ -96,6 +96,20 @@ def test_a_login_whose_token_ends_in_the_middle_is_renewed_exactly_once(serve, c
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
+@pytest.mark.parametrize("way", ["a login", "the portal's token"])
+def test_a_server_of_a_portal_that_takes_its_own_tokens_only_is_harvested_with_exchanged_ones(
+    serve, cli, tmp_path, way
+):
+    """The portal's token is refused, exchanged, and exchanged again when the server's ends in the middle."""
+    service = serve(secured(federated=True, portal_tokens={TOKEN}, uses=50))
+    options = LOGIN if way == "a login" else ("--token-env", "MAP_TOKEN")
+    result = cli("run", service.url, *RUN, *options, *PATIENT)
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    assert service.site.office.exchanged == [f"{service.origin}/arcgis"] * 2
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    assert all("canary" not in asked.target for asked in service.log if asked.kind in ("token", "info"))
+
+
 @pytest.mark.parametrize("stay", [False, True])
 @pytest.mark.parametrize("name", ["out.mbtiles", "out.gpkg", "out", "xyz", "out.tpkx"])
 def test_pictures_that_came_for_an_ended_token_before_it_was_refused_are_fetched_again(
