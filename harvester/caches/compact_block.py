@@ -12,6 +12,9 @@ from harvester.durable import Disk, disk_error
 from harvester.tiling.tile import BlockKey
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from harvester.caches.bundle_v2 import Index
 
 STAMP_STEP_NANOSECONDS = 1_000_000
@@ -34,10 +37,11 @@ class OpenBlock:
 
 @dataclass(slots=True)
 class Change:
-    """What one batch does to one block: entry number to packed entry, and where its records end."""
+    """What one batch does to one block: numbers of entries, what each becomes, and where its records end."""
 
     block: OpenBlock
-    entries: dict[int, int]
+    numbers: NDArray[np.int64]
+    entries: NDArray[np.uint64]
     end: int
     largest: int
 

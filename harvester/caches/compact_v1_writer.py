@@ -21,15 +21,13 @@ from harvester.caches.compact import COMPACT_V1
 from harvester.caches.compact_block import Change, OpenBlock, OpenFile, stamp_of
 from harvester.caches.compact_documents import Documents
 from harvester.caches.compact_v1 import PairFolder, PairReader, twin_of
-from harvester.caches.compact_writer import CompactWriter
+from harvester.caches.compact_writer import CompactWriter, absent
 from harvester.durable import Disk
 from harvester.edges import Subject
 from harvester.errors import CacheError
 from harvester.tiling.tile import BlockKey
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from harvester.caches.bundle_v2 import Index
 
 
@@ -67,9 +65,9 @@ class CompactV1Writer(CompactWriter):
         self._disk.write_whole(twin_of(path), bundle_v1.pack_index(bundle_v2.empty_index()))
         self._disk.write_whole(path, bundle_v1.header_of(key).pack() + bytes(DATA_START - HEADER_SIZE))
 
-    def _write_entries(self, change: Change, numbers: NDArray[np.int64], index: Index) -> None:
+    def _write_entries(self, change: Change, index: Index) -> None:
         block = change.block
-        columns = numbers % 128 * 128 + numbers // 128
+        columns = change.numbers % 128 * 128 + change.numbers // 128
         low, high = int(columns.min()), int(columns.max()) + 1
         entries = bundle_v1.pack_entries(index, low, high)
         self._disk.pwrite(self._twins[block.key], entries, INDEX_START + ENTRY_SIZE * low)
@@ -129,5 +127,5 @@ class CompactV1Writer(CompactWriter):
         )
         bad = np.flatnonzero((starts > 0) & (index == 0))
         if bad.size:
-            self._publish([Change(block, dict.fromkeys(bad.tolist(), 0), block.end, block.largest)])
+            self._publish([absent(block, bad)])
         return block

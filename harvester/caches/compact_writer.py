@@ -25,7 +25,8 @@ from harvester.caches.records import mask_of, read_index, sound_numbers
 from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
-from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
+from harvester.tiling.grouping import Group, by_block
+from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,59 +136,60 @@ class CompactWriter:
     # ------------------------------------------------------------------------------------------ in the thread
 
     def _store(self, batch: Sequence[Stored]) -> Stamps:
-        blocks: dict[BlockKey, dict[int, bytes]] = {}
-        key = BlockKey(-1, 0, 0)
-        tiles: dict[int, bytes] = {}
-        for (level, row, col), body, _ in batch:
-            # Neighbours mostly share their block (benchmarks/bench_compact.py).
-            place = (level, row & ~127, col & ~127)
-            if place != key:
-                key = BlockKey(*place)
-                tiles = blocks.setdefault(key, {})
-            tiles[(row - key.row) * BLOCK + col - key.col] = body
-        self._documents.begin({kind for _, _, kind in batch})
+        self._documents.begin({stored.kind for stored in batch})
         stamps: dict[BlockKey | None, str] = {}
-        keys = sorted(blocks)
+        groups = by_block([stored.tile for stored in batch])
         # A batch rarely spans more blocks than may be open; then it is several commits, all before the acknowledgement.
-        for first in range(0, len(keys), MAX_OPEN_BLOCKS):
-            group = keys[first : first + MAX_OPEN_BLOCKS]
-            changes = [self._append(self._open(key), blocks[key]) for key in group]
-            stamps |= self._commit(change for change in changes if change.entries)
-            stamps |= {key: self._blocks[key].stamp for key in group}
+        for first in range(0, len(groups), MAX_OPEN_BLOCKS):
+            some = groups[first : first + MAX_OPEN_BLOCKS]
+            changes = [self._append(self._open(group.key), group, batch) for group in some]
+            stamps |= self._commit(change for change in changes if change.numbers.size)
+            stamps |= {group.key: self._blocks[group.key].stamp for group in some}
         return stamps
 
-    def _append(self, block: OpenBlock, tiles: dict[int, bytes]) -> Change:
-        """Write the records of one block at its end; tiles that are there with the same bytes are left out."""
-        written = offset = block.end
-        entries: dict[int, int] = {}
-        buffers: list[bytes] = []
-        largest = block.largest
-        numbers = sorted(tiles)
-        for number, old in zip(numbers, block.index[numbers].tolist(), strict=True):
-            body = tiles[number]
-            size = len(body)
-            if not 0 < size <= MAX_SIZE:
-                raise CacheError(
-                    f"tile {block.key.tile(number)} has {size:,} bytes; a bundle holds 1 to {MAX_SIZE:,}",
-                    hint="Leave its LOD out, or write MBTiles or GeoPackage.",
-                )
-            if old >> bundle_v2.OFFSET_BITS == size and self._holds(block, old, body):
-                continue
-            buffers += (bundle_v2.prefix(size), body)
-            entries[number] = size << bundle_v2.OFFSET_BITS | (offset + PREFIX_SIZE)
-            offset += PREFIX_SIZE + size
-            largest = max(largest, size)
-            if offset - written >= WRITE_BYTES:
-                self._write_records(block, buffers, written, offset)
-                buffers, written = [], offset
-        if buffers:
-            self._write_records(block, buffers, written, offset)
-        return Change(block, entries, offset, largest)
+    def _append(self, block: OpenBlock, group: Group, batch: Sequence[Stored]) -> Change:
+        """Write the records of one block at its end, row-major; tiles that are there with the same bytes are left out.
 
-    def _write_records(self, block: OpenBlock, buffers: Sequence[bytes], start: int, end: int) -> None:
-        if end - 1 > MAX_OFFSET:
+        The arithmetic is done for all tiles at once (benchmarks/bench_compact.py).
+        """
+        numbers, last = _sorted(group.positions)
+        bodies = [batch[number].body for number in group.numbers[last].tolist()]
+        sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        if not (sizes.min() > 0 and sizes.max() <= MAX_SIZE):
+            number = int(np.flatnonzero((sizes == 0) | (sizes > MAX_SIZE))[0])
+            raise CacheError(
+                f"tile {block.key.tile(int(numbers[number]))} has {int(sizes[number]):,} bytes; "
+                f"a bundle holds 1 to {MAX_SIZE:,}",
+                hint="Leave its LOD out, or write MBTiles or GeoPackage.",
+            )
+        there = block.index[numbers]
+        same = np.flatnonzero(bundle_v2.sizes(there) == sizes)
+        held = [at for at in same.tolist() if self._holds(block, int(there[at]), bodies[at])]
+        if held:
+            numbers, sizes = np.delete(numbers, held), np.delete(sizes, held)
+            for at in reversed(held):
+                del bodies[at]
+        ends = block.end + np.cumsum(sizes + PREFIX_SIZE)
+        if not bodies:
+            return Change(block, numbers, numbers.astype(np.uint64), block.end, block.largest)
+        self._write_records(block, bodies, sizes, ends)
+        entries = sizes.astype(np.uint64) << np.uint64(bundle_v2.OFFSET_BITS) | (ends - sizes).astype(np.uint64)
+        return Change(block, numbers, entries, int(ends[-1]), max(block.largest, int(sizes.max())))
+
+    def _write_records(
+        self, block: OpenBlock, bodies: list[bytes], sizes: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> None:
+        """Size word and bytes of each, some at a time; ``ends``: where in the file each record ends."""
+        if int(ends[-1]) - 1 > MAX_OFFSET:
             raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="Rewrite the cache with --mode overwrite.")
-        self._disk.pwrite(block.descriptor, b"".join(buffers), start)
+        pieces: list[bytes] = [b""] * (2 * len(bodies))
+        pieces[::2] = map(bundle_v2.prefix, sizes.tolist())
+        pieces[1::2] = bodies
+        first, start = 0, block.end
+        while first < len(bodies):
+            stop = int(np.searchsorted(ends, start + WRITE_BYTES)) + 1
+            self._disk.pwrite(block.descriptor, b"".join(pieces[2 * first : 2 * stop]), start)
+            first, start = stop, int(ends[min(stop, len(bodies)) - 1])
 
     def _holds(self, block: OpenBlock, entry: int, body: bytes) -> bool:
         return self._disk.read(block.descriptor, len(body), entry & MAX_OFFSET) == body
@@ -204,10 +206,9 @@ class CompactWriter:
         updated = []
         for change in changes:
             block = change.block
-            numbers = np.fromiter(change.entries, dtype=np.int64)
             index = block.index.copy()
-            index[numbers] = np.fromiter(change.entries.values(), dtype=np.uint64)
-            self._write_entries(change, numbers, index)
+            index[change.numbers] = change.entries
+            self._write_entries(change, index)
             updated.append(index)
         stamps: dict[BlockKey | None, str] = {}
         for change in changes:
@@ -218,9 +219,9 @@ class CompactWriter:
             change.block.index, change.block.end, change.block.largest = index, change.end, change.largest
         return stamps
 
-    def _write_entries(self, change: Change, numbers: NDArray[np.int64], index: Index) -> None:
+    def _write_entries(self, change: Change, index: Index) -> None:
         """One write from the first to the last entry: those between are written with the bytes that they have."""
-        low, high = int(numbers.min()), int(numbers.max()) + 1
+        low, high = int(change.numbers.min()), int(change.numbers.max()) + 1
         descriptor = change.block.descriptor
         self._disk.pwrite(descriptor, bundle_v2.pack_index(index, low, high), bundle_v2.entry_position(low))
         self._disk.pwrite(descriptor, Header(largest=change.largest, file_size=change.end).pack(), 0)
@@ -229,18 +230,14 @@ class CompactWriter:
         self._disk.fsync(block.descriptor)
 
     def _remove(self, tiles: Sequence[Tile]) -> Stamps:
-        blocks: dict[BlockKey, list[int]] = {}
-        for tile in tiles:
-            key = block_of(tile)
-            blocks.setdefault(key, []).append(key.position(tile))
         stamps: dict[BlockKey | None, str] = {}
-        for key in sorted(blocks):
+        for key, positions, _ in by_block(tiles):
             if self._bundles.find(key) is None:
                 continue
             block = self._open(key)
-            gone = {number: 0 for number in blocks[key] if block.index[number]}
-            if gone:
-                self._publish([Change(block, gone, block.end, block.largest)])
+            gone = np.unique(positions[block.index[positions] > 0])
+            if gone.size:
+                self._publish([absent(block, gone)])
             stamps[key] = block.stamp
         return stamps
 
@@ -305,10 +302,23 @@ class CompactWriter:
         stated = bundle_v2.parse_index(span.read(INDEX_SIZE, HEADER_SIZE))
         bad = np.flatnonzero((bundle_v2.sizes(stated) > 0) & ~sound)
         if bad.size:
-            self._publish([Change(block, dict.fromkeys(bad.tolist(), 0), block.end, block.largest)])
+            self._publish([absent(block, bad)])
         return block
 
     def _release(self) -> None:
         while self._blocks:
             self._close_block(self._blocks.popitem()[1])
         self._bundles.close()
+
+
+def absent(block: OpenBlock, numbers: NDArray[np.int64]) -> Change:
+    """A change that takes entries out."""
+    return Change(block, numbers, np.zeros(numbers.size, np.uint64), block.end, block.largest)
+
+
+def _sorted(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The positions, ascending, each once; and where the last one of each stands: the later of two bodies counts."""
+    order = np.argsort(positions, kind="stable")
+    ordered = positions[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    return ordered[last], order[last]

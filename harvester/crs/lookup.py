@@ -103,11 +103,16 @@ def twin(number: int) -> str:
     return (found is not None and authority_text(found)) or f"ESRI:{number}"
 
 
-def write_wkt(crs: ProjCrs, version: str) -> str:
-    """WKT of one dialect; empty where the dialect has no words for the CRS."""
+@lru_cache(maxsize=64)
+def write_wkt(crs: Crs, version: str) -> str:
+    """WKT of one dialect; empty where the dialect has no words for the CRS. Raises UsageError when PROJ knows none.
+
+    Kept by the record, not by pyproj's object: that one's hash is its WKT, and each thread's first takes 10 ms.
+    """
     from pyproj.exceptions import CRSError
 
+    found = known(crs)
     try:
-        return crs.to_wkt(version) or ""
+        return found.to_wkt(version) or ""
     except CRSError:
         return ""

@@ -157,8 +157,7 @@ class Crs:
 
     def esri_wkt(self) -> str:
         """WKT as Esri writes it into conf.xml (WKT 1, Esri's names), ending in AUTHORITY where a number is known."""
-        crs = known(self)
-        text = write_wkt(crs, "WKT1_ESRI") or self.wkt or write_wkt(crs, "WKT1_GDAL")
+        text = write_wkt(self, "WKT1_ESRI") or self.wkt or write_wkt(self, "WKT1_GDAL")
         number = self.best_number
         if number is None or not text.endswith("]") or "AUTHORITY[" in text:
             return text
@@ -167,11 +166,11 @@ class Crs:
 
     def gdal_wkt(self) -> str:
         """WKT 1 in GDAL's dialect (GeoPackage, GDAL before 3); WKT 2 where WKT 1 cannot say it."""
-        return write_wkt(known(self), "WKT1_GDAL") or self.wkt2()
+        return write_wkt(self, "WKT1_GDAL") or self.wkt2()
 
     def wkt2(self) -> str:
         """WKT 2 (ISO 19162:2019)."""
-        return write_wkt(known(self), "WKT2_2019") or self.wkt or ""
+        return write_wkt(self, "WKT2_2019") or self.wkt or ""
 
     @property
     def name(self) -> str:
