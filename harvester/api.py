@@ -12,6 +12,7 @@ from harvester.edges import CacheReader, Source
 from harvester.events import Event
 from harvester.job import Job
 from harvester.loop import run_loop
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.planning import Plan
@@ -113,7 +114,7 @@ class SourceView:
         return self.info.scheme.lods
 
     def __repr__(self) -> str:
-        return f"<{self.info.kind} {self.info.name!r}: {len(self.lods)} LODs in {self.info.scheme.crs}>"
+        return f"<{self.info.kind} {self.info.name!r}: {counted(len(self.lods), 'LOD')} in {self.info.scheme.crs}>"
 
 
 def open_cache(path: str | Path) -> CacheReader:

@@ -20,8 +20,8 @@ from harvester.job_text import (
     check_scale,
     check_seconds,
     check_shard,
-    plain_number,
 )
+from harvester.wording import plain_number
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_RETRIES = 5

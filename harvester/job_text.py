@@ -86,11 +86,6 @@ def check_scale(value: float) -> float:
     return float(value)
 
 
-def plain_number(value: float) -> str:
-    """A number as a person would type it: up to six decimals, no exponent."""
-    return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
     """``W,S,E,N`` in WGS 84 degrees; W > E crosses the antimeridian. Raises UsageError."""
     hint = 'Write "W,S,E,N" in degrees: "-105.3,39.6,-104.6,40.0".'

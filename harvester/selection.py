@@ -8,8 +8,8 @@ from typing import NoReturn
 from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.job import SCALE_TOLERANCE, Policy
-from harvester.job_text import plain_number
 from harvester.tiling.scheme import Lod
+from harvester.wording import plain_number
 
 
 def select_levels(info: ServiceInfo, policy: Policy) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -18,6 +18,7 @@ from harvester.plan_record import Planner, planners
 from harvester.tiling.coverage import extent_window, grid_window
 from harvester.tiling.scheme import Box, Lod
 from harvester.tiling.tile import Tile, block_of
+from harvester.wording import counted
 
 WAYS = {
     "http_404": "a 404",
@@ -65,6 +66,8 @@ class Account:
     tile: Tile
     lod: Lod
     box: Box
+    degrees: bool
+    """Whether the numbers of ``box`` are degrees."""
     state: State
     reason: str | None
     planned_by: tuple[Planner, ...]
@@ -201,6 +204,9 @@ class _Asking:
         held = self._held()
         if self.ledger is None and held is not None:
             state = State.STORED
+        if state is State.UNPLANNED and self._unlisted() and any(one.in_shard and one.certain for one in meant):
+            # Of a plan beyond all measure the ledger lists what its budget came to; the rest has no end yet.
+            state = State.PENDING
         planned_by = tuple(planner for planner in meant if planner.in_shard) if state is not State.UNPLANNED else ()
         failed = state is State.FAILED and self.ledger is not None
         return Account(
@@ -208,6 +214,7 @@ class _Asking:
             tile=tile,
             lod=scheme.by_level[tile.level],
             box=scheme.box(tile),
+            degrees=scheme.crs.is_geographic,
             state=state,
             reason=self.ledger.reason(tile, block_of(tile)) if failed and self.ledger is not None else None,
             planned_by=planned_by,
@@ -226,6 +233,10 @@ class _Asking:
             return State.UNPLANNED
         key = block_of(tile)
         return State(int(self.ledger.states(key).reshape(-1)[key.position(tile)]))
+
+    def _unlisted(self) -> int:
+        """Tiles of this level that are planned and not listed in the ledger yet."""
+        return int((self._meta("unlisted") or {}).get(str(self.tile.level), 0))
 
     def _planners(self) -> list[Planner]:
         spans = self._meta("jobs") or {}
@@ -311,6 +322,10 @@ class _Asking:
             planner = meant[-1]
             shard = "/".join(map(str, planner.shard or ()))
             return f"Policy {planner.number} ({planner.words}) means it, but it is not in shard {shard} of that job."
+        if unlisted := self._unlisted():
+            return (
+                f"Perhaps a policy means it: the ledger does not list {counted(unlisted, 'tile')} of LOD {level} yet."
+            )
         if here is None:
             return f"No policy selects LOD {level}."
         if self._outside_extent():
@@ -321,7 +336,7 @@ class _Asking:
         hint = ""
         if row != col and self._state(swapped) is not State.UNPLANNED:
             hint = f" {swapped} is planned: the row comes before the column."
-        planned = f"{here.planned:,} tiles planned{said}"
+        planned = f"{counted(here.planned, 'tile')} planned{said}"
         return f"It is outside the areas of the policies that select LOD {level} ({planned}).{hint}"
 
     def _outside_extent(self) -> bool:

@@ -9,6 +9,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.convert import disk_of, finished
 from harvester.cli.frame import say, show, show_json, verb
+from harvester.wording import counted
 
 
 @verb("apply", example="harvester apply january-to-march.mbtiles streets.mbtiles")
@@ -27,7 +28,7 @@ def command(common: Common, delta: Path, output: Path) -> int:
             show(f"{output} is already there: nothing was changed")
         else:
             before = f"; {done.already:,} were so already" if done.already else ""
-            show(f"{output}: {done.stored:,} tiles stored, {done.deleted:,} deleted{before}")
+            show(f"{output}: {counted(done.stored, 'tile')} stored, {done.deleted:,} deleted{before}")
     if not common.quiet:
         for notice in done.notices:
             say(f"note: {notice}")

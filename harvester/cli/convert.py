@@ -12,6 +12,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import say, show, show_json, verb
 from harvester.cli.run import stopping_on_signals
+from harvester.wording import counted
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ def show_summary(common: Common, summary: Any) -> int:
     elif not common.quiet:
         rows = [[level, tiles, size(count)] for level, (tiles, count) in summary.lods.items()]
         show(table(["level", "tiles", "bytes"], rows))
-        parts = [f"{summary.tiles:,} tiles written ({size(summary.size)})"]
+        parts = [f"{counted(summary.tiles, 'tile')} written ({size(summary.size)})"]
         if summary.kept:
             parts.append(f"{summary.kept:,} were there already")
         if summary.dedup_saved is not None:
@@ -94,7 +95,7 @@ def show_summary(common: Common, summary: Any) -> int:
         if len(summary.sources) > 1 and summary.collisions:
             differing = summary.collisions - summary.identical
             show(
-                f"{summary.collisions:,} tiles were in several caches: {summary.identical:,} identical, "
+                f"in several caches: {counted(summary.collisions, 'tile')}; {summary.identical:,} identical, "
                 f"of {differing:,} the last cache's was taken"
             )
     if not common.quiet:
@@ -105,5 +106,6 @@ def show_summary(common: Common, summary: Any) -> int:
     if summary.damaged > SHOWN:
         say(f"... and {summary.damaged - SHOWN:,} more (--json lists up to 1,000)")
     if summary.damaged:
-        say(f"INCOMPLETE: {summary.damaged:,} damaged tiles were not copied; harvester run fetches them anew")
+        lost = counted(summary.damaged, "damaged tile")
+        say(f"INCOMPLETE: {lost} not copied; harvester run fetches what is missing")
     return code

@@ -9,6 +9,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.convert import disk_of, finished
 from harvester.cli.frame import say, show, show_json, verb
+from harvester.wording import counted
 
 
 @verb("diff", example="harvester diff january.mbtiles march.mbtiles -o january-to-march.mbtiles")
@@ -30,7 +31,7 @@ def command(common: Common, old: Path, new: Path, output: str, format: str | Non
     elif not common.quiet:
         if found.added or found.changed or found.deleted:
             show(
-                f"{output}: {found.added:,} tiles added, {found.changed:,} changed ({size(found.size)}), "
+                f"{output}: {counted(found.added, 'tile')} added, {found.changed:,} changed ({size(found.size)}), "
                 f"{found.deleted:,} deleted; {found.same:,} the same"
             )
         else:

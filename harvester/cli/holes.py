@@ -10,6 +10,7 @@ import click
 
 from harvester.cli.common import Common
 from harvester.cli.frame import say, show, show_json, verb
+from harvester.wording import counted
 
 
 @verb(
@@ -28,7 +29,10 @@ from harvester.cli.frame import say, show, show_json, verb
     help="The file to write; stdout without it.",
 )
 def command(common: Common, output: Path, target: Path | None) -> int:
-    """Write failed and pending tiles as GeoJSON polygons with a level, usable as the next AOI."""
+    """Write failed and pending tiles as GeoJSON polygons with a level, usable as the next AOI.
+
+    Of a plan beyond all measure, run with --max-tiles, the ledger lists what the budget came to: the rest has no
+    polygon and is counted as "unlisted"."""
     from harvester.audit import Audited
     from harvester.durable import Disk
     from harvester.holes import holes
@@ -41,17 +45,30 @@ def command(common: Common, output: Path, target: Path | None) -> int:
         collection = holes(
             audited.blocks(), audited.scheme, {level: seen.most_common(1)[0][0] for level, seen in reasons.items()}
         )
+        unlisted = {} if audited.ledger is None else audited.ledger.meta("unlisted") or {}
     tiles = dict.fromkeys(("failed", "pending"), 0)
     for feature in collection["features"]:
         tiles[feature["properties"]["state"]] += feature["properties"]["tiles"]
+    if unlisted:
+        collection["unlisted"] = unlisted
     text = json.dumps(collection)
     if target is not None:
         Disk().write_whole(target.absolute(), text.encode())
     if common.json:
-        show_json({"output": str(output), "file": None if target is None else str(target), **tiles})
+        show_json(
+            {
+                "output": str(output), "file": None if target is None else str(target), **tiles,
+                "unlisted": sum(unlisted.values()),
+            }
+        )  # fmt: skip
     elif target is None:
         show(text)
     if not common.quiet:
         where = f" -> {target}" if target is not None else ""
-        say(f"{tiles['failed']:,} failed and {tiles['pending']:,} pending tiles{where}")
+        say(f"{tiles['failed']:,} failed and {counted(tiles['pending'], 'pending tile')}{where}")
+        if unlisted:
+            say(
+                f"note: without {counted(sum(unlisted.values()), 'more pending tile')} the ledger does not list yet "
+                f"(LOD {', '.join(unlisted)}): the same harvester run goes on with them, these polygons don't"
+            )
     return 0

@@ -9,6 +9,7 @@ import click
 
 from harvester.cli.common import Common
 from harvester.cli.frame import show, show_json, verb
+from harvester.wording import counted
 
 STAMP = "harvester_stamp"
 """The row in which an MBTiles keeps its own state; no news to a person."""
@@ -43,7 +44,7 @@ def command(common: Common, output: Path) -> int:
         for lod in document["lods"]
     ]  # fmt: skip
     show(table(["level", "source's", "zoom", "scale 1:", "tiles", "hash"], rows))
-    show(f"{document['tiles']:,} tiles, {size(document['bytes'])}")
+    show(f"{counted(document['tiles'], 'tile')}, {size(document['bytes'])}")
     for name in ("name", "source", "attribution"):
         if document[name]:
             show(f"{name}: {document[name]}")

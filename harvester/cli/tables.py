@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harvester.wording import counted
+
 if TYPE_CHECKING:
     from harvester.report import Report
 
@@ -70,8 +72,8 @@ def summary(report: Report) -> str:
         "",
         table(["LOD", "scale 1:", "planned", "stored", "absent", "failed", "pending"], rows),
         "",
-        f"{report.fetched:,} tiles fetched, {report.kept:,} kept, {report.requests:,} requests, "
-        f"{report.retries:,} retries, {size(report.bytes)} received, took {duration(report.seconds)}",
+        f"{counted(report.fetched, 'tile')} fetched, {report.kept:,} kept, {counted(report.requests, 'request')}, "
+        f"{counted(report.retries, 'retry')}, {size(report.bytes)} received, took {duration(report.seconds)}",
     ]
     if report.failures:
         reasons: dict[str, int] = {}
@@ -84,7 +86,7 @@ def summary(report: Report) -> str:
             f"failed: {told}; the first: {report.failures[0].level}/{report.failures[0].row}/{report.failures[0].col}"
         )
     lines += [
-        f"one body came for {repeat.tiles:,} tiles ({repeat.share:.0%}, such as {repeat.sample}); if it means "
+        f"one body came for {counted(repeat.tiles, 'tile')} ({repeat.share:.0%}, such as {repeat.sample}); if it means "
         f'"no data": --placeholder {repeat.hash}'
         for repeat in report.repeats
         if repeat.share >= REPEAT_SHARE

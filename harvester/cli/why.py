@@ -10,6 +10,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import show, show_json, verb
 from harvester.cli.tile import parse_address
+from harvester.wording import box_words, counted
 
 if TYPE_CHECKING:
     from harvester.why import Account
@@ -52,7 +53,7 @@ def account_lines(account: Account) -> list[str]:
         if account.unplanned.nearby:
             over = ", ".join(f"{tile} {state.name.lower()}" for tile, state in account.unplanned.nearby)
             rows.append(("in its place", over))
-    box = ", ".join(f"{value:.10g}" for value in account.box)
+    box = box_words(account.box, degrees=account.degrees)
     state = account.state.name.lower()
     if not account.has_ledger:
         state = "present" if account.held else "not there"
@@ -103,11 +104,7 @@ def _came(account: Account) -> str:
     runs = "" if not account.fetching_runs else _runs_words(account.fetching_runs)
     if state == "FAILED":
         where = "" if account.failed_in is None else f", in run {account.failed_in}"
-        tries = (
-            ""
-            if account.tries is None
-            else f" (up to {account.tries} {'try' if account.tries == 1 else 'tries'} a run)"
-        )
+        tries = "" if account.tries is None else f" (up to {counted(account.tries, 'try')} a run)"
         return f"{account.reason or 'the reason was not kept'}{where}{tries}"
     if state in ("STORED", "UNCHANGED") and account.has_ledger:
         return f"a whole tile, in {runs}" if runs else "it was in the cache before the first run"
@@ -129,4 +126,6 @@ def _held(account: Account) -> str:
     size = "" if held.width is None else f", {held.width} x {held.height} px"
     there = "" if held.address == account.tile else f", its {held.address}"
     trouble = "" if held.trouble is None else f", damaged: {held.trouble}"
-    return f"{held.bytes:,} bytes{' of ' + held.kind if held.kind else ''}{size} in {held.where}{there}{trouble}"
+    return (
+        f"{counted(held.bytes, 'byte')}{' of ' + held.kind if held.kind else ''}{size} in {held.where}{there}{trouble}"
+    )

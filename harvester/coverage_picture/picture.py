@@ -13,6 +13,7 @@ from harvester.coverage_picture.raster import Level, Raster, frame_around, surve
 from harvester.edges import State
 from harvester.lettering import text_width, write
 from harvester.tiling.scheme import Box, TilingScheme
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.coverage_picture import Backdrop, Blocks
@@ -138,7 +139,7 @@ def _header(canvas: ImageDraw.ImageDraw, title: str, levels: Sequence[Level]) ->
     absent, failed, pending = (
         sum(level.counts[state] for level in levels) for state in (State.ABSENT, State.FAILED, State.PENDING)
     )
-    words = f"{_number(planned)} tiles planned: {_number(stored)} stored, {_number(absent)} absent at the source"
+    words = f"{counted(planned, 'tile')} planned: {_number(stored)} stored, {_number(absent)} absent at the source"
     write(canvas, words, MARGIN, 50, 14, MUTED)
     trouble = [f"{_number(failed)} failed"] * bool(failed) + [f"{_number(pending)} pending"] * bool(pending)
     verdict = "nothing planned" if not planned else ("incomplete: " + ", ".join(trouble)) if trouble else "complete"

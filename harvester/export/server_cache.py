@@ -26,6 +26,7 @@ from harvester.export.arguments import (
     read_word,
 )
 from harvester.job import MAX_CONCURRENCY, Job, Policy
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.report import Report, WebMapReport
@@ -58,7 +59,7 @@ class IncompleteExportError(HarvesterError):
 
     def __init__(self, report: Report) -> None:
         counts = report.counts
-        missing = f"{counts.failed:,} tiles failed, {counts.pending:,} are pending: {report.output}"
+        missing = f"{counted(counts.failed, 'tile')} failed, {counts.pending:,} pending: {report.output}"
         if report.stop is None:
             super().__init__(missing, hint="The same call again fetches what is missing.")
         else:

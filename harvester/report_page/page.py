@@ -17,6 +17,7 @@ from harvester.report_page.coverage import Coverage, draw_maps
 from harvester.report_page.plots import reason_bars, run_columns, state_bar
 from harvester.report_page.stored import FAILURES_SHOWN, StoredRun
 from harvester.version import __version__
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.coverage_picture import Backdrop
@@ -239,7 +240,7 @@ def _failures(document: Mapping[str, Any], name: str) -> str:
     return _section(
         "Failed tiles",
         f"{of}{reason_bars(reasons)}<details{' open' if len(failures) <= OPEN_TILES else ''}>"
-        f"<summary>{len(failures):,} tiles</summary>"
+        f"<summary>{counted(len(failures), 'tile')}</summary>"
         '<div class="tiles"><table><thead><tr><th>LOD</th><th>row</th><th>column</th><th class="text">reason</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div></details>"
         f"<p><br>Why one of them failed: <code>harvester why {_text(name)} {address}</code></p>",
@@ -252,7 +253,7 @@ def _runs(runs: Sequence[StoredRun], chosen: StoredRun) -> str:
         shown = [chosen, *shown[1:]]
     labels = [datetime.fromtimestamp(run.started).astimezone().strftime("%m-%d") for run in shown]
     rows = "".join(_run_row(run, is_chosen=run is chosen) for run in reversed(shown))
-    more = f"<p>{len(runs) - len(shown):,} earlier runs are not shown.</p>" if len(runs) > len(shown) else ""
+    more = f"<p>Not shown: {counted(len(runs) - len(shown), 'earlier run')}.</p>" if len(runs) > len(shown) else ""
     head = "".join(f"<th>{name}</th>" for name in ("took", "planned", "fetched", "failed", "pending", "received"))
     return _section(
         "Runs",

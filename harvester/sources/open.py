@@ -19,6 +19,7 @@ from harvester.sources.service_url import ServiceUrl, parse_service_url
 from harvester.transport.documents import Documents
 from harvester.transport.origins import same_site
 from harvester.transport.refusals import DeniedError
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.job import Job
@@ -165,7 +166,8 @@ async def open_source(source: str, session: Documents, options: Options | None =
         )
     names = ", ".join(f"{layer.name} ({layer.source.info.source})" for layer in opened.layers)
     raise SourceError(
-        f"{opened.source} is a web map of {len(opened.layers)} tiled layers", hint=f"Name one of them: {names}"
+        f"{opened.source} is a web map of {counted(len(opened.layers), 'tiled layer')}",
+        hint=f"Name one of them: {names}",
     )
 
 

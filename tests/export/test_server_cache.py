@@ -136,7 +136,7 @@ def test_merge_keeps_what_is_there_and_overwrite_replaces_the_whole_cache(servic
 
 def test_an_incomplete_export_raises_with_the_report_and_the_same_call_mends_it(service, tmp_path):
     service.script = Script(rules=(Rule(do="status", status=500, kind="tile", tiles=("2/1/1",)),))
-    with pytest.raises(harvester.IncompleteExportError, match="1 tiles failed") as caught:
+    with pytest.raises(harvester.IncompleteExportError, match="1 tile failed") as caught:
         harvester.export_map_server_cache(service.url, tmp_path, scales=SCALES[:3], retries=0)
     assert caught.value.exit_code == 1
     assert (caught.value.report.counts.stored, caught.value.report.counts.failed) == (20, 1)

@@ -1,0 +1,35 @@
+"""Numbers as a person writes them: counted things in the right number, coordinates with sensible decimals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+DEGREE_DECIMALS = 7
+"""A centimetre on the ground: finer than any tile's pixel."""
+
+METRE_DECIMALS = 3
+"""A millimetre."""
+
+IRREGULAR = {"retry": "retries", "try": "tries"}
+
+
+def counted(number: int, what: str) -> str:
+    """``1 tile``, ``2 tiles``, ``1,000 failed tiles``: the last word gets its plural."""
+    if number == 1:
+        return f"1 {what}"
+    before, _, word = what.rpartition(" ")
+    many = IRREGULAR.get(word, f"{word}s")
+    return f"{number:,} {before + ' ' if before else ''}{many}"
+
+
+def box_words(box: Sequence[float], *, degrees: bool) -> str:
+    """The four numbers of a box, in degrees to a centimetre, in other units to a thousandth."""
+    decimals = DEGREE_DECIMALS if degrees else METRE_DECIMALS
+    return ", ".join(plain_number(value, decimals) for value in box)
+
+
+def plain_number(value: float, decimals: int = 6) -> str:
+    """A number without exponent, trailing zeros or a minus before nothing."""
+    text = f"{value:.{decimals}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
