@@ -377,7 +377,10 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    """Equal for names that some file system takes for one: no case, no form of accents, no invisible characters (HFS+
+    passes over joiners and marks of direction when it compares)."""
+    seen = "".join(letter for letter in unicodedata.normalize("NFD", name) if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", seen.casefold())
 
 
 _SHARES = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from harvester.engine import Outturn
 from harvester.engine.repeats import Repeat
@@ -219,6 +219,14 @@ class Report(ByState):
         return found
 
 
+class LeftOut(NamedTuple):
+    """A layer of a web map that has no report, and why; ``hint`` is the remedy where it should have one."""
+
+    name: str
+    reason: str
+    hint: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebMapReport(ByState):
     """The reports of a web map's layers, one cache each, and the layers that were left out with the reason.
@@ -228,9 +236,14 @@ class WebMapReport(ByState):
 
     source: str
     layers: tuple[Report, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
-    lost: tuple[str, ...] = ()
-    """Names of layers that should be there and could not be opened: the run ends with exit 3."""
+    skipped: tuple[LeftOut, ...] = ()
+    """Layers of other kinds, or that no policy matches."""
+    lost: tuple[LeftOut, ...] = ()
+    """Layers that should be there and could not be opened: the run ends with exit 3."""
+    not_begun: tuple[LeftOut, ...] = ()
+    """Layers that were still to come when the run was stopped."""
+    stop: StopReason | None = None
+    """Why some were not begun."""
 
     @property
     def counts(self) -> Counts:
@@ -287,13 +300,14 @@ class WebMapReport(ByState):
 
     @property
     def complete(self) -> bool:
-        """True when every layer is, and none is lost."""
-        return not self.lost and all(layer.complete for layer in self.layers)
+        """True when every layer is, and none is lost or was not begun."""
+        return not self.lost and self.stop is None and all(layer.complete for layer in self.layers)
 
     @property
     def exit_code(self) -> int:
         """The worst of the layers'."""
         codes = {layer.exit_code for layer in self.layers} | {3 if self.lost else 0}
+        codes.add(0 if self.stop is None else self.stop.exit_code)
         return next(code for code in EXIT_ORDER if code in codes)
 
     def to_json(self) -> str:
@@ -302,9 +316,15 @@ class WebMapReport(ByState):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``run --json`` for a web map."""
-        return {
+        document: dict[str, Any] = {
             "source": self.source,
             "complete": self.complete,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "layers": [{"name": layer.name, **layer.to_dict()} for layer in self.layers],
+            "skipped": [
+                {"name": one.name, "reason": one.reason} | ({"hint": one.hint} if one.hint else {})
+                for one in (*self.skipped, *self.lost, *self.not_begun)
+            ],
         }
+        if self.stop is not None:
+            document["error"] = {"code": self.stop.code, "message": self.stop.message, "hint": self.stop.hint}
+        return document

@@ -373,6 +373,8 @@ def test_same_names_get_numbers_and_the_first_of_a_kind_keeps_its_own() -> None:
     assert unique_names(["a", "a", "a-2"]) == ["a", "a-3", "a-2"]
     assert unique_names(["a/b", "a:b"]) == ["a_b", "a_b-2"]
     assert unique_names(["STRASSE", "straße"]) == ["STRASSE", "straße-2"]
+    assert unique_names(["road", "ro\u200dad", "\u200eroad"]) == ["road", "ro\u200dad-2", "\u200eroad-3"]
+    assert unique_names(["\u00e9", "e\u0301"]) == ["\u00e9", "\u00e9-2"]
 
 
 @given(st.lists(st.text(st.sampled_from("aA-23é."), max_size=4), max_size=12))

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from harvester.caches.open import FORMATS, SUFFIXES, format_for
+from harvester.durable import safe_name
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import UsageError
 from harvester.job import WINDOWS, Job
@@ -70,5 +71,9 @@ def target_of_layer(folder: Path, name: str, format: str) -> Path:
 
 
 def plain(name: str) -> str:
-    """A layer's name that no companion of another layer's cache has: ``Roads.ledger`` becomes ``Roads.ledger_``."""
-    return f"{name}_" if name.lower().rstrip(". ").endswith(COMPANIONS) else name
+    """A safe name that no companion of another layer's cache has: ``Roads.ledger`` becomes ``Roads_ledger``."""
+    safe = safe_name(name)
+    ending = next((ending for ending in COMPANIONS if safe.lower().endswith(ending)), "")
+    # Of the same length: a longer name might be cut again, just there.
+    at = len(safe) - len(ending)
+    return f"{safe[:at]}_{safe[at + 1 :]}" if ending else safe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harvester.assemble.layer import LayerRun
@@ -17,7 +18,7 @@ from harvester.engine import StopSwitch
 from harvester.errors import HarvesterError
 from harvester.events import Event, Finished, Notice
 from harvester.job import Job
-from harvester.report import Report, WebMapReport
+from harvester.report import LeftOut, Report, WebMapReport
 
 
 async def harvest_job(
@@ -41,10 +42,12 @@ async def harvest_job(
         report: Report | WebMapReport
         if opened.is_web_map:
             folder = require_folder(job, output)
-            report = await _harvest_layers(job, opened, planned, folder, emit, switch, disk, command)
-            skipped = (*opened.skipped, *((opened.layers[index].name, reason) for index, reason in left_out))
-            report = WebMapReport(
-                source=report.source, layers=report.layers, skipped=skipped, lost=tuple(name for name, _ in opened.lost)
+            found = await _harvest_layers(job, opened, planned, folder, emit, switch, disk, command)
+            unmatched = (LeftOut(opened.layers[index].name, reason) for index, reason in left_out)
+            report = replace(
+                found,
+                skipped=(*(LeftOut(*pair) for pair in opened.skipped), *unmatched),
+                lost=tuple(LeftOut(name, error.message, error.hint) for name, error in opened.lost),
             )
             if job.report is not None:
                 disk.write_whole(job.report.absolute(), report.to_json().encode())
@@ -85,6 +88,8 @@ async def _harvest_layers(
         targets.append((layer, one, target, format))
     reports: list[Report] = []
     for layer, one, target, format in targets:
+        if switch.reason is not None:
+            break
         emit(Notice(text=f"layer {layer.name} -> {target}"))
         try:
             report = await LayerRun(
@@ -96,6 +101,7 @@ async def _harvest_layers(
                 error
             )
         reports.append(report)
-        if switch.reason is not None:
-            break
-    return WebMapReport(source=opened.source, layers=tuple(reports))
+    rest = tuple(LeftOut(layer.name, "not begun") for layer, *_ in targets[len(reports) :])
+    return WebMapReport(
+        source=opened.source, layers=tuple(reports), not_begun=rest, stop=switch.reason if rest else None
+    )

@@ -26,12 +26,17 @@ class Opened:
     source: str
     layers: tuple[Layer, ...]
     skipped: tuple[tuple[str, str], ...]
-    """(name, reason) of a web map's layers that are not harvested, the lost ones included."""
+    """(name, reason) of a web map's layers that are not for harvesting."""
     lost: tuple[tuple[str, SourceError], ...]
-    """Layers that should be there and can't be opened."""
+    """Layers that should be there and can't be opened; the error's message does not repeat the name."""
     is_web_map: bool
     session: Session
     told: int = 0
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of every layer that is not harvested, the lost ones last."""
+        return (*self.skipped, *((name, error.message) for name, error in self.lost))
 
     def take_requests(self) -> int:
         """Requests for documents and tokens that no report has counted yet."""
@@ -59,11 +64,16 @@ async def open_job_source(job: Job, *, may_be_empty: bool = False) -> Opened:
     return Opened(
         source=found.source,
         layers=tuple(Layer(name=layer.name, source=layer.source) for layer in found.layers),
-        skipped=(*found.skipped, *((name, error.message) for name, error in found.lost)),
-        lost=found.lost,
+        skipped=found.skipped,
+        lost=tuple((name, _without(name, error)) for name, error in found.lost),
         is_web_map=found.is_map,
         session=session,
     )
+
+
+def _without(name: str, error: SourceError) -> SourceError:
+    """The error of a layer that is told under its name."""
+    return type(error)(error.message.removeprefix(f"layer {name!r}: "), hint=error.hint, code=error.code)
 
 
 def transport_for(job: Job, layer: Layer) -> Transport:

@@ -57,7 +57,7 @@ def show_plan(job: Job, common: Common, *, sample: int | None) -> int:
             for one in planned:
                 layer = opened.layers[one.index]
                 found.append((layer.name, one, await estimate(job, layer, one.plan, sample) if sample else None))
-            skipped = [*opened.skipped, *((opened.layers[index].name, reason) for index, reason in left_out)]
+            skipped = [*opened.left_out, *((opened.layers[index].name, reason) for index, reason in left_out)]
             return opened.source, opened.is_web_map, found, skipped
         finally:
             await opened.close()

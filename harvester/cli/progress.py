@@ -98,6 +98,7 @@ class People:
             if not self._quiet:
                 self._line(f"note: {redact_text(event.text)}")
         elif isinstance(event, Started):
+            self._ended = False
             if self._progress:
                 counts = event.counts
                 kept = (
@@ -115,15 +116,23 @@ class People:
             if isinstance(report, Report):
                 self._finish(report)
             elif isinstance(report, WebMapReport):
-                for layer in report.layers:
-                    self._finish(layer)
-                for name, reason in report.skipped:
-                    if name in report.lost:
-                        say(f"error: layer {name} is lost: {redact_text(reason)}")
-                if not self._quiet:
-                    for name, reason in report.skipped:
-                        if name not in report.lost:
-                            say(f"skipped {name}: {reason}")
+                self._finish_map(report)
+
+    def _finish_map(self, report: WebMapReport) -> None:
+        for layer in report.layers:
+            if not self._quiet and self._summary:
+                say(f"\nlayer {layer.name}")
+            self._finish(layer)
+        if not self._quiet:
+            for one in report.skipped:
+                say(f"skipped {one.name}: {redact_text(one.reason)}")
+        for one in report.lost:
+            say(f"error: layer {one.name} is lost: {redact_text(one.reason)}")
+            say(redact_text(one.hint))
+        if report.stop is not None:
+            names = ", ".join(one.name for one in report.not_begun)
+            say(f"error: {redact_text(report.stop.message)}; not begun: {names}")
+            say(report.stop.hint)
 
     def _finish(self, report: Report) -> None:
         from harvester.cli.tables import summary

@@ -30,7 +30,7 @@ def command(common: Common, source: str, **options: Any) -> int:
             opened.source,
             opened.is_web_map,
             [(layer.name, layer.source.info) for layer in opened.layers],
-            opened.skipped,
+            opened.left_out,
         )
 
     typed, is_web_map, layers, skipped = run_loop(work())
