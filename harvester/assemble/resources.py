@@ -57,7 +57,7 @@ async def gather_resources(
         limit = RateLimit(rate, time.monotonic())
 
         async def gate() -> None:
-            while not limit.take(time.monotonic()):
+            while not limit.take(time.monotonic()):  # noqa: ASYNC110 (the limit is a clock, nobody sets it)
                 await asyncio.sleep(limit.ready_in(time.monotonic()))
 
         session.gate = gate

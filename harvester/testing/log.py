@@ -13,7 +13,8 @@ from harvester.tiling.tile import Tile
 
 
 class Place(NamedTuple):
-    """What a request asks for: ``document``, ``tile``, ``tilemap``, ``token``, ``info``, ``other``; and which tile."""
+    """What a request asks for: ``document``, ``tile``, ``tilemap``, ``resource`` (style, sprite, font), ``token``,
+    ``info``, ``other``; and which tile."""
 
     kind: str
     tile: Tile | None = None

@@ -28,7 +28,7 @@ from the order of arrival, so two runs see the same faults::
 A rule fits when everything it names fits:
 
 =============== ==========================================================================================
-``kind``        ``tile`` (default), ``tilemap``, ``document``, ``token``, ``info``, ``other``, ``any``
+``kind``        ``tile`` (default), ``tilemap``, ``document``, ``resource``, ``token``, ``info``, ``other``, ``any``
 ``tiles``       list of ``level/row/col``, ``*`` for any number
 ``levels``      ``"3"``, ``"0-5,7"``; ``rows`` and ``cols`` likewise
 ``path``        a shell pattern that the path must match, such as ``*/tilemap/*``
@@ -57,7 +57,7 @@ from typing import Any
 from harvester.errors import UsageError
 from harvester.testing.log import Asked
 
-KINDS = ("tile", "tilemap", "document", "token", "info", "other", "any")
+KINDS = ("tile", "tilemap", "document", "resource", "token", "info", "other", "any")
 
 Ranges = tuple[tuple[int, int | None], ...]
 """Inclusive ranges; None: open."""
