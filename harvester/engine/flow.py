@@ -95,6 +95,7 @@ class Flow:
         self._stop = stop
         self._renew = renew
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
+        self._retry_heap = self._waiting_tries.waiting
         self._at_once: deque[Request] = deque()
         self._denials: dict[tuple[Tile, int], int] = {}
         self._doubt = Doubt(writer, tally)
@@ -130,6 +131,28 @@ class Flow:
             return None
         if not self._writer.has_room or self._renewing:
             return HOLD
+        pacer, feed = self._pacer, self._feed
+        if (
+            not pacer.free
+            or self._retry_heap
+            or self._at_once
+            or feed.next_tile is None
+            or feed.window_due is not None
+            or self._max_tiles is not None
+        ):
+            return self._next_of_all()
+        # Nearly always: a tile for the first time, and nothing that holds it back but the limit.
+        if self.in_flight >= pacer.concurrency.limit:
+            pacer.concurrency.on_full()
+            return HOLD
+        self.in_flight += 1
+        tally = self._tally
+        tally.requests += 1
+        tally.tile_requests += 1
+        return self._source.request(feed.take(), 0)
+
+    def _next_of_all(self) -> Request | Wait | None:
+        """The same, whatever waits or holds back."""
         now = self._clock()
         retries, feed = self._waiting_tries, self._feed
         due = retries.next_due()
@@ -179,11 +202,11 @@ class Flow:
             self._window_done(now, request, answer)
         else:
             verdict = self._source.judge(request, answer)
-            outcome, reason, body, kind, retry_after = verdict
+            outcome, body = verdict.outcome, verdict.body
             first = request.attempt == 0
-            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=retry_after)
+            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
             if first:
-                self._suspects.append(reason)
+                self._suspects.append(verdict.reason)
             credential = request.credential
             if credential <= self._refused and outcome is not Outcome.DENIED:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
@@ -199,7 +222,7 @@ class Flow:
                 if self._guarded:
                     sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
                     self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
-                self._writer.store(_new(Stored, (request.tile, body, kind)))
+                self._writer.store(_new(Stored, (request.tile, body, verdict.kind)))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
         if self._max_bytes is not None and tally.bytes >= self._max_bytes and not self._finished():

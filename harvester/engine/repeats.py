@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest, xxh3_128_hexdigest
 
 from harvester.tiling.tile import Tile
 
@@ -15,7 +15,7 @@ SAME_LENGTH = 8
 
 MOST_LENGTHS = 1 << 16
 MOST_BODIES = 4096
-"""Bounds of what is remembered; beyond it, whatever was seen once is forgotten."""
+"""Bounds of what is remembered; beyond them, what was seen least is forgotten."""
 
 TOLD_TILES = 32
 TOLD_SHARE = 0.01
@@ -33,6 +33,17 @@ class Repeat(NamedTuple):
     sample: Tile
 
 
+class _Seen:
+    """A body that came back. ``hash`` is empty until it came for TOLD_TILES."""
+
+    __slots__ = ("hash", "sample", "tiles")
+
+    def __init__(self, sample: Tile) -> None:
+        self.sample = sample
+        self.tiles = 1
+        self.hash = ""
+
+
 class Repeats:
     """Watches whole bodies go by, in bounded memory. ``placeholders`` are xxh3-128 digests of bodies that mean no
     data."""
@@ -40,7 +51,8 @@ class Repeats:
     def __init__(self, placeholders: Iterable[str] = ()) -> None:
         self.placeholders = frozenset(bytes.fromhex(digest) for digest in placeholders)
         self._lengths: dict[int, int] = {}
-        self._bodies: dict[bytes, tuple[int, Tile]] = {}
+        self._bodies: dict[int, _Seen] = {}
+        """By xxh3-64: what two bodies of one number could cost is a wrong count in a report."""
         self._whole = 0
 
     def is_placeholder(self, body: bytes) -> bool:
@@ -52,23 +64,35 @@ class Repeats:
         self._whole += 1
         size = len(body)
         lengths = self._lengths
-        seen = lengths.get(size, 0) + 1
-        lengths[size] = seen
-        if seen <= SAME_LENGTH:
-            if len(lengths) > MOST_LENGTHS:
-                self._lengths = {length: number for length, number in lengths.items() if number > 1}
-            return
-        digest = xxh3_128_digest(body)
-        number, sample = self._bodies.get(digest, (0, tile))
-        self._bodies[digest] = (number + 1, sample)
+        times = lengths.get(size, 0) + 1
+        lengths[size] = times
+        if times > SAME_LENGTH:
+            digest = xxh3_64_intdigest(body)
+            seen = self._bodies.get(digest)
+            if seen is None:
+                self._bodies[digest] = _Seen(tile)
+                self._keep_within_bounds()
+            else:
+                seen.tiles = number = seen.tiles + 1
+                if number == TOLD_TILES:
+                    seen.hash = xxh3_128_hexdigest(body)
+        elif len(lengths) > MOST_LENGTHS:
+            self._keep_within_bounds()
+
+    def _keep_within_bounds(self) -> None:
+        """Beyond a bound the commoner half is kept, so that this is seldom."""
+        if len(self._lengths) > MOST_LENGTHS:
+            commoner = sorted(self._lengths.items(), key=lambda one: -one[1])
+            self._lengths = dict(commoner[: MOST_LENGTHS // 2])
         if len(self._bodies) > MOST_BODIES:
-            self._bodies = {one: found for one, found in self._bodies.items() if found[0] > 1}
+            often = sorted(self._bodies.items(), key=lambda one: -one[1].tiles)
+            self._bodies = dict(often[: MOST_BODIES // 2])
 
     def told(self) -> tuple[Repeat, ...]:
         """The bodies worth telling, the commonest first."""
         found = [
-            Repeat(digest.hex(), number, number / self._whole, sample)
-            for digest, (number, sample) in self._bodies.items()
-            if number >= TOLD_TILES and number >= TOLD_SHARE * self._whole
+            Repeat(seen.hash, seen.tiles, seen.tiles / self._whole, seen.sample)
+            for seen in self._bodies.values()
+            if seen.hash and seen.tiles >= TOLD_SHARE * self._whole
         ]
         return tuple(sorted(found, key=lambda repeat: -repeat.tiles)[:TOLD_MOST])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from harvester.edges import BlockChange, CacheWriter, Ledger, Stamps, State, Stored
+from harvester.tiling.grouping import by_block
 from harvester.tiling.tile import BlockKey, Tile, block_of
 
 BATCH_TILES = 2048
@@ -26,16 +27,28 @@ QUEUED_BATCHES = 1
 
 @dataclass(slots=True)
 class Batch:
-    """Tiles that ended, on their way to the disk. ``changes`` maps (block, state) to row-major positions."""
+    """Tiles that ended, on their way to the disk."""
 
     opened: float = 0.0
     size: int = 0
     stored: list[Stored] = field(default_factory=list)
     changes: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
+    """Row-major positions by block and state; those of ``stored`` come in when the batch is closed."""
     reasons: dict[BlockKey, dict[int, str]] = field(default_factory=dict)
-    ended: int = 0
+    marked: int = 0
+    """Tiles that ended without bytes."""
     taken_back: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
     """Tiles that had ended in this state and are pending again; such a batch holds nothing else."""
+
+    @property
+    def ended(self) -> int:
+        """Tiles in all."""
+        return len(self.stored) + self.marked
+
+    def close(self) -> None:
+        """Nothing more comes: sort what is stored into its blocks."""
+        for key, positions, _ in by_block([stored.tile for stored in self.stored]):
+            self.changes.setdefault((key, State.STORED), []).extend(positions.tolist())
 
     def block_changes(self) -> list[BlockChange]:
         """The changes as the ledger takes them."""
@@ -73,9 +86,6 @@ class Writer:
         self._work = asyncio.Event()
         self._writing = False
         self._closing = False
-        self._block = _NO_BLOCK
-        self._indexes: list[int] = []
-        """Positions of the last stored tile's block in this batch's changes."""
         self.has_room = True
 
     def __repr__(self) -> str:
@@ -94,17 +104,12 @@ class Writer:
     def store(self, stored: Stored) -> None:
         """A whole tile came."""
         batch = self._batch
-        if not batch.ended:
+        waiting = batch.stored
+        if not waiting and not batch.marked:
             batch.opened = self._clock()
-        (level, row, col), body, _ = stored
-        if (level, row >> 7, col >> 7) != self._block:
-            self._block = level, row >> 7, col >> 7
-            self._indexes = batch.changes.setdefault((block_of(stored.tile), State.STORED), [])
-        self._indexes.append((row & 127) << 7 | col & 127)
-        batch.stored.append(stored)
-        batch.size += len(body)
-        batch.ended += 1
-        if batch.ended >= BATCH_TILES or batch.size >= BATCH_BYTES:
+        waiting.append(stored)
+        batch.size += len(stored.body)
+        if len(waiting) + batch.marked >= BATCH_TILES or batch.size >= BATCH_BYTES:
             self._close_batch()
 
     def mark(self, tile: Tile, state: State, reason: str = "") -> None:
@@ -123,7 +128,7 @@ class Writer:
         if not batch.ended:
             batch.opened = self._clock()
         batch.changes.setdefault((key, state), []).extend(indexes)
-        batch.ended += len(indexes)
+        batch.marked += len(indexes)
 
     def take_back(self, tiles: dict[tuple[BlockKey, State], list[int]]) -> None:
         """Tiles that were given are doubtful: once what came before is written, they are taken out of the cache and
@@ -139,9 +144,9 @@ class Writer:
             self._close_batch()
 
     def _close_batch(self) -> None:
+        self._batch.close()
         self._queue.append(self._batch)
         self._batch = Batch()
-        self._block = _NO_BLOCK
         self.has_room = len(self._queue) <= QUEUED_BATCHES
         self._work.set()
 
@@ -178,7 +183,5 @@ class Writer:
         self._closing = True
         self._work.set()
 
-
-_NO_BLOCK = (-1, -1, -1)
 
 _NO_STAMPS: Mapping[BlockKey | None, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Generic, TypeVar
 
 TRANSIENT_BASE_SECONDS = 0.25
@@ -65,12 +65,14 @@ class RetryHeap(Generic[Item]):
     ``draw`` gives random numbers in [0, 1).
     """
 
-    __slots__ = ("_draw", "_heap", "_seq", "budget")
+    __slots__ = ("_draw", "_heap", "_seq", "budget", "waiting")
 
     def __init__(self, draw: Callable[[], float], budget: RetryBudget | None = None) -> None:
         self.budget = budget or RetryBudget()
         self._draw = draw
         self._heap: list[tuple[float, int, Item]] = []
+        self.waiting: Sized = self._heap
+        """True while an item is kept: to look at for every request, without a call."""
         self._seq = 0
 
     def __len__(self) -> int:
