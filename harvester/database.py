@@ -33,6 +33,12 @@ HEADER_BYTES = 100
 """SQLite file format, section 1.3: 0 magic · 16 page size (u16, 1 = 65536) · 18, 19 write and read version (2 = WAL) ·
 24 change counter (u32) · 28 size in pages (u32) · 92 change counter that the size is valid for (u32)."""
 
+JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
+JOURNAL_HEADER_BYTES = 28
+"""SQLite file format, section 3: 0 magic · 8 records (u32) · 12 nonce (u32) · 16 pages of the database before the
+transaction (u32) · 20 sector size (u32) · 24 page size (u32)."""
+
 _WAL = 2
 
 _WRITTEN_HERE: set[tuple[int, int]] = set()
@@ -68,7 +74,8 @@ class Header:
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of a database file; None when there is no file, or an empty one. Raises CacheError when it is another.
+    """The header of a database file; None when there is no file, an empty one, or one that is not born yet (see
+    ``is_unborn``). Raises CacheError when it is another.
 
     Not while this process is in a transaction on it (see ``is_written_here``).
     """
@@ -80,7 +87,7 @@ def read_header(path: Path) -> Header | None:
         return None
     except OSError as cause:
         raise disk_error("read", path, cause) from cause
-    if not size:
+    if not size or is_unborn(path):
         return None
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
         raise CacheError(
@@ -92,6 +99,19 @@ def read_header(path: Path) -> Header | None:
     if header.pages * header.page_size > size and not _has_journal(path):
         raise damaged(path, f"{size:,} bytes of {header.pages * header.page_size:,} are there")
     return header
+
+
+def is_unborn(path: Path) -> bool:
+    """Was the first transaction of this file never finished, or not yet? Whatever its bytes are, SQLite will make it
+    empty, as it was: its journal says so. After a power cut those bytes may be any part of what was being written.
+    """
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as file:
+            data = file.read(JOURNAL_HEADER_BYTES)
+        # Another process may have finished in between: then there is no journal any more.
+        return data.startswith(JOURNAL_MAGIC) and len(data) == JOURNAL_HEADER_BYTES and data[16:20] == bytes(4)
+    except OSError:
+        return False
 
 
 def _has_journal(path: Path) -> bool:

@@ -159,15 +159,23 @@ class Disk:
             self._patiently("remove", path, lambda: path.unlink(missing_ok=True))
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder with all that is in it; it need not be there. A link is removed, not followed."""
+        """Remove a folder and all in it, name by name; it need not be there. A link is removed, not followed."""
+        if path.is_symlink() or not path.is_dir():
+            self.remove(path)
+            return
+        for entry in self._entries(path):
+            if entry.is_dir(follow_symlinks=False):
+                self.remove_tree(Path(entry.path))
+            else:
+                self.remove(Path(entry.path))
+        self._patiently("remove_tree", path, path.rmdir)
 
-        def act() -> None:
-            if path.is_symlink():
-                path.unlink()
-            elif path.exists():
-                shutil.rmtree(path)
-
-        self._patiently("remove_tree", path, act)
+    def _entries(self, path: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(path) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as cause:
+            raise disk_error("read", path, cause) from cause
 
     def make_dirs(self, path: Path) -> None:
         """Make a folder and those above it, where they aren't, each durable in the one above."""

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from harvester.caches import compact
 from harvester.caches.counted import CountedWriter
+from harvester.database import is_unborn, open_read_only
 from harvester.durable import Disk
 from harvester.edges import CacheReader, CacheWriter, ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
@@ -241,7 +241,7 @@ def is_empty_or_missing(path: Path) -> bool:
     """True where a new cache may be made: nothing there, an empty file, or a folder without anything of anybody's."""
     if path.is_dir():
         return compact.is_empty(path)
-    return not path.exists() or path.stat().st_size == 0
+    return not path.exists() or path.stat().st_size == 0 or is_unborn(path)
 
 
 def sniff(path: Path) -> str | None:
@@ -292,13 +292,13 @@ def _sniff_sqlite(path: Path, head: bytes) -> str | None:
     if head[68:72] == b"MPBX":
         return "mbtiles"
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        connection = open_read_only(path)
         try:
             names = {str(row[0]).lower() for row in connection.execute("SELECT name FROM sqlite_master")}
         finally:
             connection.close()
-    except (sqlite3.Error, UnicodeDecodeError):
-        # Damaged, or left in the middle of a transaction: what opens it for good says so.
+    except (CacheError, sqlite3.Error, UnicodeDecodeError):
+        # Damaged, or left in the middle of a transaction where we may not write: what opens it for good says so.
         return "mbtiles" if path.suffix.lower() == ".mbtiles" else None
     return "mbtiles" if {"tiles", "metadata"} <= names else None
 

@@ -87,6 +87,23 @@ class RecordingDisk(Disk):
                 self._number(path)
                 self.start[path] = path.read_bytes()
 
+    def created(self, path: Path) -> None:
+        """Note a file that is there now and was not."""
+        self.trace.append(Named(path.parent, ((path, self._number(path)),)))
+
+    def written(self, path: Path, offset: int, data: bytes | None) -> None:
+        """Note bytes written to a file by its name, or (data None) its length set."""
+        self.trace.append(Written(self._known(path), offset, data))
+
+    def synced(self, path: Path) -> None:
+        """Note a file's content made durable."""
+        self.trace.append(Synced(self._known(path)))
+
+    def removed(self, path: Path) -> None:
+        """Note a file that is gone."""
+        if self._numbers.pop(path, None) is not None:
+            self.trace.append(Named(path.parent, ((path, None),)))
+
     def acknowledge(self, what: object) -> None:
         """Note a promise."""
         self.trace.append(Acknowledged(what))
@@ -96,7 +113,7 @@ class RecordingDisk(Disk):
         is_new = not path.exists()
         descriptor = super().open(path, write=write, create=create, truncate=truncate)
         if is_new:
-            self.trace.append(Named(path.parent, ((path, self._number(path)),)))
+            self.created(path)
         elif truncate:
             self.trace.append(Written(self._known(path), 0, None))
         self._open[descriptor] = self._known(path)
@@ -104,8 +121,9 @@ class RecordingDisk(Disk):
 
     def close(self, descriptor: int) -> None:
         """As Disk."""
-        super().close(descriptor)
+        # First: once it is closed, another thread's file may have the number.
         del self._open[descriptor]
+        super().close(descriptor)
 
     def pwritev(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
         """As Disk, noted."""
@@ -143,16 +161,14 @@ class RecordingDisk(Disk):
     def remove(self, path: Path) -> None:
         """As Disk, noted."""
         super().remove(path)
-        if self._numbers.pop(path, None) is not None:
-            self.trace.append(Named(path.parent, ((path, None),)))
+        self.removed(path)
 
     def remove_tree(self, path: Path) -> None:
-        """As Disk, noted."""
-        gone = self._below(path)
+        """As Disk, noted: what is in it went before, name by name."""
+        is_folder = path.is_dir() and not path.is_symlink()
         super().remove_tree(path)
-        for known in gone:
-            self._numbers.pop(known, None)
-        self.trace.append(Named(path.parent, tuple((known, None) for known in gone)))
+        if is_folder:
+            self.trace.append(Named(path.parent, ((path, None),)))
 
     def make_dirs(self, path: Path) -> None:
         """As Disk, noted: each folder is a name in the one above."""
@@ -176,13 +192,17 @@ class RecordingDisk(Disk):
         self._next += 1
         return self._numbers[path]
 
-    def states(self, *, seed: int = 0, samples: int = 4) -> Iterator[CrashState]:
-        """What a cut after each event can leave: nothing unsynced, all of it, and ``samples`` random parts of it."""
+    def states(self, *, seed: int = 0, samples: int = 4, every: int = 1) -> Iterator[CrashState]:
+        """What a cut after each event can leave: nothing unsynced, all of it, and ``samples`` random parts of it.
+
+        ``every``: only after each so many-th event."""
         model = _Model(self.root, self.start, self.folders)
         chance = random.Random(seed)
         for count, event in enumerate((None, *self.trace)):
             if event is not None:
                 model.take(event)
+            if count % every:
+                continue
             for share in (0.0, 1.0, *(0.5 for _ in range(samples if model.unsynced else 0))):
                 yield CrashState(model.cut(chance, share), list(model.acknowledged), count)
 
@@ -229,6 +249,12 @@ class _Model:
                 _apply(file.durable, written)
             file.pending.clear()
         elif isinstance(event, Named):
+            gone = {path for path, number in event.names if number is None}
+            # A folder is only removed once it is empty: what was removed in it is due no later than its own name.
+            self._pending = [
+                Named(event.folder, named.names) if gone & {named.folder, *named.folder.parents} else named
+                for named in self._pending
+            ]
             self._pending.append(event)
         elif isinstance(event, NamesSynced):
             for named in [named for named in self._pending if named.folder == event.folder]:
