@@ -161,14 +161,15 @@ class LayerRun:
         return outturn
 
     async def _gather(self, collection: Collection, outturn: Outturn) -> None:
-        """What a vector tile package holds beside its tiles, when all of these have come."""
-        if collection.format != "vtpk" or collection.writer is None or outturn.stop is not None:
+        """What a vector tile package holds beside its tiles, when these have come, in this run or in one before it."""
+        unfinished = outturn.stop is not None or outturn.tally.counts().pending
+        if collection.format != "vtpk" or collection.writer is None or unfinished:
             return
         from harvester.assemble.resources import gather_resources
         from harvester.sources.vector import VectorSource
 
         source, switch = self.layer.source, self.switch
-        if isinstance(source, VectorSource) and collection.made.kept:
+        if isinstance(source, VectorSource):
             told = await gather_resources(
                 source, self.opened.session, collection.paths, disk=self.disk, rate=self.job.limits.rate,
                 stopped=lambda: switch.reason is not None,

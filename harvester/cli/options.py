@@ -97,7 +97,11 @@ limit_options = _stack(
 
 output_options = _stack(
     click.option(
-        "-o", "--output", type=str, metavar="PATH", help="The cache; its format by suffix, a folder is compactv2."
+        "-o",
+        "--output",
+        type=str,
+        metavar="PATH",
+        help="The cache; its format by suffix (.mbtiles .gpkg .pmtiles .tpk .tpkx .vtpk), a folder is compactv2.",
     ),
     click.option("--format", metavar="NAME", help="The cache's format, where the suffix doesn't say it."),
     click.option(

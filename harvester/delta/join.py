@@ -27,7 +27,11 @@ from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk
 from harvester.edges import CacheReader, ServiceInfo, TileFormat
 from harvester.errors import CacheError, UsageError
+from harvester.payload.pbf import GZIP, in_gzip
 from harvester.tiling.tile import Tile
+
+IN_GZIP = frozenset({"mbtiles", "vtpk"})
+"""Formats that say of their vector tiles that they are in gzip; PMTiles packs its own."""
 
 
 async def convert(
@@ -41,8 +45,8 @@ async def convert(
 ) -> Summary:
     """Write every tile of a cache into another, exact bytes; tiles that ``out`` has already stay unless ``overwrite``.
 
-    Raises CacheError where ``source`` can't be read or ``out`` can't be written or can't hold it, UsageError where both
-    are one.
+    Plain vector tiles are put in gzip where ``out`` is to have them so (IN_GZIP). Raises CacheError where ``source``
+    can't be read or ``out`` can't be written or can't hold it, UsageError where both are one.
     """
     _refuse_itself([source], Path(out))
     return await _join([source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk())
@@ -188,6 +192,8 @@ class _Copy:
                 return
             kind, trouble = kind_or_trouble(body, self._infos[number])
             if not trouble:
+                if kind == "pbf" and body[:2] != GZIP and summary.format in IN_GZIP:
+                    body = in_gzip(body)
                 summary.add(tile, body)
                 await self.target.put(tile, body, kind)
                 return

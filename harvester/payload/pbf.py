@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ MAX_DECODED = 64 << 20
 """Bytes that one vector tile may inflate to: four times the largest tile that a bundle holds; more is a bomb."""
 
 _STEP = 1 << 20
+
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x02\xff"
+"""Without name, time and system: the same bytes for the same tile everywhere (RFC 1952, 2.3)."""
+
 LAYER = 3
 LAYER_NAME = 1
 LENGTHS = 2
@@ -44,6 +49,13 @@ def inflate(body: bytes) -> tuple[bytes, int]:
         at = len(body) - len(member.unused_data)
         if body[at : at + 2] != GZIP:
             return b"".join(parts), at
+
+
+def in_gzip(tile: bytes) -> bytes:
+    """A plain vector tile in gzip: the same bytes for the same tile."""
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = deflate.compress(tile) + deflate.flush()
+    return _GZIP_HEADER + body + struct.pack("<II", zlib.crc32(tile), len(tile) & 0xFFFFFFFF)
 
 
 def walk_pbf(body: bytes) -> int:

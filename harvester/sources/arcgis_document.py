@@ -119,7 +119,8 @@ def _tile_info(fields: Fields, url: ServiceUrl) -> Fields:
             raise NotTiledError(f"{url} is a folder of services, not a service", hint=_listing(services, fields))
         if not url.named and "currentVersion" not in fields.values:
             raise SourceError(
-                f"{url} is no ArcGIS service", hint="The address of a service ends in /MapServer or /ImageServer."
+                f"{url} is no ArcGIS service",
+                hint="The address of a service ends in /MapServer, /ImageServer or /VectorTileServer.",
             )
         raise NotTiledError(f"{url} has no tiles: it draws its pictures on request (no tileInfo)", hint=TILES_HINT)
     if fields.flag("singleFusedMapCache") is False:

@@ -6,14 +6,13 @@ relative to the service; ``defaultStyles`` the folder of its style.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.edges import Answer, Outcome, Request, Verdict
+from harvester.payload.pbf import GZIP, in_gzip
 from harvester.redact import redact_url
 from harvester.sources.arcgis import ArcGisSource, HeaderPairs
 from harvester.sources.arcgis_document import ServiceDocument
@@ -25,10 +24,6 @@ from harvester.transport.origins import origin_of, same_site
 
 TEMPLATE = "tile/{z}/{y}/{x}.pbf"
 STYLES = "resources/styles"
-
-_GZIP = b"\x1f\x8b"
-_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x02\xff"
-"""Of a gzip stream without name, time and system: the same bytes for the same tile everywhere (RFC 1952, 2.3)."""
 
 
 class VectorSource(ArcGisSource):
@@ -80,16 +75,9 @@ class VectorSource(ArcGisSource):
     def judge(self, request: Request, answer: Answer) -> Verdict:
         """What the answer to a tile request means. A tile that came plain is put in gzip, as every cache keeps them."""
         verdict = super().judge(request, answer)
-        if verdict.outcome is Outcome.WHOLE and verdict.body[:2] != _GZIP and verdict.kind == "pbf":
+        if verdict.outcome is Outcome.WHOLE and verdict.body[:2] != GZIP and verdict.kind == "pbf":
             return verdict._replace(body=in_gzip(verdict.body))
         return verdict
-
-
-def in_gzip(tile: bytes) -> bytes:
-    """A plain vector tile in gzip: the same bytes for the same tile."""
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = deflate.compress(tile) + deflate.flush()
-    return _HEADER + body + struct.pack("<II", zlib.crc32(tile), len(tile) & 0xFFFFFFFF)
 
 
 def _template(fields: Fields, url: ServiceUrl, notices: list[str]) -> tuple[str, str]:

@@ -12,7 +12,11 @@ import pyogrio
 import pytest
 from pmtiles.reader import MmapSource, Reader
 
+from harvester.assemble.run import harvest_job
+from harvester.job import Job, Policy
+from harvester.loop import run_loop
 from harvester.testing import schemes
+from harvester.testing.crash import CrashingDisk, CrashPoint
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite
 from harvester.testing.vector_service import FONT, resources
@@ -244,3 +248,45 @@ def test_a_style_that_draws_no_service_is_skipped_with_the_reason(serve, cli, tm
     scales = cli("scales", "map.json", "--json").json
     assert [one["name"] for one in scales["layers"]] == ["Taken"]
     assert scales["skipped"] == [{"name": "Bare", "reason": "its style draws no vector tile service"}]
+
+
+def test_plain_tiles_of_a_folder_are_in_gzip_where_the_format_says_so(cli, tmp_path):
+    import gzip
+
+    from harvester.testing.vector import tile_mvt
+
+    (tmp_path / "in" / "1" / "0").mkdir(parents=True)
+    plain = gzip.decompress(tile_mvt(1, 1, 0))
+    (tmp_path / "in" / "1" / "0" / "1.pbf").write_bytes(plain)
+    document = {"tilejson": "3.0.0", "tiles": ["{z}/{x}/{y}.pbf"], "name": "Plain"}
+    (tmp_path / "in" / "tiles.json").write_text(json.dumps(document))
+    for name in ("a.vtpk", "a.mbtiles", "a.pmtiles"):
+        assert cli("convert", "in", name).code == 0
+        assert [gzip.decompress(body) for body in held(tmp_path / name).values()] == [plain]
+        assert [each["id"] for each in vector_layers(tmp_path / name)] == ["places", "roads"]
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_step_of_gathering_and_sealing_goes_on_with_all_resources(spawn, serve, cli, tmp_path):
+    disk = CrashingDisk(CrashPoint(0))
+    job = Job(source=serve(site()).url, output=tmp_path / "whole.vtpk", policies=(Policy(lods=((0, 2),)),))
+    run_loop(harvest_job(job, disk=disk))
+    kills = 0
+    # From the last tiles to the rename and what comes after it.
+    for number, step in enumerate(range(disk.steps // 3, disk.steps, max(1, disk.steps // 9))):
+        service, out = serve(site()), f"{number}.vtpk"
+        command = ("run", service.url, "--lods", "0-2", "-o", out, "--json")
+        killed = spawn(*command, HARVESTER_CRASH_AT=str(step))
+        killed.communicate(timeout=240)
+        kills += killed.returncode != 0
+        rest = cli(*command)
+        assert rest.code == 0, (step, rest.err)
+        path = tmp_path / out
+        assert {name.removeprefix("p12/resources/") for name in entries(path) if "/resources/" in name} == {
+            *resources(),
+            "info/root.json",
+        }, step
+        assert len(held(path)) == 21 and poisoned(path, service.site) == set()
+        assert [each["id"] for each in vector_layers(path)] == LAYERS
+        assert {each.name for each in tmp_path.iterdir() if each.name.startswith(out)} == {out, f"{out}.ledger"}
+    assert kills >= 5

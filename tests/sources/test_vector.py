@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from harvester.edges import Answer, Outcome, TileFormat
 from harvester.errors import SourceError
+from harvester.payload.pbf import in_gzip
 from harvester.sources.auth import Credentials
 from harvester.sources.service_url import parse_service_url
-from harvester.sources.vector import VectorSource, in_gzip
+from harvester.sources.vector import VectorSource
 from harvester.sources.vector_resources import Gathering
 from harvester.sources.vector_style import fonts_of, glyphs_of, packaged, services_of, sprite_of
 from harvester.testing.vector import tile_mvt
