@@ -6,8 +6,11 @@ import math
 import random
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from harvester.assemble.sample_time import Tried, reckon_time
 from harvester.assemble.sources import Layer, transport_for
 from harvester.edges import Answer, Outcome, Request, Wait
 from harvester.job import Job
@@ -21,9 +24,6 @@ Z95 = 1.96
 TRIES = 3
 """Tries for a sampled tile that is throttled or broken before it is left out of the sample."""
 
-OWN_SECONDS = 1 / 5000
-"""What harvester itself takes for a tile on one core, however fast the server answers."""
-
 UNSEEN_BYTES = 20_000
 """Size of a tile that the sample may have missed: a busy town at 256 pixels, where the sampled tiles were water."""
 
@@ -33,12 +33,15 @@ OVERHEAD_BYTES = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Bytes and seconds of a whole plan, from ``sampled`` tiles; ``bytes_low`` to ``bytes_high`` is a 95 % interval."""
+    """Bytes and seconds of a whole plan, from ``sampled`` tiles; ``bytes_low`` to ``bytes_high`` is a 95 % interval,
+    ``seconds_low`` to ``seconds_high`` what a quick and a slow run of it would take."""
 
     bytes: int
     bytes_low: int
     bytes_high: int
     seconds: float
+    seconds_low: float
+    seconds_high: float
     sampled: int
     failed: int = 0
     trouble: str = ""
@@ -63,7 +66,7 @@ async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate
     source, limits = layer.source, job.limits
     todo = [source.request(tile, 0) for tile in reversed(choose(plan, per_lod, random.Random(plan.total)))]
     sizes: dict[int, list[int]] = defaultdict(list)
-    latencies: list[float] = []
+    tried: list[Tried] = []
     failed = 0
     trouble = ""
     in_flight = 0
@@ -94,7 +97,7 @@ async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate
             first_try=request.attempt == 0,
             retry_after=verdict.retry_after,
         )
-        latencies.append(answer.seconds)
+        tried.append(Tried(verdict.outcome, answer.seconds))
         if verdict.outcome is Outcome.WHOLE:
             sizes[request.tile.level].append(len(verdict.body) + OVERHEAD_BYTES)
         elif verdict.outcome is Outcome.ABSENT:
@@ -106,23 +109,58 @@ async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate
             trouble = verdict.reason
         transport.wake()
 
+    busy = time.process_time()
     try:
         await transport.drain(next_request, done)
     finally:
         await transport.close()
-    return _reckon(plan, sizes, latencies, limits.concurrency, limits.rate, failed, trouble)
+    busy = time.process_time() - busy
+    size = reckon_bytes(plan, sizes)
+    duration = reckon_time(
+        [one for one in tried if one.outcome is not Outcome.DENIED],
+        limits=limits,
+        asked=_asked(plan, sizes, tilemap=job.tilemap and source.info.tilemap),
+        size=(size.low, size.likely, size.high),
+        own_seconds=busy / max(len(tried), 1),
+    )
+    return Estimate(
+        bytes=size.likely,
+        bytes_low=size.low,
+        bytes_high=size.high,
+        seconds=duration.seconds,
+        seconds_low=duration.low,
+        seconds_high=duration.high,
+        sampled=sum(len(seen) for seen in sizes.values()),
+        failed=failed,
+        trouble=trouble,
+    )
 
 
-def _reckon(
-    plan: Plan,
-    sizes: dict[int, list[int]],
-    latencies: list[float],
-    concurrency: int,
-    rate: float | None,
-    failed: int,
-    trouble: str,
-) -> Estimate:
-    """Stratified by LOD: the sum of count x mean, and its standard error (finite population corrected)."""
+def _asked(plan: Plan, sizes: Mapping[int, Sequence[int]], *, tilemap: bool) -> tuple[float, float]:
+    """Tiles that are asked for, likely and at most: a tilemap spares those that it says are absent."""
+    if not tilemap:
+        return plan.total, plan.total
+    likely = 0.0
+    for lod in plan.lods:
+        seen = sizes.get(lod.level, ())
+        likely += lod.planned * (sum(1 for size in seen if size) / len(seen) if seen else 1.0)
+    return max(likely, 1.0), plan.total
+
+
+class Size(NamedTuple):
+    """Bytes of a plan: the likely ones, in their 95 % interval."""
+
+    low: int
+    likely: int
+    high: int
+
+
+def reckon_bytes(plan: Plan, sizes: Mapping[int, Sequence[int]]) -> Size:
+    """Bytes of a plan from the sizes of sampled tiles, by LOD (0: absent; with their overhead).
+
+    Stratified by LOD: the sum of count x mean, and its standard error (finite population corrected); upwards at least
+    what tiles of a kind that no sample showed could add (rule of three).
+    """
     total = variance = 0.0
     everything = [size for level in sizes.values() for size in level]
     overall = sum(everything) / len(everything) if everything else 0.0
@@ -142,16 +180,4 @@ def _reckon(
             # What no sample showed may still be there: with n tiles seen, up to 3/n of all, at 95 % (rule of three).
             unseen += lod.planned * min(1.0, 3 / max(number, 1)) * max(0.0, largest - mean)
     half = Z95 * math.sqrt(variance)
-    latency = sorted(latencies)[len(latencies) // 2] if latencies else 0.0
-    seconds = plan.total * max(latency / concurrency, OWN_SECONDS)
-    if rate is not None:
-        seconds = max(seconds, plan.total / rate)
-    return Estimate(
-        bytes=round(total),
-        bytes_low=max(0, round(total - half)),
-        bytes_high=round(total + max(half, unseen)),
-        seconds=seconds,
-        sampled=len(everything),
-        failed=failed,
-        trouble=trouble,
-    )
+    return Size(low=max(0, round(total - half)), likely=round(total), high=round(total + max(half, unseen)))

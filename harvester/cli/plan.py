@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import DEFAULT_SAMPLE, say, show, show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.assemble.sample import Estimate
@@ -103,6 +105,8 @@ def _document(one: Any, guess: Estimate | None) -> dict[str, Any]:
             "bytes_low": guess.bytes_low,
             "bytes_high": guess.bytes_high,
             "seconds": round(guess.seconds, 1),
+            "seconds_low": round(guess.seconds_low, 1),
+            "seconds_high": None if math.isinf(guess.seconds_high) else round(guess.seconds_high, 1),
         },
     }
 
@@ -119,11 +123,19 @@ def _show_layer(name: str, one: Any, guess: Estimate | None) -> None:
     else:
         show(
             f"about {size(guess.bytes)} (between {size(guess.bytes_low)} and {size(guess.bytes_high)}), "
-            f"about {duration(guess.seconds)}, from {guess.sampled:,} sampled tiles"
+            f"about {duration(guess.seconds)} ({_between(guess)}), from {counted(guess.sampled, 'sampled tile')}"
         )
         if guess.failed:
             show(f"{guess.failed:,} of the sampled tiles could not be had ({guess.trouble})")
     show("")
+
+
+def _between(guess: Estimate) -> str:
+    from harvester.cli.tables import duration
+
+    if math.isinf(guess.seconds_high):
+        return "no sampled tile answered"
+    return f"between {duration(guess.seconds_low)} and {duration(guess.seconds_high)}"
 
 
 def _compare_with_disk(job: Job, guesses: list[Estimate | None]) -> None:

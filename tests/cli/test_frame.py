@@ -123,3 +123,14 @@ def test_a_disk_too_small_for_the_estimate_is_told(cli, serve):
     assert "free, less than the" in result.err
     small = cli("plan", serve().url, "--lods", "0-3", "--sample", "3", "-o", "out.mbtiles")
     assert "free, less than" not in small.err
+
+
+def test_a_sample_tells_how_long_with_an_interval_and_never_less_than_the_rate_allows(cli, serve):
+    guess = cli("plan", serve().url, "--lods", "0-4", "--sample", "5", "--rate", "100", "--json").json["estimate"]
+    assert 341 / 100 <= guess["seconds_low"] <= guess["seconds"] <= guess["seconds_high"]
+    assert set(guess) == {
+        "bytes", "bytes_low", "bytes_high", "seconds", "seconds_low", "seconds_high",
+    }  # fmt: skip
+    text = cli("plan", serve().url, "--lods", "0-2", "--sample", "5").out
+    assert " s (between " in text
+    assert "from 10 sampled tiles" in text
