@@ -16,6 +16,7 @@ from harvester.transport.origins import same_site
 from harvester.transport.refusals import DeniedError
 
 if TYPE_CHECKING:
+    from harvester.sources.arcgis import ArcGisSource
     from harvester.sources.open import Asker
 
 
@@ -55,3 +56,15 @@ async def open_styled(layer: MapLayer, item: Item | None, asker: Asker) -> Vecto
             source.info, notices=(*source.info.notices, f"its style also draws {more}, which is not taken")
         )
     return source
+
+
+async def take_item_style(source: ArcGisSource, item: Item, asker: Asker) -> None:
+    """Take the style that a portal's item of a vector tile service has of its own, if it has one that draws it."""
+    if not isinstance(source, VectorSource):
+        return
+    try:
+        style, at, _ = await asker.get_json(item.portal, item.url("/resources/styles/root.json"))
+    except SourceError:
+        return  # most items have none: the service's own counts
+    if str(source.url).lower() in {found.partition("?")[0].rstrip("/").lower() for found in services_of(style, at)}:
+        source.style, source.style_url = style, at

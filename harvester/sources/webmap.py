@@ -142,7 +142,16 @@ async def open_item(item: Item, asker: Asker) -> Opened:
     typed = same_site(item.portal.origin, url.origin)
     url = replace(url, token=item.portal.token if typed else None, basic=None)
     source = await open_service(url, asker, anonymous_first=not typed)
+    await _with_style(source, item, asker)
     return Opened(source=source.info.source, layers=(OpenedLayer(name=source.info.name, source=source),))
+
+
+async def _with_style(source: ArcGisSource, item: Item, asker: Asker) -> None:
+    """Of vector tiles, the style that their item has of its own."""
+    if source.info.kind == "arcgis-vector":
+        from harvester.sources.vector_layer import take_item_style
+
+        await take_item_style(source, item, asker)
 
 
 def layers_of(document: Any) -> Iterator[MapLayer]:
@@ -211,6 +220,8 @@ async def _open_layer(layer: MapLayer, item: Item | None, asker: Asker) -> Opene
         typed = item is not None and same_site(item.portal.origin, url.origin)
         url = replace(url, token=item.portal.token if item is not None and typed else None, basic=None)
         source = await open_service(url, asker, anonymous_first=not typed)
+        if item is not None and layer.item_id:
+            await _with_style(source, replace(item, id=layer.item_id), asker)
     except NotTiledError as error:
         return error.message
     except SourceError as error:

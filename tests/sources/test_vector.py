@@ -16,17 +16,23 @@ from harvester.edges import Answer, Outcome, TileFormat
 from harvester.errors import SourceError
 from harvester.payload.pbf import in_gzip
 from harvester.sources.auth import Credentials
+from harvester.sources.open import open_services
 from harvester.sources.service_url import parse_service_url
 from harvester.sources.vector import VectorSource
 from harvester.sources.vector_resources import Gathering
 from harvester.sources.vector_style import fonts_of, glyphs_of, packaged, services_of, sprite_of
+from harvester.testing import schemes
+from harvester.testing.lab import FaultServer
+from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.vector import tile_mvt
 from harvester.testing.vector_service import FONT, STYLE, listed, resources
 from harvester.tiling.tile import BlockKey, Tile
 from harvester.transport.documents import Document
 from harvester.transport.origins import origin_of
 from harvester.transport.refusals import DocumentError
+from harvester.transport.session import Access, Session
 from tests.sources.documents import TILED, URL, parse
+from tests.sources.test_webmap import ID, Portal
 
 VECTOR_URL = URL.replace("MapServer", "VectorTileServer")
 TILE = Tile(9, 170, 300)
@@ -321,3 +327,41 @@ def test_a_stop_ends_it_without_the_style_that_says_all_is_there() -> None:
 def test_a_service_document_without_tiles_is_refused() -> None:
     with pytest.raises(SourceError, match="no tiles"):
         make(tileInfo=None)
+
+
+# ---- portals
+
+ITEM = f"/sharing/rest/content/items/{ID}"
+
+
+def at_portal(*, styled: bool, layer: bool) -> VectorSource:
+    """The one source of a portal's item, or of a web map's layer that names only an item."""
+    own = {**STYLE, "name": "Own", "sources": {"esri": {"type": "vector", "url": "{url}"}}}
+    about: dict[str, Any] = {"type": "Vector Tile Service", "url": "{url}"}
+    base = ITEM if not layer else f"/sharing/rest/content/items/{'f' * 32}"
+    documents = {base: about, **({f"{base}/resources/styles/root.json": own} if styled else {})}
+    if layer:
+        vector = {"layerType": "VectorTileLayer", "title": "Roads", "itemId": "f" * 32}
+        documents |= {ITEM: {"type": "Web Map"}, f"{ITEM}/data": {"operationalLayers": [vector]}}
+
+    async def main() -> VectorSource:
+        site = ArcGisSite(kind="vector", grid=schemes.WEB_MERCATOR_512)
+        async with FaultyService(site) as service:
+            text = json.dumps(documents).replace("{url}", service.url)
+            async with FaultServer(Portal(json.loads(text))) as portal:
+                hosts = (service.origin.removeprefix("http://"),)
+                async with Session(Access(allow_hosts=hosts, environ={})) as session:
+                    opened = await open_services(f"{portal.origin}/home/item.html?id={ID}", session)
+                    (found,) = opened.layers
+                    assert isinstance(found.source, VectorSource)
+                    return found.source
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_an_items_own_style_counts_before_the_services(layer: bool) -> None:
+    source = at_portal(styled=True, layer=layer)
+    assert source.style["name"] == "Own" and "/sharing/" in source.style_url
+    plain = at_portal(styled=False, layer=layer)
+    assert plain.style is None and plain.style_url.endswith("/VectorTileServer/resources/styles/root.json")
