@@ -15,6 +15,7 @@ from harvester.assemble.made import Made
 from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
 from harvester.assemble.sources import Layer, Opened, transport_for
+from harvester.assemble.tile_index import index_of
 from harvester.caches.open import require_can_hold
 from harvester.durable import Disk, is_network_share, lock
 from harvester.edges import State
@@ -96,13 +97,21 @@ class LayerRun:
             holding,
             totals={lod.level: lod.planned for lod in planned.plan.lods},
             budget=self.job.limits.max_tiles,
+            known=index_of(self.layer.source, self.opened.session),
         )
         tally = await agreement.begin(planned.plan.blocks())
+        named = agreement.named_absent
+        absent_before = {n: states[State.ABSENT] - named.get(n, 0) for n, states in tally.levels.items()}
         run = await ledger.add_run(str(collection.paths.out))
         await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
-        if tally.counts().pending and switch.reason is None:
+        wanted = tally.counts().pending and switch.reason is None
+        if wanted:
             outturn = await self._fetch(collection, agreement)
+        self._tell_index(collection, agreement)
+        if wanted or named:
+            known = await ledger.get_meta("absences")
+            await ledger.set_meta({"absences": absences(tally, absent_before, known)})
         await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
         outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
         await self._gather(collection, outturn)
@@ -132,7 +141,6 @@ class LayerRun:
         for text in collection.notices[self.told :]:
             self.emit(Notice(text=text))
         await ledger.set_meta({"dirty": True, "swapping": False})
-        absent_before = {level: states[State.ABSENT] for level, states in tally.levels.items()}
         transport = transport_for(job, layer)
         engine = Engine(
             blocks=plan.blocks,
@@ -152,13 +160,19 @@ class LayerRun:
         )
         self.switch.attach(engine.stop)
         try:
-            outturn = await engine.run(layer.source.info.source, str(collection.paths.out))
+            return await engine.run(layer.source.info.source, str(collection.paths.out))
         finally:
             collection.made.kept = tally.tile_requests > 0
             self.switch.detach()
             await transport.close()
-        await ledger.set_meta({"absences": absences(tally, absent_before, await ledger.get_meta("absences"))})
-        return outturn
+
+    def _tell_index(self, collection: Collection, agreement: Agreement) -> None:
+        """Tiles that nobody asked for, since the source's own index does not name them."""
+        count = sum(agreement.named_absent.values())
+        if count:
+            text = f"the service's tile index says that {count:,} tiles are not there; --tilemap off asks for them too"
+            collection.notices.append(text)
+            self.emit(Notice(text=text))
 
     async def _gather(self, collection: Collection, outturn: Outturn) -> None:
         """What a vector tile package holds beside its tiles, when these have come, in this run or in one before it."""

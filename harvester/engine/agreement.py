@@ -3,7 +3,7 @@ needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,9 @@ LAZY_BLOCKS = 4096
 tiles has
 a billion of them, and its budget will never come to most."""
 
+Known = Callable[[BlockKey], "Awaitable[Mask | None]"]
+"""Which tiles of a block there are by the source's own index; None where it can't tell."""
+
 
 class Holding(Protocol):
     """What can say which tiles it holds: a cache opened for writing, or the finished package beside an empty work
@@ -42,7 +45,8 @@ class Agreement:
     Failed tiles of earlier runs become pending again. ``totals`` are the plan's tiles by level. With a ``budget`` of
     tiles,
     ``begin`` ends once so many are pending; the rest counts as pending too, and ``later`` settles it when it is come
-    to.
+    to. ``known`` is asked for blocks with pending tiles: those that are not there by the source's own index are absent
+    (None: nothing is known); ``named_absent`` counts them.
     """
 
     def __init__(
@@ -53,8 +57,11 @@ class Agreement:
         totals: Mapping[int, int] | None = None,
         budget: int | None = None,
         retry_failed: bool = True,
+        known: Known | None = None,
     ) -> None:
         self.tally = Tally()
+        self.named_absent: dict[int, int] = {}
+        self._known = known
         self._ledger = ledger
         self._holding = holding
         self._totals = dict(totals or {})
@@ -137,8 +144,19 @@ class Agreement:
         for (key, mask), states in zip(chunk, await ledger.states(keys), strict=True):
             self._listed[key.level] = self._listed.get(key.level, 0) + int(mask.sum())
             _count(tally, key, mask, states, changes if self._retry_failed else None)
+            gone = await self._gone(key, mask & (states == State.PENDING))
+            if gone:
+                changes.append(BlockChange(key, State.ABSENT, gone))
+                tally.add(key.level, State.PENDING, -len(gone))
+                tally.add(key.level, State.ABSENT, len(gone))
+                self.named_absent[key.level] = self.named_absent.get(key.level, 0) + len(gone)
         if changes:
             await ledger.record(changes, {})
+
+    async def _gone(self, key: BlockKey, pending: Mask) -> list[int]:
+        """Pending tiles of a block that the source's own index does not name."""
+        there = await self._known(key) if self._known is not None and pending.any() else None
+        return [] if there is None else np.flatnonzero(pending & ~there).tolist()
 
 
 async def agree(blocks: Iterable[tuple[BlockKey, Mask]], ledger: Ledger, holding: Holding) -> Tally:

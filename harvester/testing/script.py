@@ -57,7 +57,7 @@ from typing import Any
 from harvester.errors import UsageError
 from harvester.testing.log import Asked
 
-KINDS = ("tile", "tilemap", "document", "resource", "token", "info", "other", "any")
+KINDS = ("tile", "tilemap", "document", "resource", "index", "token", "info", "other", "any")
 
 Ranges = tuple[tuple[int, int | None], ...]
 """Inclusive ranges; None: open."""

@@ -23,7 +23,7 @@ from harvester.testing.schemes import WEB_MERCATOR, Grid
 from harvester.testing.script import Script
 from harvester.testing.tickets import TicketOffice
 from harvester.testing.vector import tile_mvt
-from harvester.testing.vector_service import described, listed, resources
+from harvester.testing.vector_service import described, indexed, listed, resources
 from harvester.tiling.tile import BLOCK, Tile
 
 ROOT = "/arcgis/rest/services"
@@ -73,6 +73,8 @@ class ArcGisSite:
     """Replaces top-level fields of the document; None as a value removes the field."""
     raw_document: bytes | None = None
     """The document's bytes as they stand."""
+    index: bool = False
+    """A vector tile service says which tiles there are in one document, ``tilemap``."""
     resources: Mapping[str, bytes] = field(default_factory=resources)
     """What a vector tile service has below ``resources/``, by name; a font's name holds blanks."""
     office: TicketOffice | None = None
@@ -108,6 +110,8 @@ class ArcGisSite:
                 return Place("tilemap", Tile(level, row, col), (width, height))
         except ValueError:
             return Place("other")
+        if self.kind == "vector" and words == ["tilemap"]:
+            return Place("index")
         if self.kind == "vector" and words[:1] == ["resources"]:
             return Place("resource")
         return Place("document" if words in ([], [""]) else "other")
@@ -118,7 +122,7 @@ class ArcGisSite:
         if self.office is not None:
             if kind == "token":
                 return self.office.sell(asked)
-            if kind in ("document", "tile", "tilemap", "resource"):
+            if kind in ("document", "tile", "tilemap", "resource", "index"):
                 refusal = self.office.check(asked, lambda: self.picture(Tile(0, 0, 0), variant=255))
                 if refusal is not None:
                     return refusal
@@ -130,6 +134,8 @@ class ArcGisSite:
             if self.raw_document is not None:
                 return Reply(body=self.raw_document, content_type=JSON)
             return _json(self.describe())
+        if kind == "index" and self.index:
+            return _json({"index": indexed(self._has, self.grid.scheme)})
         if kind == "resource":
             return self._resource(unquote(asked.path[len(self.path) :]).removeprefix("/resources/"))
         if kind == "info":
@@ -287,7 +293,7 @@ class ArcGisSite:
             "tileServers": list(self.tile_servers) or None,
         }
         if self.kind == "vector":
-            document = described(document, self.name)
+            document = described(document, self.name) | ({"tileMap": "tilemap"} if self.index else {})
         if self.kind == "image":
             document |= {"name": self.name, "cacheType": "Map", "pixelType": "U8", "bandCount": 3}
         if self.min_lod is not None or self.max_lod is not None:

@@ -7,14 +7,21 @@ Specification, version 8; the glyphs' protobuf as its "Glyphs" chapter describes
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harvester.testing.images import tile_png
 from harvester.testing.vector import field, varint
+from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.tile import Tile
 
 FONT = "Arial Regular"
 RANGES = ("0-255", "256-511")
+
+WHOLE = Tile(0, 0, 0)
+
+INDEXED_LEVELS = 6
+"""Levels of which the index tells; a tile without children is drawn at all scales below."""
 
 STYLE: dict[str, Any] = {
     "version": 8,
@@ -57,6 +64,19 @@ def glyphs(font: str, name: str) -> bytes:
 def listed(held: Mapping[str, bytes]) -> bytes:
     """``resources/info``: sprites and fonts, relative to itself."""
     return json.dumps({"resourceInfo": [f"../{name}" for name in held if not name.startswith("styles/")]}).encode()
+
+
+def indexed(has: Callable[[Tile], bool], scheme: TilingScheme, tile: Tile = WHOLE) -> Any:
+    """The quadtree of the tiles that are there, below a tile, down to INDEXED_LEVELS: 0, 1, or four children."""
+    if not has(tile):
+        return 0
+    level, row, col = tile
+    if level + 1 >= INDEXED_LEVELS or level + 1 not in scheme.by_level:
+        return 1
+    children = [
+        indexed(has, scheme, Tile(level + 1, 2 * row + down, 2 * col + right)) for down in (0, 1) for right in (0, 1)
+    ]
+    return children if any(children) else 1
 
 
 def described(document: Mapping[str, Any], name: str) -> dict[str, Any]:

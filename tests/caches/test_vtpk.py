@@ -323,12 +323,15 @@ def test_layers_of_several_lists_are_joined(tmp_path: Path) -> None:
 KEYS = st.sampled_from(["id", "fields", "minzoom", "description", "vector_layers"])
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
-    )
-)
+def nested(leaf: st.SearchStrategy[Any], keys: st.SearchStrategy[str], depth: int) -> st.SearchStrategy[Any]:
+    """JSON values, so deep."""
+    if not depth:
+        return leaf
+    inner = nested(leaf, keys, depth - 1)
+    return inner | st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)
+
+
+@given(nested(st.none() | st.booleans() | st.integers() | st.text(max_size=5), KEYS, 3))
 def test_whatever_stands_in_place_of_the_list_is_read_without_harm(value: Any) -> None:
     for each in (value, [value]):
         assert all(isinstance(found, VectorLayer) for found in parse_layers(each))

@@ -20,6 +20,7 @@ from harvester.testing.crash import CrashingDisk, CrashPoint
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite
 from harvester.testing.vector_service import FONT, resources
+from harvester.tiling.tile import Tile
 from tests.e2e.claims import HASTY, held, poisoned
 
 LAYERS = ["blocks", "places", "roads"]
@@ -290,3 +291,35 @@ def test_a_run_killed_at_any_step_of_gathering_and_sealing_goes_on_with_all_reso
         assert [each["id"] for each in vector_layers(path)] == LAYERS
         assert {each.name for each in tmp_path.iterdir() if each.name.startswith(out)} == {out, f"{out}.ledger"}
     assert kills >= 5
+
+
+def deep(tile: Tile) -> bool:
+    """A city: the east of the north alone has tiles below level 1."""
+    return tile.level >= 2 and not (tile.row < 1 << (tile.level - 1) <= tile.col)
+
+
+def test_the_index_of_a_service_says_which_tiles_are_not_there(serve, cli, tmp_path):
+    service = serve(site(absent=deep, index=True))
+    result = cli("run", service.url, *LODS, "-o", "a.vtpk", *HASTY)
+    assert (result.code, result.json["complete"]) == (0, True)
+    assert (result.json["stored"], result.json["absent"]) == (1 + 4 + 4 + 16, 12 + 48)
+    assert result.json["tile_requests"] == 25
+    assert sum(asked.kind == "index" for asked in service.log) == 1
+    assert result.json["requests"] == len(service.log)
+    assert any("60 tiles are not there" in notice for notice in result.json["notices"])
+    assert "tilemap" in cli("why", "a.vtpk", "3/7/0").out
+    again = cli("run", service.url, *LODS, "-o", "a.vtpk", *HASTY)
+    assert (again.code, again.json["tile_requests"], again.json["requests"]) == (0, 0, 1)
+    asked = cli("run", service.url, *LODS, "-o", "b.vtpk", "--tilemap", "off", *HASTY)
+    assert (asked.json["tile_requests"], asked.json["absent"]) == (TILES, 60)
+    assert held(tmp_path / "a.vtpk") == held(tmp_path / "b.vtpk")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"index": 7}', "[]", '{"error": {"code": 500}}', "<html>", '{"index": [2, 2, 2, 2]}']
+)
+def test_an_index_that_cannot_be_trusted_means_ask_the_tiles(serve, cli, tmp_path, text):
+    rule = Rule(do="html", kind="index", text=text)
+    service = serve(site(absent=deep, index=True), Script(rules=(rule,)))
+    result = cli("run", service.url, "--lods", "2", "-o", "a.vtpk", *HASTY)
+    assert (result.code, result.json["stored"], result.json["tile_requests"]) == (0, 4, 16)

@@ -188,12 +188,15 @@ def test_the_fonts_of_a_style_are_those_that_its_texts_are_drawn_in(stated: Any,
 KEYS = ("layers", "layout", "text-font", "text-field", "stops", "sources", "url", "sprite", "glyphs")
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.text(max_size=4),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
-    )
-)
+def nested(leaf: st.SearchStrategy[Any], keys: st.SearchStrategy[str], depth: int) -> st.SearchStrategy[Any]:
+    """JSON values, so deep."""
+    if not depth:
+        return leaf
+    inner = nested(leaf, keys, depth - 1)
+    return inner | st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)
+
+
+@given(nested(st.none() | st.booleans() | st.text(max_size=4), st.sampled_from(KEYS), 3))
 def test_a_style_of_any_shape_is_read_without_harm(value: Any) -> None:
     at = "https://h.example.org/root.json"
     for style in (value, {"layers": [{"layout": value}], "sources": {"esri": value}}):
