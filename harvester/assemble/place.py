@@ -1,38 +1,27 @@
-"""Where a job's output goes: its folder is there, its format is known, and that of a web map is a folder of caches."""
+"""Where a job's output goes: its format is known, and that of a web map is a folder of caches."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 from harvester.caches.open import FORMATS, SUFFIXES, format_for
 from harvester.durable import safe_name
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import UsageError
-from harvester.job import WINDOWS, Job
+from harvester.job import Job
 
 COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
 """Endings of the files that lie beside a cache while it is made."""
 
 
-def require_output(job: Job, *, makes_folders: bool) -> Path:
-    """The output, in a folder that is there or (``makes_folders``) is made by the run. Raises UsageError."""
+def require_output(job: Job) -> Path:
+    """The output, whose folder the run makes where it is missing. Raises UsageError."""
     if job.output is None or not job.output.absolute().name:
         raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
     if job.report is not None and not job.report.absolute().parent.is_dir():
         raise UsageError(f"--report {job.report}: its folder does not exist", hint="Make the folder first.")
-    folder = job.output.absolute().parent
-    if not folder.is_dir() and not makes_folders:
-        what = "is no folder" if folder.exists() else "does not exist"
-        hint = "Choose another output." if folder.exists() else f"Make the folder first: {_make(folder)}"
-        raise UsageError(f"output {job.output}: {folder} {what}", hint=hint, code="no_folder")
     return job.output
-
-
-def _make(folder: Path) -> str:
-    """The command that makes a folder and those that it lies in."""
-    return f'mkdir "{folder}"' if WINDOWS else f"mkdir -p {shlex.quote(str(folder))}"
 
 
 def format_of(job: Job, output: Path) -> str:

@@ -28,14 +28,13 @@ async def harvest_job(
     switch: StopSwitch | None = None,
     disk: Disk | None = None,
     command: str = "harvester run",
-    makes_folders: bool = False,
 ) -> Report | WebMapReport:
     """Harvest a job. Raises HarvesterError for whatever ends it before its first tile request; later, the report says
-    it. ``makes_folders``: the folders that the output lies in are made where they are missing."""
+    it."""
     switch = switch or StopSwitch()
     emit = listener = Listener(emit, switch)
     disk = disk or Disk()
-    output = require_output(job, makes_folders=makes_folders)
+    output = require_output(job)
     opened = await open_job_source(job)
     try:
         planned, left_out = await asyncio.to_thread(plan_layers, job, [layer.source.info for layer in opened.layers])

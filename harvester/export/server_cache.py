@@ -232,7 +232,7 @@ def export_map_server_cache(
             emit(Notice(text=text))
         job = await export.job_for(base)
         try:
-            return await harvest_job(job, emit=emit, makes_folders=True)
+            return await harvest_job(job, emit=emit)
         except UsageError as error:
             if error.code != "plan_too_large":
                 raise

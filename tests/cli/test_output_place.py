@@ -1,5 +1,5 @@
-"""Where an output goes: into a folder that is there; that of a web map is a folder itself, of packages unless another
-format is named."""
+"""Where an output goes: into folders that are made where they are missing; that of a web map is a folder itself, of
+packages unless another format is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from harvester.testing import Rule, Script
 from tests.e2e.claims import HASTY, files
 
 LEVELS = ("--lods", "0-1")
@@ -59,19 +60,20 @@ def test_a_service_into_a_folder_is_a_compact_cache(cli, serve, tmp_path):
         assert (result.code, result.json["format"]) == (0, "compactv2")
 
 
-@pytest.mark.parametrize("output", ["no/where/out.mbtiles", "no/cache/", "file/out.tpkx"])
-def test_a_folder_that_is_not_there_is_never_made_by_mistake(cli, serve, tmp_path, output):
-    (tmp_path / "file").write_text("mine")
-    service = serve()
-    result = cli("run", service.url, *LEVELS, "-o", output, *HASTY)
-    assert (result.code, result.json["error"]["code"]) == (2, "no_folder")
-    assert ("mkdir" in result.err) == output.startswith("no")
-    assert files(tmp_path) == {"file"}
-    assert len(service.log) == 0
+@pytest.mark.parametrize("output", ["no/where/out.mbtiles", "no/where/cache/", "no/where/out.tpkx"])
+def test_the_folders_above_an_output_are_made_and_taken_back_by_a_run_that_asked_for_no_tile(
+    cli, serve, tmp_path, output
+):
+    refused = cli(
+        "run", serve(None, Script(rules=(Rule(do="status", status=404, kind="document"),))).url, "-o", output, *HASTY
+    )
+    assert refused.code == 3
+    assert not (tmp_path / "no").exists()
+    assert cli("run", serve().url, *LEVELS, "-o", output, *HASTY).code == 0
+    assert (tmp_path / output).exists()
 
 
-def test_the_folder_of_a_web_map_is_made_the_folder_above_it_is_not(cli, serve, tmp_path):
+def test_the_folder_of_a_web_map_and_those_above_it_are_made(cli, serve, tmp_path):
     source = webmap(tmp_path, serve())
-    refused = cli("run", source, *LEVELS, "-o", "no/maps", *HASTY)
-    assert (refused.code, refused.json["error"]["code"]) == (2, "no_folder")
-    assert files(tmp_path) == {"map.json"}
+    assert cli("run", source, *LEVELS, "-o", "no/maps", *HASTY).code == 0
+    assert files(tmp_path / "no" / "maps") == {"World.tpkx", "World.tpkx.ledger"}
