@@ -55,6 +55,19 @@ def is_secret_name(name: str) -> bool:
     return name in SECRET_NAMES or name.startswith("x-amz-") or name.endswith(SECRET_ENDS)
 
 
+def site_of(url: str) -> str:
+    """Where a URL leads, and nothing more of it: ``https://host:8443``; empty for what names no host; never raises."""
+    try:
+        parts = urlsplit(url.strip())
+        port = f":{parts.port}" if parts.port is not None else ""
+        host = parts.hostname or ""
+    except ValueError:
+        return ""
+    if not parts.scheme or not host:
+        return f"{parts.scheme}://" if parts.scheme else ""
+    return redact_text(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"[:200])
+
+
 def redact_url(url: str) -> str:
     """The URL with ``user:password@`` dropped and the values of secret parameters masked; never raises.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from harvester.errors import UsageError
 from harvester.redact import redact_text
+from harvester.version import __version__
 
 log = logging.getLogger("harvester")
 log.addHandler(logging.NullHandler())
@@ -39,9 +41,24 @@ def common_params() -> list[click.Parameter]:
             type=click.Path(path_type=Path, dir_okay=False),
             expose_value=False,
             callback=lambda ctx, param, value: _log_to(value, ctx),
+            metavar="FILE",
             help="Append a log of what happened to FILE.",
         ),
+        click.Option(
+            ["--version", "-V"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            help="Show the version.",
+            callback=_show_version,
+        ),
     ]
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        sys.stdout.write(f"harvester {__version__}\n")
+        ctx.exit(0)
 
 
 def _flag(*names: str, text: str) -> click.Option:

@@ -16,7 +16,6 @@ import click
 from harvester.cli.common import Common, common_params, log
 from harvester.errors import HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
-from harvester.version import __version__
 
 DEFAULT_SAMPLE = 20
 """Tiles of each LOD that ``plan --sample`` fetches."""
@@ -89,17 +88,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
                 common := Common(debug="--debug" in arguments, json="--json" in arguments, arguments=tuple(arguments))
             ),
         },
-        params=[
-            *common_params(),
-            click.Option(
-                ["--version", "-V"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                help="Show the version.",
-                callback=_show_version,
-            ),
-        ],
+        params=common_params(),
         no_args_is_help=True,
     )
     make_output_safe()
@@ -165,12 +154,6 @@ def _complain(error: HarvesterError, common: Common) -> int:
 def _show_traceback(error: BaseException) -> None:
     """The traceback on stderr; what libraries say in theirs may hold a URL with its token."""
     say(redact_text("".join(traceback.format_exception(error)).rstrip()))
-
-
-def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        sys.stdout.write(f"harvester {__version__}\n")
-        ctx.exit(0)
 
 
 def make_output_safe() -> None:

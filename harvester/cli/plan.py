@@ -10,11 +10,15 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import DEFAULT_SAMPLE, say, show, show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
+from harvester.errors import UsageError
 from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.assemble.sample import Estimate
     from harvester.job import Job
+
+MOST_SAMPLED = 10_000
+"""Tiles of each LOD: more is no sample, it is the harvest."""
 
 
 @verb(
@@ -34,13 +38,18 @@ if TYPE_CHECKING:
     "--sample",
     is_flag=False,
     flag_value=DEFAULT_SAMPLE,
-    type=click.IntRange(1, 10_000),
+    type=int,
     default=None,
     metavar="[N]",
     help="Fetch N tiles per LOD to estimate bytes and time.  [20]",
 )
 def command(common: Common, target: str, sample: int | None, **options: Any) -> int:
     """Show what a run would fetch: tiles per LOD, bytes, time. Nothing is written."""
+    if sample is not None and not 1 <= sample <= MOST_SAMPLED:
+        raise UsageError(
+            f"--sample: {sample} is out of range 1-{MOST_SAMPLED}",
+            hint=f"Leave N out for {DEFAULT_SAMPLE} tiles of each LOD.",
+        )
     return show_plan(build_job(target, options), common, sample=sample)
 
 

@@ -13,6 +13,7 @@ from harvester.cli.common import Common
 from harvester.cli.frame import say, show_json, verb
 from harvester.cli.options import build_job, source_options
 from harvester.errors import UsageError
+from harvester.redact import redact_text
 from harvester.tiling.tile import Tile
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SHOWN_HEADERS = (
     "cache-control",
     "blank-tile",
     "retry-after",
+    "location",
 )
 
 
@@ -59,7 +61,7 @@ def command(common: Common, source: str, address: str, output: Path | None, **op
         show_json(document)
     if not common.quiet:
         for name, value in document.pop("headers", {}).items():
-            say(f"{name}: {value}")
+            say(redact_text(f"{name}: {value}"))
         say(", ".join(f"{name} {value}" for name, value in document.items() if value not in (None, "")))
     return 0 if body is not None else 1
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
 from harvester.edges import Answer, Fault
-from harvester.redact import redact_url, scrub_json
+from harvester.redact import redact_url, scrub_json, site_of
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.refusals import DocumentError, decode, failure
 
@@ -158,7 +158,7 @@ class Documents(ABC):
                 return Document(here, answer.headers, answer.body)
             return answer
         raise DocumentError(
-            f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times",
+            f"{redact_url(url)} redirects more than {MAX_REDIRECTS} times, at last to {site_of(here)}",
             hint="Open it in a browser and use the address where it ends; a login page needs --token-env or --header.",
         )
 
@@ -166,15 +166,21 @@ class Documents(ABC):
         target = urljoin(here, answer.headers.get("location", ""))
         found = origin_of(target)
         if found is None or not answer.headers.get("location"):
-            raise DocumentError(f"{redact_url(here)} redirects to {redact_url(target)}, which is no http(s) URL")
+            raise DocumentError(
+                f"{redact_url(here)} redirects to {redact_url(target)}, which is no http(s) URL",
+                hint="Open it in a browser and use the address where it ends.",
+            )
         downgrade = typed.scheme == "https" and found.scheme == "http"
         if same_site(typed, found):
             return target, headers
         if is_allowed(found, self.allow_hosts) and not downgrade:
             return target, ()
+        hint = f"Use its address if you trust it, or allow it: --allow-host {found.place}"
+        if downgrade:
+            hint = f"It leads from https to http, which nothing allows: use the address at {found} if you trust it."
         raise DocumentError(
             f"{redact_url(here)} redirects to another host, {found}",
-            hint=f"Use its address if you trust it, or allow it: --allow-host {found.place}",
+            hint=hint,
             status=answer.status,
         )
 

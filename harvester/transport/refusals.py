@@ -6,7 +6,7 @@ import json
 
 from harvester.edges import Answer, Fault
 from harvester.errors import AuthError, SourceError
-from harvester.redact import redact_text, redact_url
+from harvester.redact import redact_text, redact_url, site_of
 
 
 class DeniedError(AuthError):
@@ -79,6 +79,10 @@ def failure(answer: Answer, url: str) -> SourceError:
         words, hint = STATUS_WORDS[answer.status]
     elif answer.status >= 500:
         words, hint = f"is out of order ({answer.status})", "Try again later; is the service started?"
+    elif 300 <= answer.status < 400:
+        site = site_of(answer.headers.get("location", "")) or "another place of the same host"
+        words = f"redirects to {site} ({answer.status}), where a login never follows"
+        hint = "Use the address there if you trust it, and allow its host: --allow-host HOST"
     else:
         words, hint = f"answered with status {answer.status}", "Open it in a browser to see what it is."
     asked = answer.headers.get("retry-after", "")
