@@ -8,7 +8,6 @@ north-west, north-east, south-west, south-east. (2, a subtree in another file, i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,9 @@ import numpy as np
 from harvester.edges import CacheReader
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey
+
+Place = tuple[int, int]
+"""A block's row and column among the blocks of its level."""
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
@@ -27,27 +29,31 @@ MAX_TILES = 20_000_000
 """Above this the index, some three bytes a tile, would fill memory here and in every app that opens the package; it is
 optional, and without one apps ask for each tile."""
 
+MAX_BLOCKS = 100_000
+"""Of one level: each is read once more for the index."""
+
 _HALVING = 1e-6
 """Relative: by how much a level's resolution may miss half of the one above."""
 
 
-def render_index(reader: CacheReader, scheme: TilingScheme) -> bytes | None:
-    """The index of a cache's tiles; None where its grid is no quadtree from one tile at level 0, or above MAX_TILES."""
+def render_index(
+    reader: CacheReader, scheme: TilingScheme, *, most_tiles: int = MAX_TILES, most_blocks: int = MAX_BLOCKS
+) -> bytes | None:
+    """The index of a cache's tiles; None where its grid is no quadtree from one tile at level 0, or beyond limits."""
     levels = reader.levels()
     if not levels or not _is_quadtree(scheme, max(levels)):
         return None
-    masks: dict[int, dict[tuple[int, int], Mask]] = {}
-    tiles = 0
+    held: list[set[Place]] = [set() for _ in range(max(levels) + 1)]
     for level in levels:
-        for key in reader.blocks(level):
-            if key.row >> max(level, 7) or key.col >> max(level, 7):
+        for count, key in enumerate(reader.blocks(level)):
+            if count >= most_blocks or key.row >> max(level, 7) or key.col >> max(level, 7):
                 return None
-            mask = reader.present(key)
-            tiles += int(mask.sum())
-            if tiles > MAX_TILES:
-                return None
-            masks.setdefault(level, {})[key.row // BLOCK, key.col // BLOCK] = mask
-    return b'{"index":' + _root(masks, max(levels)) + b"}"
+            held[level].add((key.row // BLOCK, key.col // BLOCK))
+    tree = _Tree(reader, held, most_tiles)
+    try:
+        return b'{"index":' + tree.nodes(0, (0, 0))[0][0] + b"}"
+    except _TooManyError:
+        return None
 
 
 def _is_quadtree(scheme: TilingScheme, deepest: int) -> bool:
@@ -60,49 +66,53 @@ def _is_quadtree(scheme: TilingScheme, deepest: int) -> bool:
     )
 
 
-def _root(masks: Mapping[int, Mapping[tuple[int, int], Mask]], deepest: int) -> bytes:
-    """Blocks from the deepest level up: each becomes a grid of nodes, the four of a tile joined into its own."""
-    below: dict[tuple[int, int], Nodes] = {}
-    for level in range(deepest, -1, -1):
-        here: dict[tuple[int, int], Nodes] = {}
-        held = masks.get(level, {})
-        places = {*held, *((row // 2, col // 2) for row, col in below)}
+class _TooManyError(Exception):
+    """More tiles than an index is worth."""
+
+
+class _Tree:
+    """The nodes of a cache's tiles, block by block from the deepest up; only the blocks on one way down are in memory,
+    beside the text that becomes of them."""
+
+    def __init__(self, reader: CacheReader, held: list[set[Place]], most_tiles: int) -> None:
+        self._most_tiles = most_tiles
+        self._reader = reader
+        self._held = held
+        self._tiles = 0
+        self._on_the_way = [set(places) for places in held]
+        for level in range(len(held) - 1, 0, -1):
+            self._on_the_way[level - 1] |= {(row // 2, col // 2) for row, col in self._on_the_way[level]}
+
+    def nodes(self, level: int, place: Place) -> Nodes:
+        """The nodes of one block's tiles: its own, with those of the four blocks below joined by four."""
         side = min(BLOCK, 1 << level)
-        for place in places:
-            mask = held.get(place)
-            here[place] = _nodes(place, side, mask, below, min(BLOCK, 2 << level))
-        below = here
-    return below[0, 0][0][0]
+        nodes = [[b"0"] * side for _ in range(side)]
+        if place in self._held[level]:
+            mask = self._reader.present(BlockKey(level, place[0] * BLOCK, place[1] * BLOCK))
+            self._tiles += int(mask.sum())
+            if self._tiles > self._most_tiles:
+                raise _TooManyError
+            nodes = [[b"1" if there else b"0" for there in line] for line in mask[:side, :side].tolist()]
+        if level + 1 < len(self._held):
+            parts = 1 if 2 * side < BLOCK else 2
+            for down in range(parts):
+                for right in range(parts):
+                    below = place[0] * parts + down, place[1] * parts + right
+                    if below in self._on_the_way[level + 1]:
+                        half = min(BLOCK, 2 * side) // 2
+                        _fold(self.nodes(level + 1, below), nodes, down * half, right * half)
+        return nodes
 
 
-def _nodes(
-    place: tuple[int, int],
-    side: int,
-    mask: Mask | None,
-    below: Mapping[tuple[int, int], Nodes],
-    side_below: int,
-) -> Nodes:
-    """The nodes of one block of a level, from its tiles and the nodes of the blocks below."""
-    nodes = (
-        [[b"0"] * side for _ in range(side)]
-        if mask is None
-        else [[b"1" if there else b"0" for there in line] for line in mask[:side, :side].tolist()]
-    )
-    half = side_below // 2
-    parts = 1 if side_below < BLOCK else 2
-    for down in range(parts):
-        for right in range(parts):
-            found = below.get((place[0] * parts + down, place[1] * parts + right))
-            if found is None:
-                continue
-            for row in range(half):
-                upper, lower = found[2 * row], found[2 * row + 1]
-                line = nodes[down * half + row]
-                for col in range(half):
-                    four = upper[2 * col], upper[2 * col + 1], lower[2 * col], lower[2 * col + 1]
-                    if four != _NONE:
-                        line[right * half + col] = b"[%b,%b,%b,%b]" % four
-    return nodes
+def _fold(below: Nodes, nodes: Nodes, top: int, left: int) -> None:
+    """Four nodes of a block become the node of the tile above them, from ``top``, ``left`` on."""
+    for row in range(len(below) // 2):
+        upper, lower = below[2 * row], below[2 * row + 1]
+        line = nodes[top + row]
+        for col in range(len(upper) // 2):
+            four = upper[2 * col], upper[2 * col + 1], lower[2 * col], lower[2 * col + 1]
+            if four != _NONE:
+                line[left + col] = b"[%b,%b,%b,%b]" % four
 
 
 _NONE = (b"0", b"0", b"0", b"0")

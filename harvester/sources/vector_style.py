@@ -120,7 +120,7 @@ def packaged(style: Any, at: str, service: str) -> tuple[dict[str, Any], list[st
         if not isinstance(source, dict) or not isinstance(source.get("url"), str):
             continue
         address = urljoin(at, source["url"]).rstrip("/")
-        if source.get("type") == "vector" and address.partition("?")[0].rstrip("/").lower() == service.lower():
+        if address.partition("?")[0].rstrip("/").lower() == service.lower():
             source["url"] = SERVICE
             source.pop("tiles", None)
         else:

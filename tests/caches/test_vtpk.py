@@ -300,6 +300,13 @@ def test_a_grid_that_is_no_quadtree_has_no_index(tmp_path: Path) -> None:
         assert reader.read(4, 5142, 5177) == tile_mvt(4, 5142, 5177)
 
 
+def test_too_many_tiles_have_no_index() -> None:
+    held: Any = Held({Tile(3, row, col) for row in range(8) for col in range(8)})
+    assert render_index(held, WORLD, most_tiles=63) is None
+    assert render_index(held, WORLD, most_tiles=64) is not None
+    assert render_index(held, WORLD, most_blocks=0) is None
+
+
 @pytest.mark.parametrize("node", [7, "x", [1, 2, 3], 2, None])
 def test_an_index_that_cannot_be_followed_says_nothing(node: Any) -> None:
     assert parse_index({"index": node}, BlockKey(9, 0, 0)) is None

@@ -70,7 +70,7 @@ def test_a_tile_is_asked_row_before_column_with_its_ending_and_in_gzip() -> None
 
 
 def test_no_blank_picture_is_asked_away_where_there_are_no_pictures() -> None:
-    assert "?" not in make(currentVersion=11.1).request(TILE, 0).path
+    assert "?" not in make(currentVersion=11.1, capabilities="TilesOnly").request(TILE, 0).path
 
 
 @pytest.mark.parametrize(
