@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,14 +19,12 @@ from harvester.selection import select_levels
 from harvester.tiling import order
 from harvester.tiling.coverage import EXTENT_SLACK, MAX_INDEX, Outline, Runs, cover, extent_window, grid_window, world
 from harvester.tiling.scheme import Box, TilingScheme
-from harvester.tiling.tile import BLOCK, BlockKey, Tile
+from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
 
 __all__ = ["Plan", "PlannedLod", "make_plan", "select_levels"]
-
-_FULL_ROWS, _FULL_COLS = (index.ravel() for index in np.indices((BLOCK, BLOCK)))
 
 
 class PlannedLod(NamedTuple):
@@ -112,13 +110,15 @@ class Plan:
         for level, runs in self.runs.items():
             yield from order.blocks(level, runs)
 
+    def places(self) -> Iterator[tuple[int, int, int]]:
+        """Every planned tile as a plain (level, row, col), in plan order and flat memory; three times as fast as
+        ``tiles``."""
+        return chain.from_iterable(order.places(level, runs) for level, runs in self.runs.items())
+
     def tiles(self) -> Iterator[Tile]:
         """Every planned tile in plan order, in flat memory."""
-        new = tuple.__new__  # half the time of Tile(...): this is the one loop that runs for every tile of a plan
-        for key, mask in self.blocks():
-            rows, cols = (_FULL_ROWS, _FULL_COLS) if mask is order.FULL else np.nonzero(mask)
-            places = zip(repeat(key.level), (rows + key.row).tolist(), (cols + key.col).tolist())
-            yield from map(new, repeat(Tile), places)
+        # half the time of Tile(...): this is the one loop that runs for every tile of a plan
+        return map(tuple.__new__, repeat(Tile), self.places())
 
     def tile_at(self, k: int) -> Tile:
         """The k-th tile of the plan's order, from 0, found by arithmetic. Raises IndexError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 _CELLS = 64
 """Blocks whose masks are drawn in one numpy call: about 1 MB."""
+
+_LONG_RUN = 8
+"""Tiles in a block's runs, on average, from which on its tiles are told run by run: beginning a run costs as much as
+eight tiles that are already numbers."""
 
 
 def _full() -> NDArray[np.bool_]:
@@ -38,6 +43,35 @@ def blocks(level: int, runs: Runs) -> Iterator[tuple[BlockKey, Mask]]:
         for col, count, mask in _cells(top, *runs.rows_between(top, top + BLOCK - 1)):
             for i in range(count):
                 yield BlockKey(level, top, (col + i) * BLOCK), mask
+
+
+def places(level: int, runs: Runs) -> Iterator[tuple[int, int, int]]:
+    """Every planned tile as (level, row, col), in plan order and flat memory."""
+    return chain.from_iterable(piece for key, mask in blocks(level, runs) for piece in _places(key, mask))
+
+
+def _places(key: BlockKey, mask: Mask) -> Iterator[Iterator[tuple[int, int, int]]]:
+    """The tiles of one block in pieces. Of a run only the tuples are new: its numbers are the block's own."""
+    level, top, left = key
+    cols = range(left, left + BLOCK)
+    if mask is FULL:
+        numbers = list(cols)
+        for row in range(top, top + BLOCK):
+            yield zip(repeat(level), repeat(row), numbers)
+        return
+    line = np.zeros((BLOCK, BLOCK + 1), np.bool_)  # a free column keeps a row's end from the next one's start
+    line[:, :BLOCK] = mask
+    change = np.flatnonzero(np.diff(line.ravel(), prepend=False))
+    begin, end = change[::2], change[1::2]
+    if int((end - begin).sum()) < _LONG_RUN * begin.size:
+        rows, found = np.nonzero(mask)
+        yield zip(repeat(level), (rows + top).tolist(), (found + left).tolist(), strict=False)
+        return
+    numbers = list(cols)
+    rows, first = np.divmod(begin, BLOCK + 1)
+    last = first + end - begin
+    for row, start, stop in zip((rows + top).tolist(), first.tolist(), last.tolist(), strict=True):
+        yield zip(repeat(level), repeat(row), numbers[start:stop])
 
 
 def bundle_rows(runs: Runs) -> Iterator[int]:

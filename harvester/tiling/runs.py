@@ -90,10 +90,10 @@ class Runs:
         where = begin // width
         first = begin - where * width + left
         last = end - where * width + (left - 1)
-        return cls._joined(strip_top[where], strip_bottom[where], first, last)
+        return cls.from_sorted(strip_top[where], strip_bottom[where], first, last)
 
     @classmethod
-    def _joined(cls, top: Ints, bottom: Ints, first: Ints, last: Ints) -> Runs:
+    def from_sorted(cls, top: Ints, bottom: Ints, first: Ints, last: Ints) -> Runs:
         """Canonical form of runs that are already sorted and disjoint: neighbouring bands with the same columns become
         one."""
         if not top.size:
@@ -102,15 +102,23 @@ class Runs:
         sizes = np.diff(starts, append=top.size)
         same = np.zeros(starts.size, np.bool_)
         same[1:] = (sizes[1:] == sizes[:-1]) & (bottom[starts[:-1]] + 1 == top[starts[1:]])
-        if not same.any():
+        alike = np.flatnonzero(same)
+        if not alike.size:
             return cls(top, bottom, first, last)
-        back = np.where(same, sizes, 0).repeat(sizes)
-        index = np.arange(top.size) - back
-        same &= np.logical_and.reduceat((first == first[index]) & (last == last[index]), starts)
+        width = sizes[alike]
+        index = starts[alike].repeat(width) + offsets(width)
+        before = index - width.repeat(width)
+        equal = (first[index] == first[before]) & (last[index] == last[before])
+        same[alike] = np.logical_and.reduceat(equal, np.cumsum(width) - width)
         heads = np.flatnonzero(~same)
         final = bottom[starts[np.append(heads[1:], starts.size) - 1]]
         keep = np.repeat(~same, sizes)
         return cls(top[keep], final.repeat(sizes[heads]), first[keep], last[keep])
+
+    def without_last_band(self) -> tuple[Runs, Runs]:
+        """All bands but the last, and the last."""
+        at = int(np.searchsorted(self.top, self.top[-1])) if self else 0
+        return Runs(*(field[:at] for field in self.fields)), Runs(*(field[at:] for field in self.fields))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Runs):
@@ -169,7 +177,7 @@ class Runs:
         top, bottom = np.maximum(self.top, row_min), np.minimum(self.bottom, row_max)
         first, last = np.maximum(self.first, col_min), np.minimum(self.last, col_max)
         keep = (top <= bottom) & (first <= last)
-        return Runs._joined(top[keep], bottom[keep], first[keep], last[keep])
+        return Runs.from_sorted(top[keep], bottom[keep], first[keep], last[keep])
 
     def contains(self, row: int, col: int) -> bool:
         """Whether a tile is in the set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -224,6 +225,55 @@ def test_coverage_holds_in_any_scheme(kind: str) -> None:
             assert hardly_there(parts, odd), (geometry.wkt, grid)
 
 
+def star(random: np.random.Generator, vertices: int, middle: float, reach: float, jag: float) -> Any:
+    """A ring whose every vertex lies at a distance of its own: valid, since its angles grow."""
+    angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
+    far = reach * (1 + random.uniform(-jag, jag, vertices))
+    return np.column_stack([middle + far * np.cos(angle), middle + far * np.sin(angle)])
+
+
+@pytest.mark.parametrize("kind", ["anywhere", "half on grid lines", "nearly on grid lines", "one axis on grid lines"])
+def test_jagged_outlines_are_covered_as_exact_fractions_say(kind: str) -> None:
+    """Every edge crosses many rows and most tiles are crossed by many edges."""
+    random = np.random.default_rng(300 + len(kind))
+    for _ in range(8):
+        rings = [star(random, int(random.integers(20, 60)), 4.2, reach, 0.6) for reach in (5.0, 1.4)]
+        geometry = area(*(GRIDS[kind](random, ring) for ring in rings))
+        geometry = shapely.MultiPolygon(
+            [part for part in shapely.get_parts(shapely.make_valid(geometry)) if part.geom_type == "Polygon"]
+        )
+        parts = snapped(geometry, UNIT)
+        odd = covered(geometry) ^ by_fractions(parts, WINDOW)
+        assert not odd or (kind in ROUNDED and hardly_there(parts, odd)), geometry.wkt
+
+
+def test_a_jagged_outline_of_many_bands_is_covered_as_testing_every_box_finds() -> None:
+    random, side = np.random.default_rng(17), 400
+    geometry = area(star(random, 9_000, 200.0, 150.0, 0.3), star(random, 900, 200.0, 40.0, 0.6))
+    crossed = sum(abs(a - b) for (_, a), (_, b) in itertools.pairwise(geometry.exterior.coords))
+    assert crossed > 2 * scan.BAND
+    rows, cols = (grid.ravel() for grid in np.mgrid[0:side, 0:side])
+    shapely.prepare(geometry)
+    meets = shapely.intersects(geometry, shapely.box(cols, -rows - 1, cols + 1, -rows))
+    found = cover(geometry, UNIT, 0, (0, side, 0, side))
+    assert list(found) == list(zip(rows[meets].tolist(), cols[meets].tolist(), strict=True))
+    for window in ((150, 250, 180, 399), (0, 399, 380, 399), (200, 200, 0, 100)):
+        assert cover(geometry, UNIT, 0, window) == found.clip(*window)
+
+
+def test_a_jagged_outline_takes_memory_by_its_vertices_not_by_the_rows_that_they_cross() -> None:
+    geometry, peaks = area(star(np.random.default_rng(5), 100_000, 0.0, 1.0, 0.025)), []
+    for size in (1 << 10, 1 << 12):
+        grid = scheme((-2.0, 2.0), (1 / size, 1 / size))
+        tracemalloc.start()
+        found = cover(geometry, grid, 0, (0, 4 * size, 0, 4 * size))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.count > 3 * size * size
+    assert peaks[1] < 40_000_000  # 4 million crossings, 50 million tiles
+    assert peaks[1] < 2 * peaks[0]  # for four times the crossings
+
+
 steps = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 2.0 + 1e-7, 3.0, 3.0 - 1e-7, 3.25, 4.0, 5.0])
 
 
@@ -316,11 +366,12 @@ def test_an_edge_that_crosses_too_many_rows_is_refused_before_it_is_walked() -> 
         cover(area([(0, 0), (side, 0), (0, side)]), UNIT, 0, (0, side, 0, side))
 
 
-@pytest.mark.parametrize("rows", [scan.CHUNK + 17, 2 * scan.CHUNK + 17])
+@pytest.mark.parametrize("rows", [scan.BAND + 17, 2 * scan.BAND + 17])
 def test_a_long_edge_is_walked_in_chunks_without_a_seam(rows: int) -> None:
     runs = cover(area([(0, 0), (3, 0), (5, rows), (0, rows)]), UNIT, 0, (0, rows, 0, 9))
     assert runs.count == rows * 3 + rows // 2 + 1 + rows
     assert runs.bounds == (0, rows - 1, 0, 4)
+    assert runs.top.size == 2  # rows with the same columns are one band, wherever the walk was cut
 
 
 def test_a_diagonal_through_a_million_corners_plans_no_tile_beyond_them() -> None:
