@@ -15,6 +15,7 @@ from typing import Any
 from harvester.errors import HarvesterError, UsageError
 from harvester.testing import script as script_module
 from harvester.testing.acts import ACTS
+from harvester.testing.kinds import require_kinds
 from harvester.testing.schemes import GRIDS
 from harvester.testing.script import Script
 from harvester.testing.service import ArcGisSite, FaultyService
@@ -23,11 +24,17 @@ from harvester.testing.tickets import TicketOffice
 MAX_SECONDS = 600.0
 """A forgotten server ends by itself."""
 
-SERVICE_KEYS = (
-    *("grid", "kind", "name", "format", "variant", "padding", "blank", "tilemap", "etags", "min_lod", "max_lod"),
-    *("version", "copyright", "tile_servers", "absent_share", "tokens", "username", "password", "refusal"),
+SITE_KEYS = (
+    *("kind", "name", "format", "variant", "padding", "blank", "tilemap", "etags", "min_lod", "max_lod", "version"),
+    *("copyright", "tile_servers"),
 )
-"""Keys of the ``[service]`` table: fields of ArcGisSite, ``absent_share``, and what makes the service a secured one."""
+OFFICE_KEYS = (
+    *("tokens", "username", "password", "refusal", "lifetime_seconds", "uses", "stand_ins", "stand_ins_stay"),
+    *("open_document", "federated", "portal", "portal_tokens"),
+)
+"""Keys of the ``[service]`` table: fields of ArcGisSite and of TicketOffice (the service is then a secured one)."""
+
+SERVICE_KEYS = ("grid", "absent_share", *SITE_KEYS, *OFFICE_KEYS)
 
 _SERVICE_HELP = f"""
 The service itself is one more table:
@@ -39,6 +46,9 @@ The service itself is one more table:
     absent_share = 0.1           # of all tiles, drawn by their addresses
     tokens = ["secret"]          # or username and password: then the service is secured
     refusal = "json"             # status html unauthorised
+    uses = 50                    # a token that was sold ends after so many tiles ...
+    stand_ins = 6                # ... and gets one and the same picture for so many more before it is refused
+    federated = true             # the server takes tokens of its own only: its portal exchanges them
 
 Other keys: {", ".join(SERVICE_KEYS)}.
 """
@@ -47,19 +57,16 @@ Other keys: {", ".join(SERVICE_KEYS)}.
 def site_from_toml(text: str) -> ArcGisSite:
     """The ``[service]`` table of a script as a site. Raises UsageError by key."""
     table: Mapping[str, Any] = tomllib.loads(text).get("service", {})
-    for key in table:
-        if key not in SERVICE_KEYS:
-            raise UsageError(f"service: unknown key {key!r}", hint=f"Known: {', '.join(SERVICE_KEYS)}")
+    annotations = {item.name: str(item.type) for cls in (ArcGisSite, TicketOffice) for item in fields(cls)}
+    kinds = {"grid": "str", "absent_share": "float", **{key: annotations[key] for key in (*SITE_KEYS, *OFFICE_KEYS)}}
+    require_kinds(table, kinds, "service", SERVICE_KEYS)
     grid = table.get("grid", "web-mercator")
     if grid not in GRIDS:
         raise UsageError(f"service: grid = {grid!r} is not known", hint=f"Known: {', '.join(GRIDS)}")
-    own = {item.name for item in fields(ArcGisSite)}
-    values = {key: value for key, value in table.items() if key in own and key != "grid"}
+    values = {key: table[key] for key in SITE_KEYS if key in table}
+    office = {key: set(table[key]) if kinds[key] == "set[str]" else table[key] for key in OFFICE_KEYS if key in table}
     if "tile_servers" in values:
         values["tile_servers"] = tuple(values["tile_servers"])
-    office = {key: table[key] for key in ("username", "password", "refusal") if key in table}
-    if "tokens" in table:
-        office["tokens"] = set(table["tokens"])
     share = float(table.get("absent_share", 0.0))
     try:
         site = ArcGisSite(grid=GRIDS[grid], office=TicketOffice(**office) if office else None, **values)

@@ -50,11 +50,11 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 from harvester.errors import UsageError
+from harvester.testing.kinds import nearest, require_kinds
 from harvester.testing.log import Asked
 
 KINDS = ("tile", "tilemap", "document", "resource", "index", "token", "info", "other", "any")
@@ -123,9 +123,11 @@ class Rule:
         from harvester.testing.acts import ACTS
 
         if self.do not in ACTS:
-            raise UsageError(f"rule: do = {self.do!r} is not known", hint=_nearest(self.do, ACTS))
+            raise UsageError(f"rule: do = {self.do!r} is not known", hint=nearest(self.do, ACTS))
         if self.kind not in KINDS:
-            raise UsageError(f"rule: kind = {self.kind!r} is not known", hint=_nearest(self.kind, KINDS))
+            raise UsageError(f"rule: kind = {self.kind!r} is not known", hint=nearest(self.kind, KINDS))
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"rule: share = {self.share!r}", hint="share is a part of the requests, from 0 to 1.")
         object.__setattr__(self, "tiles", tuple(self.tiles))
         for name in ("levels", "rows", "cols", "tries", "requests", "on_connection"):
             value = getattr(self, name)
@@ -206,7 +208,12 @@ class Script:
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"script: not TOML: {error}", hint="See https://toml.io.") from error
         document.pop("service", None)
-        rules = tuple(_record(Rule, table, f"rule {index}") for index, table in enumerate(document.pop("rule", [])))
+        tables = document.pop("rule", [])
+        if not isinstance(tables, list):
+            raise UsageError(
+                "script: rule is one table", hint="Write [[rule]] with two brackets: there may be several."
+            )
+        rules = tuple(_record(Rule, table, f"rule {index}") for index, table in enumerate(tables))
         capacity = document.pop("capacity", None)
         script: Script = _record(
             cls,
@@ -247,18 +254,14 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _record(cls: type[Any], table: Mapping[str, Any], where: str) -> Any:
-    known = [item.name for item in fields(cls)]
-    for key in table:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}", hint=_nearest(key, known))
+def _record(cls: type[Any], table: Any, where: str) -> Any:
+    kinds = {item.name: str(item.type) for item in fields(cls)}
+    require_kinds(table, kinds, where, [_IN_TOML.get(name, name) for name in kinds])
     try:
         return cls(**table)
     except TypeError as error:
-        raise UsageError(f"{where}: {error}", hint=f"Keys: {', '.join(known)}") from error
+        raise UsageError(f"{where}: {error}", hint=f"Keys: {', '.join(kinds)}") from error
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = get_close_matches(word, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}"
+_IN_TOML = {"rules": "rule"}
+"""Fields that TOML spells otherwise: each rule is a table ``[[rule]]``."""

@@ -84,3 +84,56 @@ def test_the_service_table_makes_a_site() -> None:
     for table in ('grid = "mars"', "gird = 3", 'tilemap = "perhaps"', 'refusal = "never"'):
         with pytest.raises(UsageError):
             site_from_toml("[service]\n" + table)
+
+
+WRONG = {
+    "a rule of one table": ('[rule]\ndo = "html"', "[[rule]]"),
+    "a table of another name": ("[[rul]]", "'rule'"),
+    "an act that is misspelt": ('[[rule]]\ndo = "stal"', "'stall'"),
+    "a seed that is a text": ('seed = "x"', "seed is a whole number"),
+    "tiles without brackets": ('[[rule]]\ndo = "html"\ntiles = "3/2/1"', "a list of texts"),
+    "a share above 1": ('[[rule]]\ndo = "html"\nshare = 2', "from 0 to 1"),
+    "a time that is a text": ('[[rule]]\ndo = "html"\nsince = "soon"', "since is a number"),
+    "a status that is a text": ('[[rule]]\ndo = "status"\nstatus = "a"', "status is a whole number"),
+    "headers that are a text": ('[[rule]]\ndo = "html"\nheaders = "a"', "a table of texts"),
+    "tries that are a list": ('[[rule]]\ndo = "html"\ntries = [1]', "tries is a text"),
+    "a knee that is a text": ('[capacity]\nconcurrent = "many"', "concurrent is a whole number"),
+    "a knee that is no table": ("capacity = 5", "[capacity]"),
+    "a service that is no table": ("service = 5", "[service]"),
+    "tokens that are a number": ("[service]\ntokens = 5", "a list of texts"),
+    "a format that is a number": ("[service]\nblank = 5", "true or false"),
+    "a grid of no name": ('[service]\ngrid = "x"', "web-mercator"),
+    "a kind of no name": ('[service]\nkind = "x"', "--help"),
+    "no TOML": ("[[rule", "toml.io"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_script_that_is_wrong_ends_with_2_in_two_lines_that_say_what_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    text, words = WRONG[name]
+    script = tmp_path / "faults.toml"
+    script.write_text(text + "\n")
+    assert main(["--script", str(script), "--max-seconds", "0.01"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and words in err
+    assert len(err.strip().splitlines()) == 2
+
+
+def test_a_service_table_may_name_all_that_a_secured_service_has() -> None:
+    text = """
+        [service]
+        tilemap = "on"
+        version = 10.9
+        tile_servers = ["http://127.0.0.1:9/x"]
+        username = "me"
+        portal_tokens = ["p"]
+        federated = true
+        uses = 3
+        stand_ins = 2
+        lifetime_seconds = 5
+    """
+    office = site_from_toml(text).office
+    assert office is not None
+    assert (office.federated, office.portal_tokens, office.uses, office.stand_ins) == (True, {"p"}, 3, 2)
