@@ -29,8 +29,12 @@ class Seats:
     seconds: float
     draw: random.Random
     taken: int = 0
+    changes: tuple[tuple[int, int], ...] = ()
+    """(second, seats) from then on, in order."""
 
     def ask(self, now: float) -> tuple[float, bool]:
+        while self.changes and self.changes[0][0] <= now:
+            self.seats, self.changes = self.changes[0][1], self.changes[1:]
         self.taken += 1
         if self.taken > self.seats:
             return 0.005, False
