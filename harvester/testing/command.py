@@ -64,7 +64,9 @@ def site_from_toml(text: str) -> ArcGisSite:
     if grid not in GRIDS:
         raise UsageError(f"service: grid = {grid!r} is not known", hint=f"Known: {', '.join(GRIDS)}")
     values = {key: table[key] for key in SITE_KEYS if key in table}
-    office = {key: set(table[key]) if kinds[key] == "set[str]" else table[key] for key in OFFICE_KEYS if key in table}
+    office: dict[str, Any] = {
+        key: set(table[key]) if kinds[key] == "set[str]" else table[key] for key in OFFICE_KEYS if key in table
+    }
     if "tile_servers" in values:
         values["tile_servers"] = tuple(values["tile_servers"])
     share = float(table.get("absent_share", 0.0))
