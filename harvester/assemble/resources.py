@@ -16,6 +16,7 @@ from harvester.sources.vector import VectorSource
 from harvester.sources.vector_resources import Gathering
 from harvester.transport.documents import Document
 from harvester.transport.origins import origin_of, same_site
+from harvester.transport.refusals import DeniedError
 from harvester.transport.session import Session
 
 
@@ -34,14 +35,23 @@ async def gather_resources(
     """
 
     async def ask(address: str) -> Document:
-        asked, headers = address, source.headers
         found, credentials = origin_of(address), source.credentials
-        if found is not None and same_site(source.url.origin, found):
-            asked = _with_query(address, credentials.query)
-            headers = merge_headers(headers, credentials.headers)
-        else:
-            headers = ()
-        return await session.get_bytes(asked, headers=headers, status_in=status_in)
+        if found is None or not same_site(source.url.origin, found):
+            return await session.get_bytes(address, status_in=status_in)
+        generation = credentials.generation
+        try:
+            return await dressed(address)
+        except DeniedError:
+            if not source.can_renew:
+                raise
+            if credentials.generation == generation:  # else another request has had it renewed meanwhile
+                await source.renew()
+            return await dressed(address)
+
+    async def dressed(address: str) -> Document:
+        credentials = source.credentials
+        headers = merge_headers(source.headers, credentials.headers)
+        return await session.get_bytes(_with_query(address, credentials.query), headers=headers, status_in=status_in)
 
     gathering = Gathering(
         service=str(source.url),

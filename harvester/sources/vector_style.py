@@ -7,6 +7,7 @@ Style": addresses may be relative to the style itself.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urljoin
@@ -22,6 +23,8 @@ MAX_EXPRESSION = 12
 DEFAULT_FONTS = ("Open Sans Regular", "Arial Unicode MS Regular")
 """What a layer with a text and without ``text-font`` is drawn in."""
 
+_SERVICE = re.compile(r"(?i)^(.*?/VectorTileServer)(?:/|$)")
+
 GLYPHS, SPRITE, SERVICE = "../fonts/{fontstack}/{range}.pbf", "../sprites/sprite", "../../"
 """Where a package's style finds its parts."""
 
@@ -32,11 +35,21 @@ def services_of(style: Any, at: str) -> list[str]:
     found: list[str] = []
     pairs = sources.items() if isinstance(sources, dict) else ()
     for _, source in sorted(pairs, key=lambda pair: (pair[0] != "esri", str(pair[0]))):
-        if isinstance(source, dict) and source.get("type") == "vector" and isinstance(source.get("url"), str):
-            address = urljoin(at, source["url"]).rstrip("/")
-            if address not in found:
+        if isinstance(source, dict) and source.get("type") == "vector":
+            address = _address(source, at)
+            if address and address not in found:
                 found.append(address)
     return found
+
+
+def _address(source: dict[str, Any], at: str) -> str:
+    """Where a source is: its address, or the service whose tiles it names."""
+    url, tiles = source.get("url"), source.get("tiles")
+    if isinstance(url, str):
+        return urljoin(at, url).rstrip("/")
+    first = tiles[0] if isinstance(tiles, list) and tiles and isinstance(tiles[0], str) else ""
+    found = _SERVICE.match(urljoin(at, first))
+    return found[1] if found else urljoin(at, first)
 
 
 def fonts_of(style: Any) -> list[str]:
@@ -117,14 +130,17 @@ def packaged(style: Any, at: str, service: str) -> tuple[dict[str, Any], list[st
     elsewhere: list[str] = []
     sources = result.get("sources")
     for name, source in sources.items() if isinstance(sources, dict) else ():
-        if not isinstance(source, dict) or not isinstance(source.get("url"), str):
+        address = _address(source, at) if isinstance(source, dict) else ""
+        if not address:
             continue
-        address = urljoin(at, source["url"]).rstrip("/")
         if address.partition("?")[0].rstrip("/").lower() == service.lower():
             source["url"] = SERVICE
             source.pop("tiles", None)
         else:
-            source["url"] = redact_url(address)
+            if isinstance(source.get("url"), str):
+                source["url"] = redact_url(address)
+            if isinstance(source.get("tiles"), list):
+                source["tiles"] = [redact_url(urljoin(at, tile)) for tile in source["tiles"] if isinstance(tile, str)]
             elsewhere.append(str(name))
     if glyphs_of(result, at) is not None:
         result["glyphs"] = GLYPHS

@@ -19,6 +19,7 @@ from harvester.testing import schemes
 from harvester.testing.crash import CrashingDisk, CrashPoint
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite
+from harvester.testing.tickets import TicketOffice
 from harvester.testing.vector_service import FONT, resources
 from harvester.tiling.tile import Tile
 from tests.e2e.claims import HASTY, held, poisoned
@@ -323,3 +324,22 @@ def test_an_index_that_cannot_be_trusted_means_ask_the_tiles(serve, cli, tmp_pat
     service = serve(site(absent=deep, index=True), Script(rules=(rule,)))
     result = cli("run", service.url, "--lods", "2", "-o", "a.vtpk", *HASTY)
     assert (result.code, result.json["stored"], result.json["tile_requests"]) == (0, 4, 16)
+
+
+@pytest.mark.parametrize("way", ["token", "login"])
+def test_resources_of_a_secured_service_come_with_its_credentials_and_keep_none(serve, cli, tmp_path, monkeypatch, way):
+    monkeypatch.setenv("MAP_TOKEN", "canary-token")
+    monkeypatch.setenv("MAP_PASSWORD", "canary-password")
+    # The login's token ends among the resources, and is renewed there.
+    office = TicketOffice(tokens={"canary-token"}) if way == "token" else TicketOffice()
+    ended = Rule(do="json_error", kind="resource", status=498, requests="2-3")
+    service = serve(site(office=office), Script(rules=(ended,) if way == "login" else ()))
+    options = (
+        ("--token-env", "MAP_TOKEN") if way == "token" else ("--username", "surveyor", "--password-env", "MAP_PASSWORD")
+    )
+    result = cli("run", service.url, "--lods", "0-1", "-o", "a.vtpk", *options, *HASTY)
+    assert (result.code, result.json["stored"]) == (0, 5)
+    path = tmp_path / "a.vtpk"
+    assert set(resources()) <= {name.removeprefix("p12/resources/") for name in entries(path)}
+    assert b"canary" not in path.read_bytes()
+    assert office.sold in ((2, 3) if way == "login" else (0,))

@@ -164,6 +164,8 @@ def test_the_service_of_a_style_is_found_from_where_the_style_is() -> None:
     assert services_of(STYLE, at) == ["https://h.example.org/arcgis/rest/services/A/VectorTileServer"]
     several = {"sources": {"b": {"type": "vector", "url": "https://b"}, "esri": {"type": "vector", "url": "https://a"}}}
     assert services_of(several, at) == ["https://a", "https://b"]
+    tiles = {"sources": {"x": {"type": "vector", "tiles": ["../../tile/{z}/{y}/{x}.pbf"]}}}
+    assert services_of(tiles, at) == ["https://h.example.org/arcgis/rest/services/A/VectorTileServer"]
 
 
 @pytest.mark.parametrize(
@@ -213,12 +215,15 @@ def test_inside_a_package_addresses_are_relative_to_the_style() -> None:
         "sources": {
             "esri": {"type": "vector", "url": f"{service}?token=canary"},
             "hills": {"type": "raster", "url": "https://other.example.org/x?token=canary"},
+            "photos": {"type": "raster", "tiles": ["https://p.example.org/{z}/{y}/{x}?token=canary"]},
+            "again": {"type": "vector", "tiles": [f"{service}/tile/{{z}}/{{y}}/{{x}}.pbf?token=canary"]},
         },
     }
     found, elsewhere = packaged(style, f"{service}/resources/styles/root.json", service)
     assert found["sprite"] == "../sprites/sprite" and found["glyphs"] == "../fonts/{fontstack}/{range}.pbf"
     assert found["sources"]["esri"] == {"type": "vector", "url": "../../"}
-    assert elsewhere == ["hills"] and "canary" not in json.dumps(found)
+    assert found["sources"]["again"] == {"type": "vector", "url": "../../"}
+    assert elsewhere == ["hills", "photos"] and "canary" not in json.dumps(found)
 
 
 # ---- gathering
