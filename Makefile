@@ -68,7 +68,7 @@ $(PEERS_STAMP): requirements-peers.lock
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
 	@touch $@
 
-soak: install  ## a long run: a million tiles with 5 % mixed faults, every promise checked (SOAK="--tiles N")
+soak: install  ## a million tiles with 5 % faults, 1000 kills, power cuts, every promise checked (SOAK="--kills 1000")
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 lock: install  ## pin the dependencies anew (needs uv)

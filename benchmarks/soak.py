@@ -1,7 +1,9 @@
 """A long run: a million small tiles on loopback with 5 % mixed faults, complete, byte-exact, in flat memory.
 
 ``python -m benchmarks.soak --tiles 1000000`` serves, harvests into MBTiles in a process of its own, checks every
-promise that a run makes, and keeps what it measured in ``results/soak.json``. ``make soak`` does that.
+promise that a run makes, and keeps what it measured in ``results/soak.json``. ``make soak`` does that; then it kills a
+thousand runs (``benchmarks/kills.py``), lets the power fail at every moment of a run in every format, and has the
+machine of runs, kills and damage play some hundred games. Naming one part with its number does that part alone.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.keep import keep
+from benchmarks.kills import main as killing
 from benchmarks.measure import ROOT, peak_bytes
 from harvester.api import open_cache, run
 from harvester.audit import verify
@@ -31,6 +35,12 @@ from harvester.testing.log import Place
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
+
+TILES, KILLS, CUTS, GAMES = 1_000_000, 1000, 10_000, 200
+"""What ``make soak`` does unless told otherwise; no recorded run has so many moments for a cut, so that is all."""
+
+TALE = ROOT / ".soak-kills.jsonl"
+"""Each death as it is told, so that ``make soak`` goes on with the rest after a stop; gone when all were good."""
 
 SHARE = 0.05
 """Of all first tries; a second try is always answered rightly."""
@@ -264,7 +274,11 @@ def soak(tiles: int, folder: Path, seed: int = 1) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     """Gives 0 when every promise was kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiles", type=int, default=1_000_000)
+    parser.add_argument("--tiles", type=int, help=f"tiles of the long run ({TILES:,})")
+    parser.add_argument("--kills", type=int, help=f"runs to kill ({KILLS:,})")
+    parser.add_argument("--cuts", type=int, help=f"moments of each run at which the power fails ({CUTS:,})")
+    parser.add_argument("--games", type=int, help=f"sequences that each machine plays ({GAMES})")
+    parser.add_argument("--minutes", type=float, default=120.0, help="the most that the kills may take (120)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--harvest", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
@@ -276,11 +290,44 @@ def main(argv: Sequence[str]) -> int:
         url, out = options.harvest
         print(json.dumps(harvest(url, Path(out), options.tiles)))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        measured = soak(options.tiles, Path(folder), options.seed)
-    keep("soak", measured)
-    print(json.dumps(measured, indent=1))
-    return 1 if measured["broken"] else 0
+    named = [options.tiles, options.kills, options.cuts, options.games]
+    tiles, kills, cuts, games = named if any(named) else (TILES, KILLS, CUTS, GAMES)
+    broken = False
+    if tiles:
+        with tempfile.TemporaryDirectory() as folder:
+            measured = soak(tiles, Path(folder), options.seed)
+        keep("soak", measured)
+        print(json.dumps(measured, indent=1))
+        broken |= bool(measured["broken"])
+    if kills:
+        broken |= bool(killing([*f"--save --kills {kills} --minutes {options.minutes} --tale".split(), str(TALE)]))
+        if not broken:
+            TALE.unlink(missing_ok=True)
+    if cuts:
+        broken |= play(
+            "HARVESTER_POWER_CUTS", cuts, "tests/crash/test_power_cut.py", "tests/crash/test_wrong_writers.py"
+        )
+    if games:
+        broken |= play(
+            "HARVESTER_MACHINE_EXAMPLES", games, "tests/crash/test_machine.py", "tests/crash/test_machine_sealed.py"
+        )
+    return int(broken)
+
+
+def play(variable: str, number: int, *tests: str) -> bool:
+    """Run tests so many times deeper than they go in every run; gives True when one failed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--timeout",
+        str(DEADLINE_SECONDS),
+        *tests,
+    ]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, variable: str(number)}, check=False).returncode != 0
 
 
 if __name__ == "__main__":

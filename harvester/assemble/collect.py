@@ -149,6 +149,8 @@ async def open_collection(
     collection: Collection | None = None
     try:
         meta = await _check_identity(ledger, info, paths)
+        if paths.sealed and not paths.overwrite and exists(paths.work) and await _stands_alone(ledger, paths.out):
+            disk.remove_tree(paths.work)
         if not is_empty_or_missing(paths.collect):
             _check_scheme(paths.collect, info)
         elif not paths.overwrite and not is_empty_or_missing(paths.out):
@@ -253,6 +255,14 @@ async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> Sqlite
     disk.remove(path)
     notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
     return await open_ledger(path, create=True, disk=disk)
+
+
+async def _stands_alone(ledger: SqliteLedger, package: Path) -> bool:
+    """Does the ledger speak of this package, with nothing added since? Then a work folder beside it is a part of one: a
+    kill came while it was removed, or unpacked."""
+    if not package.is_file() or await ledger.get_meta("dirty"):
+        return False
+    return (await ledger.stamps([])).get(None) == file_stamp(package)
 
 
 async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: OutputPaths) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from harvester.durable import Buffer, Disk
 from harvester.errors import UsageError
+from harvester.testing.sqlite_files import SqliteWatch
 
 VARIABLE = "HARVESTER_CRASH_AT"
 
@@ -93,6 +94,19 @@ class CrashingDisk(Disk):
         with self._counting:
             count = self.names["write"] if self._point.name else self.steps
             return self._point.name in ("", "write") and count + 1 == self._point.number
+
+
+class SqliteSteps(SqliteWatch):
+    """SQLite's own writes, syncs, truncations and removals are steps of a Disk, too.
+
+    ``with watching_sqlite(SqliteSteps(disk)):`` ends the process inside a transaction."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def step(self, name: str, path: Path) -> None:
+        """One step of the Disk."""
+        self._disk.step(name, path)
 
 
 def crashing_disk(environment: Mapping[str, str] = os.environ) -> Disk:

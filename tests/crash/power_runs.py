@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,17 +11,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import harvester
 from harvester.assemble.run import harvest_job
-from harvester.caches.open import is_empty_or_missing
 from harvester.durable import Disk
-from harvester.edges import State
-from harvester.errors import CacheError
 from harvester.job import Job, Limits, Policy
-from harvester.ledger import read_ledger
 from harvester.loop import run_loop
 from harvester.report import Report
 from harvester.testing import RecordingDisk
+from harvester.testing.aftermath import faults, held
 from harvester.testing.power import materialise
 from harvester.testing.power_sqlite import recording_sqlite
 from harvester.testing.service import ArcGisSite, FaultyService
@@ -38,84 +33,9 @@ def body_of(tile: Tile, variant: int) -> bytes:
     return ArcGisSite(variant=variant).body(tile)
 
 
-def bodies(tile: Tile) -> set[bytes]:
+def bodies(tile: Tile) -> list[bytes]:
     """What the service may have sent for a tile."""
-    return {body_of(tile, variant) for variant in range(VARIANTS)}
-
-
-def held(path: Path) -> dict[Tile, bytes]:
-    """Every tile that can be read under this name."""
-    if is_empty_or_missing(path):
-        return {}
-    with harvester.open_cache(path) as cache:
-        return {
-            tile: body for level in cache.levels() for key in cache.blocks(level) for tile, body in cache.tiles(key)
-        }
-
-
-def ledger_states(path: Path) -> dict[Tile, State]:
-    """Every planned tile of a ledger; nothing where there is no ledger yet."""
-    if is_empty_or_missing(path):
-        return {}
-    with read_ledger(path) as ledger:
-        return {
-            key.tile(int(index)): State(int(states.ravel()[index]))
-            for key, states in ledger.blocks()
-            for index in states.ravel().nonzero()[0]
-        }
-
-
-def swap_is_due(out: Path) -> bool:
-    """The replacement is whole and waits for its name: the next start finishes that before it looks at anything."""
-    path = out.with_name(out.name + ".new.ledger")
-    if is_empty_or_missing(path):
-        return False
-    try:
-        with read_ledger(path) as ledger:
-            return bool(ledger.meta("swapping"))
-    except CacheError:
-        return False
-
-
-def integrity(path: Path) -> str:
-    """SQLite's own ``integrity_check``; ``ok`` for what is no database."""
-    if not path.is_file() or path.stat().st_size == 0 or path.read_bytes()[:15] != b"SQLite format 3":
-        return "ok"
-    connection = sqlite3.connect(path)
-    try:
-        return str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    except sqlite3.Error as error:
-        return str(error)
-    finally:
-        connection.close()
-
-
-def faults(out: Path, promised: frozenset[Tile]) -> Iterator[str]:
-    """What is wrong with a cache and its ledger as a power cut left them: one word for each kind of wrong."""
-    ledger, work = (out.with_name(out.name + end) for end in (".ledger", ".work"))
-    try:
-        tiles, states, collected = held(out), ledger_states(ledger), held(work)
-    except CacheError as error:
-        yield f"unreadable ({error.code})"
-        return
-    # Only now: it takes back what was left half done, as readers must do for themselves.
-    for path in (out, ledger):
-        if (found := integrity(path)) != "ok":
-            yield f"integrity of {path.name}: {found}"
-            return
-    variants = {
-        variant for tile, body in tiles.items() for variant in range(VARIANTS) if body == body_of(tile, variant)
-    }
-    if any(body not in bodies(tile) for tile, body in (*tiles.items(), *collected.items())):
-        yield "torn"
-    if len(variants) > 1:
-        yield "mixture"
-    if swap_is_due(out):
-        return
-    if any(state is State.STORED and tile not in tiles and tile not in collected for tile, state in states.items()):
-        yield "lost"
-    if not promised <= tiles.keys():
-        yield "broken promise"
+    return [body_of(tile, variant) for variant in range(VARIANTS)]
 
 
 def judged(disk: RecordingDisk, out: Path, *, cuts: int, seed: int = 1) -> Counter[str]:
@@ -138,7 +58,7 @@ def judged(disk: RecordingDisk, out: Path, *, cuts: int, seed: int = 1) -> Count
             place = folder / f"cut{len(seen)}"
             place.mkdir()
             materialise(state, disk.root, place)
-            found.update(faults(place / out.relative_to(disk.root), promised))
+            found.update(faults(place / out.relative_to(disk.root), bodies, promised=promised))
             shutil.rmtree(place, ignore_errors=True)
     return found
 

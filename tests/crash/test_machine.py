@@ -7,13 +7,13 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import harvester
 from harvester.assemble.run import harvest_job
 from harvester.audit import Audited, verify
 from harvester.caches.open import is_empty_or_missing
@@ -25,16 +25,19 @@ from harvester.job import Job, Limits, Policy
 from harvester.ledger import read_ledger
 from harvester.loop import run_loop
 from harvester.report import Report
+from harvester.testing.aftermath import held, swap_is_due
+from harvester.testing.crash import SqliteSteps
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.testing.sqlite_files import can_watch, watching_sqlite
 from harvester.tiling.tile import Tile
 from tests.crash.dying import DyingDisk
 
 DEEPEST = 3
 """85 tiles at most: enough for several policies, and a run takes a tenth of a second."""
 
-STEPS = 60
-"""File operations of a run of this size; most kills fall inside it."""
+STEPS = 250
+"""File operations of a run of this size, with SQLite's own; most kills fall inside it."""
 
 WORLD = 85.06
 QUARTERS = {"nw": (-180.0, 0.0, 0.0, WORLD), "ne": (0.0, 0.0, 180.0, WORLD), "sw": (-180.0, -WORLD, 0.0, 0.0)}
@@ -106,7 +109,8 @@ class Harvests(RuleBasedStateMachine):
             policies=(POLICIES[name],),
             limits=Limits(max_tiles=budget, retries=0),
         )
-        report = run_loop(harvest_job(job, disk=disk))
+        with watching_sqlite(SqliteSteps(disk)) if disk is not None and can_watch() else nullcontext():
+            report = run_loop(harvest_job(job, disk=disk))
         assert isinstance(report, Report)
         assert self.asked_once(), "a tile was asked twice in one run that had no fault"
         return report
@@ -117,14 +121,13 @@ class Harvests(RuleBasedStateMachine):
     def asked(self) -> set[Tile]:
         return set(self.service.log.tiles())
 
+    def visible(self) -> dict[Tile, bytes]:
+        """What anybody can read under the final name."""
+        return held(self.out)
+
     def readable(self) -> dict[Tile, bytes]:
-        if is_empty_or_missing(self.out):
-            return {}
-        with harvester.open_cache(self.out) as cache:
-            pairs = [pair for level in cache.levels() for key in cache.blocks(level) for pair in cache.tiles(key)]
-        found = dict(pairs)
-        assert len(found) == len(pairs), "a tile is there twice (I6)"
-        return found
+        """What has been collected so far."""
+        return self.visible()
 
     def learn(self, before: dict[Tile, bytes]) -> None:
         """After a merge: what was there is there unchanged; what is new was asked now and is right."""
@@ -211,13 +214,13 @@ class Harvests(RuleBasedStateMachine):
     @rule(name=st.sampled_from(sorted(POLICIES)), steps=st.integers(0, 2 * STEPS))
     def kill_overwrite(self, name: str, steps: int) -> None:
         """Whole-old, or whole-new, or (for the moment between two renames of folders) not there; never a mixture."""
-        old, wanted, disk = self.held, tiles_of(name), DyingDisk(steps)
+        old, wanted, disk = self.visible(), tiles_of(name), DyingDisk(steps)
         try:
             self.harvest(name, disk=disk, mode="overwrite")
         except BaseException as error:
             assert disk.dead, repr(error)
-        now = self.readable()
-        if now != old or self.swap_is_due():
+        now = self.visible()
+        if now != old or swap_is_due(self.out):
             whole = {tile for tile in wanted if not is_absent(tile)}
             assert now == old or not now or now.keys() == whole, "a mixture of old and new"
             # The next start finishes the swap, whatever it is asked to do.
@@ -225,21 +228,9 @@ class Harvests(RuleBasedStateMachine):
             now = self.readable()
             assert now.keys() == whole
             assert all(now[tile] in self.bodies(tile) for tile in now)
-            self.planned = set(wanted)
+            self.held, self.planned = now, set(wanted)
             self.ledger_is_true, self.torn = True, False
-        self.held = now
         self.finished = None
-
-    def swap_is_due(self) -> bool:
-        """The new cache is whole and only waits for its name."""
-        try:
-            ledger = read_ledger(self.folder / "out.new.ledger")
-        except CacheError:
-            return False
-        try:
-            return bool(ledger.meta("swapping"))
-        finally:
-            ledger.close()
 
     # ---- what happens to it
 

@@ -12,11 +12,12 @@ import harvester
 from harvester.caches.open import is_empty_or_missing
 from harvester.errors import CacheError
 from harvester.testing import RecordingDisk
+from harvester.testing.aftermath import held
 from harvester.testing.power import materialise
 from harvester.testing.power_sqlite import recording_sqlite
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.sqlite_files import can_watch
-from tests.crash.power_runs import harvest, held, judged, recorded
+from tests.crash.power_runs import harvest, judged, recorded
 
 pytestmark = pytest.mark.skipif(not can_watch(), reason="this Python hides the functions of its SQLite")
 
