@@ -30,6 +30,11 @@ BYTES = {
     **{f"{prefix}{tail}": 1024**n for n, prefix in enumerate("kmgt", 1) for tail in ("i", "ib")},
 }
 
+SCALE_HINT = "Write the N of 1:N, such as 577790.554289."
+
+THOUSANDS = re.compile(r"\d{1,3}(?:[,' \u00a0\u202f]\d{3})+(?:\.\d+)?")
+"""A number with separators between its thousands, as tables show it."""
+
 DURATION_HINT = 'Write "2h", "15m", "90s" or seconds.'
 
 BYTES_HINT = 'Write "10GB", "500MiB" or bytes.'
@@ -69,27 +74,38 @@ def check_level_range(first: int, last: int) -> tuple[int, int]:
 def parse_scales(text: str) -> tuple[float, ...]:
     """``577790.554289;288895.277144`` to denominators, in the order written. Raises UsageError."""
     hint = 'Write denominators with ";" or "," between: "577790.554289;288895.277144".'
+    if ";" in text:
+        # With ";" between them, a comma inside one is a thousands separator.
+        for part in text.split(";"):
+            if THOUSANDS.fullmatch(part.strip()):
+                raise _thousands(part.strip())
     return tuple(dict.fromkeys(parse_scale(part) for part in _parts(text, hint)))
 
 
 def parse_scale(text: str) -> float:
     """One scale denominator; ``1:5000`` and ``5000`` mean the same. Raises UsageError."""
-    return check_scale(_float(re.sub(r"^\s*1\s*:", "", text), "a scale denominator"))
+    plain = re.sub(r"^\s*1\s*:", "", text).strip()
+    if THOUSANDS.fullmatch(plain):
+        raise _thousands(plain)
+    return check_scale(_float(plain, "a scale denominator", SCALE_HINT))
+
+
+def _thousands(text: str) -> UsageError:
+    plain = re.sub(r"[,' \u00a0\u202f]", "", text)
+    return UsageError(f"the scale {text!r:.80} holds thousands separators", hint=f"Did you mean {plain}?")
 
 
 def check_scale(value: float) -> float:
     """A scale denominator: finite and above 0. Raises UsageError."""
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(
-            f"a scale denominator must be above 0, not {value!r}", hint="Write the N of 1:N, such as 577790.554289."
-        )
+        raise UsageError(f"a scale denominator must be above 0, not {value!r}", hint=SCALE_HINT)
     return float(value)
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:
     """``W,S,E,N`` in WGS 84 degrees; W > E crosses the antimeridian. Raises UsageError."""
     hint = 'Write "W,S,E,N" in degrees: "-105.3,39.6,-104.6,40.0".'
-    return check_bbox([_float(part, "a number of degrees") for part in _parts(text, hint)])
+    return check_bbox([_float(part, "a number of degrees", hint) for part in _parts(text, hint)])
 
 
 def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, float, float]:
@@ -203,9 +219,9 @@ def _parts(text: str, hint: str) -> list[str]:
     return parts
 
 
-def _float(text: str, what: str) -> float:
+def _float(text: str, what: str, hint: str) -> float:
     if re.fullmatch(rf"\s*[+-]?(?:{NUMBER})\s*", text, re.ASCII) is None:
-        raise UsageError(f"not {what}: {text!r:.80}")
+        raise UsageError(f"not {what}: {text!r:.80}", hint=hint)
     return float(text)
 
 

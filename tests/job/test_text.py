@@ -164,3 +164,19 @@ def test_nothing_overflows_into_infinity() -> None:
     with pytest.raises(UsageError):
         parse_bytes("9" * 400)
     assert math.isfinite(parse_duration("1e2"))
+
+
+@pytest.mark.parametrize("text", ["577,790.554289", "1:577,790", "577'790", "577 790", "1,000,000"])
+def test_thousands_separators_in_a_scale_are_told_with_the_plain_number(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_scale(text)
+    plain = text.replace("1:", "").translate({ord(c): None for c in ",' "})
+    assert caught.value.hint == f"Did you mean {plain}?"
+
+
+def test_a_comma_between_scales_is_a_separator_unless_semicolons_are() -> None:
+    assert parse_scales("500,250,125") == (500, 250, 125)
+    assert parse_scales("577790.554289,288895.277144") == (577790.554289, 288895.277144)
+    assert parse_scales("577790;288895") == (577790, 288895)
+    with pytest.raises(UsageError, match="thousands separators"):
+        parse_scales("577,790.554289;288,895.277144")
