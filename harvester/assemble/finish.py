@@ -11,6 +11,7 @@ from harvester.assemble.remember import policies_of
 from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
 from harvester.engine import Outturn, StopReason
+from harvester.engine.agreement import AGREE_BLOCKS
 from harvester.output import exists, swap
 from harvester.report import Report
 
@@ -77,6 +78,7 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
         return
     if dirty or not exists(paths.out):
         await _describe(collection, finished=True)
+        await _agree_on_other_jobs(collection)
         await collection.writer.close()
         await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
         disk.replace(paths.part, paths.out)
@@ -87,3 +89,19 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
         await ledger.record([], {None: file_stamp(paths.out)})
         await collection.writer.close()
         disk.remove_tree(paths.work)
+
+
+async def _agree_on_other_jobs(collection: Collection) -> None:
+    """A job that was killed may have left tiles in the work folder that the ledger has not heard of. They go into the
+    package, and its one stamp would say that the ledger knows them all."""
+    ledger, writer = collection.ledger, collection.writer
+    assert writer is not None
+    known = await ledger.keys()
+    for first in range(0, len(known), AGREE_BLOCKS):
+        part = known[first : first + AGREE_BLOCKS]
+        then, now = await ledger.stamps(part), writer.stamps(part)
+        doubtful = [key for key in part if then.get(key, "") != now.get(key, "")]
+        if doubtful:
+            await ledger.reconcile(
+                [(key, writer.present(key)) for key in doubtful], {key: now.get(key, "") for key in doubtful}
+            )

@@ -1,11 +1,13 @@
-"""A run that dies while it clears up behind a finished package leaves no work for the next one."""
+"""What a run had collected when it died is not asked again, though a package was finished in between."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from harvester.testing.aftermath import held
 from harvester.testing.service import ArcGisSite, FaultyService
 from tests.crash.dying import DyingDisk
 from tests.crash.power_runs import harvest
@@ -53,3 +55,34 @@ def test_a_package_whose_work_folder_was_half_removed_is_whole_and_no_tile_is_as
             assert {path.name for path in folder.iterdir()} == {"out", "out.ledger"}
             number += 2
         assert died >= 4
+
+
+class DiesBeforeRecording(DyingDisk):
+    """Dies when the first tiles are in the work folder and the ledger is about to hear of them."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(1 << 30)
+        self._work = out.with_name("out.work")
+
+    def step(self, name: str, path: Path) -> None:
+        """Look before each of the ledger's transactions."""
+        if not self.dead and name == "sqlite_begin" and path.name == "out.ledger" and held(self._work):
+            self._left = 0
+        super().step(name, path)
+
+
+@pytest.mark.parametrize("format", ["tpkx", "pmtiles"])
+def test_tiles_of_a_killed_job_that_another_job_sealed_are_not_asked_again(tmp_path: Path, format: str) -> None:
+    out = tmp_path / "out"
+    with FaultyService(ArcGisSite()) as service:
+        disk = DiesBeforeRecording(out)
+        with suppress(BaseException):
+            harvest(service.url, out, format, 2, disk=disk)
+        assert disk.dead
+        collected = held(out.with_name("out.work"))
+        assert len(collected) == 21
+        assert harvest(service.url, out, format, 1).exit_code == 0
+        assert held(out) == collected
+        service.log.clear()
+        assert harvest(service.url, out, format, 2).exit_code == 0
+        assert not service.log.tiles()
