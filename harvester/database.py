@@ -150,6 +150,9 @@ def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
         return CacheError(f"cannot {what} {path}: another program holds it", hint=hint, code="in_use")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(cause))
+    if extended == sqlite3.SQLITE_READONLY_DBMOVED:
+        hint = "Leave a cache alone while a run writes it; then run the same command again."
+        return CacheError(f"{path} was moved or removed while it was being written", hint=hint, code="moved")
     if extended in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
         hint = "Run the harvest again: it takes the half-written part back."
         return CacheError(

@@ -85,7 +85,7 @@ def ledger_errors(path: Path) -> Iterator[None]:
     except CacheError as error:
         if error.code not in ("damaged", "not_a_cache"):
             raise
-        raise damaged_ledger(path, error.message) from error
+        raise damaged_ledger(path, error.message.removeprefix(f"{path} is damaged: ")) from error
 
 
 def encode(states: States) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from harvester.assemble.tile_index import index_of
 from harvester.caches.open import require_can_hold
 from harvester.durable import Disk, is_network_share, lock
 from harvester.edges import State
-from harvester.engine import Agreement, Engine, Outturn, StopSwitch
+from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
@@ -110,27 +110,32 @@ class LayerRun:
             outturn = await self._fetch(collection, agreement)
         self._tell_index(collection, agreement)
         if wanted or named:
-            known = await ledger.get_meta("absences")
-            await ledger.set_meta({"absences": absences(tally, absent_before, known)})
-        await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
-        outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
+            try:
+                known = await ledger.get_meta("absences")
+                await ledger.set_meta({"absences": absences(tally, absent_before, known)})
+            except CacheError as error:  # the ledger is lost, the report is not
+                outturn = replace(outturn, stop=outturn.stop or StopReason.of(error))
+        if outturn.stop is None or outturn.stop.exit_code != CacheError.exit_code:
+            await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
+            outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
         await self._gather(collection, outturn)
         report = self._report(collection, outturn)
         if tally.tile_requests == 0 and not tally.ended and not report.complete:
             return report
         collection.made.kept = True
-        await ledger.finish_run(run, report.to_dict())
         try:
+            await ledger.finish_run(run, report.to_dict())
             await finish(collection, report)
         except CacheError as error:
-            report = report.with_error(error)
+            report = report if report.exit_code == CacheError.exit_code else report.with_error(error)
         late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
         if late:  # what the writer says of the whole cache, at its end
             for text in late:
                 self.emit(Notice(text=text))
             report = replace(report, notices=(*report.notices, *late))
         if not collection.closed and (late or report.stop is not None):
-            await ledger.finish_run(run, report.to_dict())
+            with suppress(CacheError):  # a ledger that takes no more; the report says so
+                await ledger.finish_run(run, report.to_dict())
         return report
 
     async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:

@@ -182,6 +182,12 @@ class CompactWriter:
         """Size word and bytes of each, some at a time; ``ends``: where in the file each record ends."""
         if int(ends[-1]) - 1 > MAX_OFFSET:
             raise CacheError(f"{block.path} would grow beyond 1 TiB", hint="Rewrite the cache with --mode overwrite.")
+        if self._disk.size(block.descriptor) != block.end:
+            raise CacheError(
+                f"{block.path} was changed by another program while it was being written",
+                hint="Leave a cache alone while a run writes it; harvester verify says what is whole.",
+                code="damaged",
+            )
         pieces: list[bytes] = [b""] * (2 * len(bodies))
         pieces[::2] = map(bundle_v2.prefix, sizes.tolist())
         pieces[1::2] = bodies

@@ -148,7 +148,12 @@ class Engine:
         if tally.counts().pending:
             await self._fetch()
         self._progress(self._clock(), waiting=0)
-        failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
+        failures: list[LedgerFailure] = []
+        try:
+            failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
+        except CacheError as error:
+            # What was counted is still worth a report.
+            self.stop(StopReason.of(error))
         return Outturn(
             tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told()
         )
