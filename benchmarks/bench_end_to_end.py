@@ -48,7 +48,9 @@ def job_of(url: str, output: Path, format: str, level: int, connections: int = C
 
 def harvest(url: str, format: str, level: int, folder: Path) -> Cost:
     """One run from the service document to the finished cache, every safety on."""
-    run(job_of(url, folder / "warm" / f"cache.{format}", format, WARM_LEVEL))
+    warm = folder / "warm"
+    warm.mkdir()
+    run(job_of(url, warm / f"cache.{format}", format, WARM_LEVEL))
     job = job_of(url, folder / f"cache.{format}", format, level)
     reports: list[Any] = []
     cost = cost_of(lambda: reports.append(run(job)), tiles_of(level))

@@ -84,6 +84,8 @@ class Request(NamedTuple):
     """The generation of the source's token that the path or the host carries."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of this one request (conditions of a refresh)."""
+    fresh: bool = False
+    """Over a connection that is made for it: an old one was gone before its answer began."""
 
 
 class Wait(NamedTuple):
@@ -120,6 +122,9 @@ class Answer(NamedTuple):
     fault: Fault | None = None
     detail: str = ""
     """What a person reads about the fault; holds no URL and no secret."""
+    stale: bool = False
+    """RESET on a connection that had served before, and no byte of an answer came: it was closed while the request was
+    on its way, which says nothing of the tile or of the host."""
 
 
 # ---------------------------------------------------------------------------------------------- judging
@@ -286,6 +291,7 @@ class Transport(Protocol):
     Promises: for each Request taken from ``next`` exactly one ``done``; at most ``connections`` requests in flight;
     every request ends within its deadline (``Fault.TIMEOUT``); bodies over MAX_TILE_BYTES, decoded, end as
     ``TOO_LARGE``;
+    a ``fresh`` request goes over a connection of its own, and its answer is never ``stale``;
     redirects are never followed; no header of one host is sent to another; no exception crosses ``drain`` but
     cancellation, which closes every connection.
     """

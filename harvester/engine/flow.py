@@ -18,6 +18,7 @@ from harvester.engine.tally import Tally
 from harvester.engine.writer import Writer
 from harvester.job import Limits
 from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap
+from harvester.redact import site_of
 from harvester.tiling.tile import Tile, block_of
 
 WINDOW_TRIES = 3
@@ -46,6 +47,16 @@ SUSPECTS = {
     "forbidden": "every tile is refused (403)",
 }
 """Reasons that, when nearly all first tries have them, mean that the source cannot be used."""
+
+LOOK = (
+    "Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be missing. "
+    "The run's state is saved."
+)
+
+MOVED = (
+    "Tiles are never asked elsewhere: if the service has moved there, name its address there as the source (hosts that "
+    "its documents point to: --allow-host HOST); a login page needs --token-env or --header. The run's state is saved."
+)
 
 REFUSALS = frozenset({"http_403", "forbidden"})
 """Of these, some are the tiles' own: a service may show one region and refuse another."""
@@ -185,9 +196,10 @@ class Flow:
         if request.window:
             window = self._source.window(block_of(request.tile))
             assert window is not None
-            return window._replace(attempt=request.attempt)
+            return window._replace(attempt=request.attempt, fresh=request.fresh)
         self._tally.tile_requests += 1
-        return self._source.request(request.tile, request.attempt)
+        again = self._source.request(request.tile, request.attempt)
+        return again._replace(fresh=True) if request.fresh else again
 
     # ------------------------------------------------------------------------------------------ what came
 
@@ -198,7 +210,9 @@ class Flow:
         self.in_flight -= 1
         self.last_answer = now
         tally.bytes += len(answer.body)
-        if request.window:
+        if answer.stale:
+            self._ask_afresh(request)
+        elif request.window:
             self._window_done(now, request, answer)
         else:
             verdict = self._source.judge(request, answer)
@@ -227,6 +241,12 @@ class Flow:
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
         if self._max_bytes is not None and tally.bytes >= self._max_bytes and not self._finished():
             self._stop(StopReason.budget("--max-bytes", str(self._max_bytes)))
+
+    def _ask_afresh(self, request: Request) -> None:
+        """An old connection was closed while the request was on its way: a race that no tile has to pay for with one of
+        its tries. It goes again at once, and from now on over new connections, so this happens once at most."""
+        self._pacer.unheard()
+        self._at_once.append(request._replace(fresh=True))
 
     def _finished(self) -> bool:
         return self._feed.exhausted and not self.in_flight and not len(self._waiting_tries) and not self._at_once
@@ -262,7 +282,7 @@ class Flow:
                 self._ended(now)
             self._doubt.remember(now, request, answer, State.FAILED, verdict.reason)
             self._writer.mark(tile, State.FAILED, verdict.reason)
-        self._look_at_suspects(now, verdict.reason)
+        self._look_at_suspects(now, verdict.reason, answer)
 
     def _throttled(self, now: float, request: Request, verdict: Verdict) -> None:
         self._tally.throttled += 1
@@ -319,7 +339,7 @@ class Flow:
         self._whole -= sum(ended.state is STORED for ended in doubtful)
         self._at_once.extend(self._source.request(tile, 0) for ended in doubtful for tile in ended.tiles())
 
-    def _look_at_suspects(self, now: float, reason: str) -> None:
+    def _look_at_suspects(self, now: float, reason: str, answer: Answer) -> None:
         if reason not in SUSPECTS or len(self._suspects) < SUSPECT_TRIES:
             return
         if self._answered_well:
@@ -328,15 +348,12 @@ class Flow:
                 return
         share = sum(seen in SUSPECTS for seen in self._suspects) / SUSPECT_TRIES
         if share >= SUSPECT_SHARE:
-            self._stop(
-                StopReason(
-                    code="unusable",
-                    message=f"{SUSPECTS[reason]}: {share:.0%} of the last {SUSPECT_TRIES} tiles",
-                    hint="Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be "
-                    "missing. The run's state is saved.",
-                    exit_code=3,
-                )
-            )
+            what, hint = SUSPECTS[reason], LOOK
+            if reason == "redirect":
+                site = site_of(answer.headers.get("location", "")) or "another place of the same host"
+                what, hint = what.replace("redirected", f"redirected to {site}"), MOVED
+            message = f"{what}: {share:.0%} of the last {SUSPECT_TRIES} tiles"
+            self._stop(StopReason(code="unusable", message=message, hint=hint, exit_code=3))
 
     def _window_done(self, now: float, request: Request, answer: Answer) -> None:
         key = block_of(request.tile)

@@ -136,6 +136,10 @@ class Pacer:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
 
+    def unheard(self) -> None:
+        """A request ended without a word of the host: nothing follows for the pace, and a probe may go again."""
+        self.breaker.cancel_probe()
+
     def _tell(self, now: float) -> None:
         """The good answers of a row that was smooth, to those who decide by them."""
         if self._well:

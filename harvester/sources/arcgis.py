@@ -100,7 +100,7 @@ class ArcGisSource:
         level, row, col = tile
         host, path = self._hosts[row % len(self._hosts)]
         asked = f"{path}/tile/{level}/{row}/{col}{self._query}"
-        return _new(Request, (host, asked, tile, 0, attempt, self._generation, ()))
+        return _new(Request, (host, asked, tile, 0, attempt, self._generation, (), False))
 
     def window(self, key: BlockKey) -> Request | None:
         """``GET <service>/tilemap/{level}/{row}/{col}/128/128``: aligned, so it never crosses a bundle."""

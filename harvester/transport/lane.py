@@ -87,6 +87,7 @@ class Lane(asyncio.Protocol):
         "on_body",
         "place",
         "request",
+        "reused",
         "started",
         "task",
     )
@@ -99,6 +100,8 @@ class Lane(asyncio.Protocol):
         self.request: Request | None = None
         self.keep = False
         self.keeps_gzip = False
+        self.reused = False
+        """An answer came over it before the request in flight was sent."""
         self.started = self.began = 0.0
         self._transport: asyncio.Transport | None = None
         self._unsent = b""
@@ -141,13 +144,14 @@ class Lane(asyncio.Protocol):
         if self._transport is None:
             self._unsent = head
         else:
+            self.reused = True
             self._transport.write(head)
 
-    def fail(self, fault: Fault, detail: str = "") -> None:
+    def fail(self, fault: Fault, detail: str = "", *, stale: bool = False) -> None:
         """End the request in flight with a fault; the connection is not used again."""
         self.keep = False
         self._clear()
-        self._pool.ended(self, Answer(0, {}, b"", monotonic() - self.began, True, fault, detail))
+        self._pool.ended(self, Answer(0, {}, b"", monotonic() - self.began, True, fault, detail, stale))
 
     def drop(self) -> None:
         """Close the connection, or stop opening it, without a word about what is in flight."""
@@ -191,7 +195,10 @@ class Lane(asyncio.Protocol):
             end = len(data) - len(parts[0]) if len(parts) == 1 else 0
             if data[end - 4 : end] != HEAD_END or data.endswith(HEAD_END):
                 end = head_end(data)
-            self._deliver(data[:end])
+            if len(data) <= MAX_TILE_BYTES and end <= MAX_HEADER_BYTES and len(parts) == 1:
+                self._hand_on(data[:end], parts[0])
+            else:
+                self._deliver(data[:end])
         else:
             self._gather(data)
 
@@ -278,7 +285,7 @@ class Lane(asyncio.Protocol):
         if self.request is None:
             self._pool.lost(self)
         elif not self._headed:
-            self.fail(Fault.RESET)
+            self.fail(Fault.RESET, stale=self.reused and not self._head)
         elif exc is not None:
             self.fail(Fault.RESET, "in the middle of the body")
         else:
@@ -291,22 +298,26 @@ class Lane(asyncio.Protocol):
                 self._deliver(self._head, delimited=False)
 
     def _deliver(self, raw: bytes, *, delimited: bool = True) -> None:
-        seconds = monotonic() - self.began
         parts = self._parts
         body = parts[0] if len(parts) == 1 and not self._blocks else b"".join((*self._blocks, *parts))
         if len(body) > MAX_TILE_BYTES:
             self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
-            return
-        if len(raw) > MAX_HEADER_BYTES and _is_long(raw):
+        elif _is_long(raw):
             self.fail(Fault.PROTOCOL, "the head is too long")
-            return
+        else:
+            self._hand_on(raw, body, delimited)
+
+    def _hand_on(self, raw: bytes, body: bytes, delimited: bool = True) -> None:
+        """A whole answer whose sizes are within bounds."""
         # find, since ``in`` on bytes first tries them as a number and makes an exception that it throws away.
         if raw.find(b"\0") >= 0:  # the one octet that leniency may not let through (RFC 9110, 5.5)
             self.fail(Fault.PROTOCOL, "a header with a NUL")
             return
         head = Head(raw)
         # What Answer(...) does, in half the time: a named tuple's own constructor is a Python function.
-        answer: Answer = _TUPLE(Answer, (self._status, head, body, seconds, delimited, None, ""))
+        answer: Answer = _TUPLE(
+            Answer, (self._status, head, body, monotonic() - self.began, delimited, None, "", False)
+        )
         if head.lower.find(b"content-encoding") >= 0 and body and not self.keeps_gzip and head.get("content-encoding"):
             unpacked = self._unpack(answer)
             if unpacked is None:
@@ -315,7 +326,7 @@ class Lane(asyncio.Protocol):
         if self._pieces:
             self._clear()
         else:
-            parts.clear()
+            self._parts.clear()
         self._pool.ended(self, answer)
 
     def _unpack(self, packed: Answer) -> Answer | None:

@@ -33,9 +33,9 @@ class LaneTransport:
     """``edges.Transport`` over plain HTTP/1.1 connections, at most ``connections`` of them, made when first needed.
 
     Lanes are bound to no host: an idle connection of another host gives way. Works on asyncio's loop and on uvloop's.
-    Nothing is sent twice: a request whose connection was closed under it ends with ``Fault.RESET``, and the engine
-    decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Speaks no proxy: ``choose.transport_for``
-    knows when that matters.
+    Nothing is sent twice: a request whose connection was closed under it ends with ``Fault.RESET``, ``stale`` where it
+    was an old one, and the engine decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Speaks
+    no proxy: ``choose.transport_for`` knows when that matters.
 
     Raises UsageError when the trust bundle is wrong; one that has the look of a bundle and can't be read, from
     ``drain``, with the first TLS connection.
@@ -130,7 +130,13 @@ class LaneTransport:
             lane.place.idle.append(lane)
         else:
             self._discard(lane)
-        self._finish(request, answer)
+        # As ``_finish``, which would be one call more for every tile.
+        self._busy -= 1
+        try:
+            self._done(request, answer)
+        except BaseException as error:
+            self._collapse(error)
+        self._pump()
 
     def opened(self, lane: Lane) -> None:
         """A lane is connected."""
@@ -195,7 +201,7 @@ class LaneTransport:
             self._finish(request, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
             return
         idle = self._place.idle
-        lane = idle.pop() if idle else self._new_lane(self._place)
+        lane = idle.pop() if idle and not request.fresh else self._new_lane(self._place)
         lane.send(request, head, keeps_gzip)
         if self._sweeper is None:
             self._watch(self._timeout)

@@ -98,6 +98,9 @@ STAYING: dict[str, tuple[Rule, str]] = {
 AT_ONCE = {"400", "403", "json 400", "json 403"}
 """Answers that asking again does not change."""
 
+UNBEGUN = {"reset before", "close before"}
+"""Where it happens to an old connection it is a race of keep-alive, and one request more that is no try of the tile."""
+
 ABSENT: dict[str, Rule] = {
     "404": Rule(do="status", status=404),
     "404 with a page": Rule(do="status", status=404, text="<html>no such tile</html>"),
@@ -193,7 +196,8 @@ def test_a_tile_that_did_not_come_whole_is_not_stored(staying: Ran, name: str) -
 
 @pytest.mark.parametrize("name", STAYING)
 def test_a_staying_fault_is_asked_as_often_as_retries_say(staying: Ran, name: str) -> None:
-    assert staying.asked[staying.at[name]] == (1 if name in AT_ONCE else 2)
+    tries = 1 if name in AT_ONCE else 2
+    assert staying.asked[staying.at[name]] in ((tries, tries + 1) if name in UNBEGUN else (tries,))
 
 
 def test_every_tile_beside_staying_faults_is_stored_byte_exact(staying: Ran) -> None:
@@ -219,12 +223,15 @@ def test_a_connection_that_is_bad_after_a_good_answer_costs_another_tile_one_try
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
-def test_a_request_on_a_kept_connection_that_was_closed_meanwhile_is_asked_again(serve, cli, tmp_path):
-    service = serve(script=script(Rule(do="close_before", on_connection="3")))
-    patient = ("--concurrency", "4", "--retries", "30")
-    result = cli("run", service.url, *SMALL, "-o", "out", "--json", "-q", *patient)
-    assert (result.code, result.json["stored"]) == (0, TILES)
+@pytest.mark.parametrize("do", ["close_before", "reset_before"])
+def test_a_kept_connection_that_was_closed_meanwhile_costs_no_tile_a_try(serve, cli, tmp_path, do):
+    """Every request but the first of its connection meets a closed one: no tile fails, also without retries."""
+    service = serve(script=script(Rule(do=do, levels="0-3", on_connection="2-")))
+    result = cli("run", service.url, *SMALL, "-o", "out", "--json", "-q", "--concurrency", "4", "--retries", "0")
+    assert (result.code, result.json["stored"], result.json["failed"]) == (0, TILES, 0)
     assert result.json["retries"] > 10
+    assert result.json["tile_requests"] == service.log.count("tile") == TILES + result.json["retries"]
+    assert max(service.log.tiles().values()) == 2, "once afresh, over a connection of its own"
     assert poisoned(tmp_path / "out", service.site) == set()
 
 

@@ -93,6 +93,48 @@ def test_absent_tiles_are_remembered():
     assert again.asked == []
 
 
+def test_a_stale_connection_costs_a_tile_no_try_and_the_host_no_pace():
+    """Every first request meets an old connection: with no retries at all each tile goes again, afresh, at once."""
+    stale = broken(Fault.RESET)._replace(stale=True)
+    bench = Bench(
+        service=MemoryService(scripted=lambda request: None if request.fresh else stale), limits=Limits(retries=0)
+    )
+    outturn = bench.go()
+    assert outturn.tally.counts() == (85, 85, 0, 0, 0, 0)
+    assert Counter(request.tile for request in bench.asked) == dict.fromkeys(bench.plan.tiles(), 2)
+    assert (outturn.tally.retries, outturn.tally.tile_requests, outturn.tally.requests) == (85, 170, 170)
+    assert bench.seconds < 1.0, "neither back-off nor breaker"
+
+
+def test_a_tile_whose_fresh_connection_fails_too_has_its_own_tries_and_no_more():
+    bad = Tile(3, 4, 4)
+
+    def scripted(request: Request) -> Answer | None:
+        fault = broken(Fault.RESET)._replace(stale=not request.fresh)
+        return fault if request.tile == bad else None
+
+    bench = Bench(service=MemoryService(scripted=scripted), limits=Limits(retries=2))
+    outturn = bench.go()
+    assert outturn.tally.counts().failed == 1 and outturn.failures[0].reason == "reset"
+    asked = [request for request in bench.asked if request.tile == bad]
+    assert [request.fresh for request in asked] == [False, True, True, True], "one free, then the first and two tries"
+    assert [request.attempt for request in asked] == [0, 0, 1, 2]
+
+
+def test_a_stale_connection_under_a_tilemap_window_is_asked_afresh_too():
+    stale = broken(Fault.RESET)._replace(stale=True)
+    info = memory_info(tilemap=True)
+    bench = Bench(
+        service=MemoryService(scripted=lambda request: stale if request.window and not request.fresh else None),
+        plan=plan_of((5,), info),
+        source=MemorySource(info),
+        probe=True,
+    )
+    outturn = bench.go()
+    assert outturn.tally.counts().pending == 0 and outturn.tally.retries == 1
+    assert [request.attempt for request in bench.asked if request.window] == [0, 0]
+
+
 def test_being_throttled_does_not_use_up_a_tiles_tries():
     refusals: Counter[Tile] = Counter()
 

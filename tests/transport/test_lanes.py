@@ -18,7 +18,7 @@ from harvester.tiling.tile import Tile
 from harvester.transport.access import Access
 from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
 from harvester.transport.lanes import MAX_ROUTES, LaneTransport
-from tests.contracts.transport_contract import PATIENCE, Feed, TransportContract, ask, host_of
+from tests.contracts.transport_contract import LEVEL, PATIENCE, Feed, TransportContract, ask, host_of
 
 
 class TestLaneTransport(TransportContract):
@@ -198,6 +198,58 @@ def test_an_idle_connection_that_the_server_closed_is_not_asked_over() -> None:
                 assert feed.only().fault is None
                 while service.log.open_connections or "1 open" in repr(transport):
                     await asyncio.sleep(0.001)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("do", ["close_before", "reset_before"])
+def test_only_an_old_connection_that_gave_no_byte_is_stale_and_a_fresh_one_never_is(do: str) -> None:
+    async def main() -> None:
+        async with FaultyService(
+            script=Script(rules=(Rule(do=do, tiles=(f"{LEVEL}/1/0", f"{LEVEL}/2/0")),))
+        ) as service:
+            transport = transport_of(connections=1)
+            asked = [ask(service, 1), ask(service, 0), ask(service, 2), ask(service, 0)]
+            again = [ask(service, 2)._replace(fresh=True), ask(service, 3)._replace(fresh=True)]
+            feed = await drained(transport, Feed([*asked, *again]))
+            said = [(answer.fault, answer.stale) for _, answer in feed.answers]
+            reset, stale, whole = (Fault.RESET, False), (Fault.RESET, True), (None, False)
+            assert said == [reset, whole, stale, whole, reset, whole]
+            assert service.log.connections == 5, "each fresh request has one, and so has what follows a fault"
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_an_old_connection_that_breaks_within_an_answer_is_not_stale() -> None:
+    async def main() -> None:
+        rules = tuple(Rule(do=do, on_connection="2") for do in ("reset_inside",))
+        async with FaultyService(script=Script(rules=rules)) as service:
+            transport = transport_of(connections=1)
+            feed = await drained(transport, Feed([ask(service, 0), ask(service, 1)]))
+            assert [answer.stale for _, answer in feed.answers] == [False, False]
+            assert feed.answers[1][1].fault in (Fault.RESET, Fault.TRUNCATED)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_connections_that_are_dropped_on_purpose_are_not_stale() -> None:
+    async def main() -> None:
+        async with FaultyService(script=Script(rules=(Rule(do="stall", on_connection="2-"),))) as service:
+            transport = transport_of(connections=1)
+            feed = Feed([ask(service, 0), ask(service, 1)])
+
+            async def drop() -> None:
+                while service.log.count("tile") < 2:
+                    await asyncio.sleep(0.001)
+                transport.rebuild()
+
+            dropping = asyncio.create_task(drop())
+            await drained(transport, feed)
+            await dropping
+            assert [(answer.fault, answer.stale) for _, answer in feed.answers] == [(None, False), (Fault.RESET, False)]
             await transport.close()
 
     asyncio.run(main())
