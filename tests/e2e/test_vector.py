@@ -332,8 +332,10 @@ def test_resources_of_a_secured_service_come_with_its_credentials_and_keep_none(
     monkeypatch.setenv("MAP_PASSWORD", "canary-password")
     # The login's token ends among the resources, and is renewed there.
     office = TicketOffice(tokens={"canary-token"}) if way == "token" else TicketOffice()
-    ended = Rule(do="json_error", kind="resource", status=498, requests="2-3")
-    service = serve(site(office=office), Script(rules=(ended,) if way == "login" else ()))
+    ended = [
+        Rule(do="json_error", kind="resource", status=498, path=f"*/sprite.{end}", times=1) for end in ("json", "png")
+    ]
+    service = serve(site(office=office), Script(rules=tuple(ended) if way == "login" else ()))
     options = (
         ("--token-env", "MAP_TOKEN") if way == "token" else ("--username", "surveyor", "--password-env", "MAP_PASSWORD")
     )
