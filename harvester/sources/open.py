@@ -177,7 +177,7 @@ def parse_typed(source: str) -> ServiceUrl:
     if "{z}" in text.lower() or "{level}" in text.lower():
         raise SourceError(
             f"{redact_url(text)} is a tile template, which can't be harvested yet",
-            hint="Give the address of an ArcGIS service: …/MapServer or …/ImageServer.",
+            hint="Give the address of an ArcGIS service: …/MapServer, …/ImageServer or …/VectorTileServer.",
         )
     if "://" not in text and text.lower().endswith((".json", ".mapx", ".aprx", ".lyrx")):
         raise SourceError(
