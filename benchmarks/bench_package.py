@@ -14,16 +14,19 @@ from pathlib import Path
 
 from benchmarks.bench_compact import SIZES, subject
 from benchmarks.bench_compact import work as write
+from harvester.caches import tpk
 from harvester.caches.package import open_reader, seal
 from harvester.durable import Disk
 
 CHUNK = 4 << 20
 
+SEALS: dict[str, Callable[..., None]] = {"tpkx": seal, "tpk": tpk.seal}
 
-def work(folder: Path, timer: Callable[[], float] = time.process_time) -> float:
+
+def work(folder: Path, timer: Callable[[], float] = time.process_time, *, format: str = "tpkx") -> float:
     """Seal the cache in ``folder``; gives seconds (of CPU by default)."""
     began = timer()
-    seal(folder / "cache", folder / "out.tpkx", subject(), disk=Disk())
+    SEALS[format](folder / "cache", folder / f"out.{format}", subject(), disk=Disk())
     return timer() - began
 
 

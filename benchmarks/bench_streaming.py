@@ -113,9 +113,17 @@ from benchmarks.bench_streaming import work
 began = time.process_time()
 tiles = work(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"format": sys.argv[3], "tiles": tiles, "peak_mb": round(used.ru_maxrss / 1024, 1),
+print(json.dumps({"tiles": tiles, "peak_mb": round(used.ru_maxrss / 1024, 1),
                   "cpu_seconds": round(time.process_time() - began, 1)}))
 """
+
+
+def measured(source: Path, folder: Path, format: str) -> dict[str, float]:
+    """A conversion in a process of its own: peak_mb, cpu_seconds, tiles."""
+    command = [sys.executable, "-c", _CHILD, str(source), str(folder), format]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
@@ -126,10 +134,11 @@ def main() -> None:
             source = make(Path(own) / "in.mbtiles", number)
             for format in formats:
                 began = time.perf_counter()
-                command = [sys.executable, "-c", _CHILD, str(source), own, format]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found = json.loads(done.stdout)
-                print(json.dumps({**found, "seconds": round(time.perf_counter() - began, 1)}), flush=True)
+                found = measured(source, Path(own), format)
+                print(
+                    json.dumps({"format": format, **found, "seconds": round(time.perf_counter() - began, 1)}),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -226,9 +226,17 @@ def geopackage() -> Iterator[Round]:
 
     def rounds(number: int) -> Iterator[Reading]:
         for size in (TILE_BYTES, SMALL_BYTES):
-            spent = in_turn(number, {"floor": partial(bench.floor, n, size), "ours": partial(bench.work, n, size)})
+            spent = in_turn(
+                number,
+                {
+                    "floor": partial(bench.floor, n, size),
+                    "bare": partial(bench.bare, n, size),
+                    "ours": partial(bench.work, n, size),
+                },
+            )
             yield Reading(f"geopackage.{size}.ours", spent["ours"] / n * 1e6, "us/tile")
             yield Reading(f"geopackage.{size}.of_plain_write", spent["floor"] / spent["ours"], "x")
+            yield Reading(f"geopackage.{size}.of_executemany", spent["bare"] / spent["ours"], "x")
 
     yield rounds
 
@@ -241,9 +249,49 @@ def folders() -> Iterator[Round]:
     bench.work(100)
 
     def rounds(number: int) -> Iterator[Reading]:
-        spent = in_turn(number, {"floor": partial(bench.floor, n), "ours": partial(bench.work, n)})
-        yield Reading("folders.exploded", spent["ours"] / n * 1e6, "us/tile")
-        yield Reading("folders.of_plain_files", spent["floor"] / spent["ours"], "x")
+        spent = in_turn(
+            number,
+            {
+                "floor": partial(bench.floor, n),
+                "exploded": partial(bench.work, n),
+                "xyz": partial(bench.work, n, "xyz"),
+            },
+        )
+        for name in ("exploded", "xyz"):
+            yield Reading(f"folders.{name}", spent[name] / n * 1e6, "us/tile")
+            yield Reading(f"folders.{name}.of_plain_files", spent["floor"] / spent[name], "x")
+
+    yield rounds
+
+
+@_group("compact_v1", "the compact V1 writer against a plain write with the same syncs")
+def compact_v1() -> Iterator[Round]:
+    from benchmarks import bench_compact, bench_folders
+
+    n = 20_000
+    bench_folders.work(100, "compact")
+
+    def rounds(number: int) -> Iterator[Reading]:
+        ours = partial(bench_folders.work, n, "compact", size=TILE_BYTES, timer=time.process_time)
+        spent = in_turn(number, {"floor": partial(bench_compact.floor, n, TILE_BYTES), "ours": ours})
+        yield Reading(f"compact_v1.{TILE_BYTES}.ours", spent["ours"] / n * 1e6, "us/tile")
+        yield Reading(f"compact_v1.{TILE_BYTES}.of_plain_write", spent["floor"] / spent["ours"], "x")
+
+    yield rounds
+
+
+@_group("manifest", "counting tiles for the manifest as they pass, against the hash of their bytes alone")
+def manifest() -> Iterator[Round]:
+    from benchmarks import bench_manifest as bench
+
+    n = 20_000
+    bench.work(1000)
+
+    def rounds(number: int) -> Iterator[Reading]:
+        for size in (TILE_BYTES, SMALL_BYTES):
+            spent = in_turn(number, {"floor": partial(bench.floor, n, size), "ours": partial(bench.work, n, size)})
+            yield Reading(f"manifest.{size}", spent["ours"] / n * 1e6, "us/tile")
+            yield Reading(f"manifest.{size}.over_hash", spent["ours"] / spent["floor"], "x")
 
     yield rounds
 
@@ -281,10 +329,16 @@ def package() -> Iterator[Round]:
 
         def rounds(number: int) -> Iterator[Reading]:
             spent = in_turn(
-                number, {"copy": partial(bench_package.floor, folder), "seal": partial(bench_package.work, folder)}
+                number,
+                {
+                    "copy": partial(bench_package.floor, folder),
+                    "tpkx": partial(bench_package.work, folder),
+                    "tpk": partial(bench_package.work, folder, format="tpk"),
+                },
             )
-            yield Reading("package.seal", spent["seal"] / n * 1e6, "us/tile")
-            yield Reading("package.of_plain_copy", spent["copy"] / spent["seal"], "x")
+            for name in ("tpkx", "tpk"):
+                yield Reading(f"package.{name}", spent[name] / n * 1e6, "us/tile")
+                yield Reading(f"package.{name}.of_plain_copy", spent["copy"] / spent[name], "x")
 
         yield rounds
 
@@ -446,6 +500,26 @@ def memory() -> Iterator[Round]:
 # ---------------------------------------------------------------------------------------------- start
 
 
+@_group("streaming", "convert: the height of caches of 10^4 and 10^6 tiles, a process each", long=True)
+def streaming() -> Iterator[Round]:
+    from benchmarks import bench_streaming as bench
+
+    with tempfile.TemporaryDirectory() as own:
+        few, many = (bench.make(Path(own) / f"{number}.mbtiles", number) for number in (10_000, 1_000_000))
+
+        def rounds(number: int) -> Iterator[Reading]:
+            for format in bench.FORMATS:
+                found = []
+                for source in (few, many):
+                    with tempfile.TemporaryDirectory(dir=own) as out:
+                        found.append(bench.measured(source, Path(out), format)["peak_mb"])
+                low, high = found
+                yield Reading(f"streaming.{format}.1e6", high, "MB")
+                yield Reading(f"streaming.{format}.1e6_over_1e4", high / low, "x")
+
+        yield rounds
+
+
 def _spawned(command: list[str]) -> Cost:
     """A process from its start to its end: CPU where the system tells it, else the wall."""
     cpu, wall = children_cpu(), time.perf_counter()
@@ -504,10 +578,12 @@ GROUPS: tuple[Group, ...] = (
     engine,
     mbtiles,
     compact,
+    compact_v1,
     geopackage,
     folders,
     package,
     pmtiles,
+    manifest,
     ledger,
     demo_map,
     transport,
@@ -518,4 +594,5 @@ GROUPS: tuple[Group, ...] = (
     latency_run,
     startup,
     memory,
+    streaming,
 )
