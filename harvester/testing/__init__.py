@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harvester.testing.memory import MemoryTransport as MemoryTransport
     from harvester.testing.power import CrashState as CrashState
     from harvester.testing.power import RecordingDisk as RecordingDisk
+    from harvester.testing.power_sqlite import recording_sqlite as recording_sqlite
     from harvester.testing.proxy import Passage as Passage
     from harvester.testing.proxy import ProxyServer as ProxyServer
     from harvester.testing.script import Capacity as Capacity
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from harvester.testing.script import Script as Script
     from harvester.testing.service import ArcGisSite as ArcGisSite
     from harvester.testing.service import FaultyService as FaultyService
+    from harvester.testing.sqlite_files import SqliteWatch as SqliteWatch
+    from harvester.testing.sqlite_files import watching_sqlite as watching_sqlite
     from harvester.testing.tickets import TicketOffice as TicketOffice
     from harvester.testing.virtual import VirtualLoop as VirtualLoop
     from harvester.testing.virtual import run_virtual as run_virtual
@@ -39,6 +42,9 @@ _HOMES = {
     "CrashingDisk": "crash",
     "CrashState": "power",
     "RecordingDisk": "power",
+    "recording_sqlite": "power_sqlite",
+    "SqliteWatch": "sqlite_files",
+    "watching_sqlite": "sqlite_files",
     "address_of": "images",
     "tile_jpeg": "images",
     "tile_png": "images",

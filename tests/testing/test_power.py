@@ -276,3 +276,16 @@ def test_a_compact_cache_loses_no_promised_tile_and_shows_no_wrong_one(tmp_path:
                     tile
                 )
     assert count > 50
+
+
+def test_what_was_removed_in_a_folder_is_not_missed_in_a_new_one_of_its_name(tmp_path: Path) -> None:
+    def act(disk: RecordingDisk, folder: Path) -> None:
+        for name, content in (("a", b"x"), ("b", b"y")):
+            disk.make_dirs(folder / name)
+            disk.write_whole(folder / name / "f", content)
+        disk.remove_tree(folder / "a")
+        disk.replace(folder / "b", folder / "a")
+        disk.sync_folder(folder)
+        disk.sync_folder(folder / "a")
+
+    assert outcomes(tmp_path, act) == {(("a/f", b"y"),)}
