@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harvester.audit import verify
 from harvester.caches.open import open_cache
 from harvester.delta.application import apply
 from harvester.delta.difference import diff
@@ -109,8 +110,11 @@ ADDRESSES = st.sampled_from([Tile(*each) for each in ((0, 0, 0), (2, 1, 1), (2, 
 TILES = st.dictionaries(ADDRESSES, st.integers(0, 3).map(picture), min_size=1)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(old=TILES, new=TILES, names=st.tuples(*[st.sampled_from(["mbtiles", "compactv2", "gpkg", "exploded"])] * 3))
+CARRIERS = st.sampled_from([name for name in FORMATS if name in carriers()])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(old=TILES, new=TILES, names=st.tuples(st.sampled_from(FORMATS), st.sampled_from(FORMATS), CARRIERS))
 def test_apply_of_diff_is_new(tmp_path_factory, old, new, names):
     folder = tmp_path_factory.mktemp("property")
     one, other, between = (folder / f"{n}{SUFFIX[name]}" for n, name in enumerate(names))
@@ -286,3 +290,23 @@ def test_records_come_back_as_they_were_and_others_are_damage():
     for bad in (b"", data[:-3], b"\x00" * 20):
         with pytest.raises(CacheError):
             parse_block(bad, "delta")
+
+
+@pytest.mark.parametrize("first", FORMATS)
+def test_nothing_everything_and_all_but_nothing_between_each_pair_of_formats(tmp_path, first):
+    second = FORMATS[(FORMATS.index(first) + 1) % len(FORMATS)]
+    changed = some(*map(str, OLD), first=70)
+    cases = {"same": OLD, "all changed": changed, "all gone but one": some("0/0/0"), "others": some("5/3/3", "6/7/8")}
+    for number, (name, tiles) in enumerate(cases.items()):
+        old = make(tmp_path / f"old{number}{SUFFIX[first]}", OLD, format=first)
+        new = make(tmp_path / f"new{number}{SUFFIX[second]}", tiles, format=second)
+        delta = tmp_path / f"delta{number}.gpkg"
+        found = run_loop(diff(old, new, delta))
+        assert found.added + found.changed + found.deleted == len(
+            {tile for tile in {*OLD, *tiles} if OLD.get(tile) != tiles.get(tile)}
+        ), name
+        done = run_loop(apply(delta, old))
+        assert held(old) == tiles, name
+        assert done.was_there == (tiles == OLD)
+        assert verify(old, deep=True).exit_code == 0
+        assert run_loop(apply(delta, old)).was_there, name
