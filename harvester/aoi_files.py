@@ -104,7 +104,13 @@ def _parse(data: bytes, path: Path) -> Any:
     try:
         return json.loads(_decode(data))
     except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+        what = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+        start = data.lstrip()[:1]
+        if not start:
+            what = "is empty"
+        page = "A web page was saved in its place: get the data itself."
+        hint = page if start == b"<" else "It is cut short or no GeoJSON: write it again from where it came."
+        raise UsageError(f"{path}: {what}", hint=hint) from error
     except (RecursionError, ValueError) as error:
         raise UsageError(f"{path}: not JSON that can be read ({type(error).__name__})") from error
 
@@ -135,7 +141,8 @@ def _read_wkt(text: str, name: str) -> Layer:
         try:
             geometry = shapely.force_2d(shapely.from_wkt(body))
         except (shapely.errors.GEOSException, ValueError) as error:
-            raise UsageError(f"{where}: not WKT ({str(error)[:120]})") from error
+            hint = "Write POLYGON ((lon lat, lon lat, ...)): a space inside a point, a comma between points."
+            raise UsageError(f"{where}: not WKT ({str(error)[:120]})", hint=hint) from error
         check_finite(shapely.get_coordinates(geometry), where)
         features.append(Feature(geometry, where))
     return Layer(name, crs, features, [])
@@ -173,7 +180,7 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
                 path, layer=layer, columns=wanted, where=file.where, force_2d=True, return_fids=True
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
-            raise UsageError(f"{name}: {str(error)[:300]}", hint=_layers_hint(path)) from error
+            raise UsageError(f"{name}: {_words(path, error)}", hint=_layers_hint(path)) from error
         except (RuntimeError, ValueError, OSError, LookupError) as error:  # LookupError: of a file without a layer
             what = f"where {file.where!r:.200}: " if file.where is not None else ""
             raise UsageError(f"{name}: {what}{str(error)[:300]}") from error
@@ -234,9 +241,20 @@ def _has_polygons(path: Path, name: str, kind: str) -> bool:
     return bool({3, 6, 7} & set(kinds.tolist()))
 
 
+def _words(path: Path, error: Exception) -> str:
+    """What GDAL says, unless it speaks of its own settings."""
+    if path.suffix.lower() == ".shp" and ".shx" in str(error):
+        return "its .shx is not there"
+    return str(error)[:300]
+
+
 def _layers_hint(path: Path) -> str:
     import pyogrio
 
+    if path.suffix.lower() == ".shp":
+        return (
+            "A shapefile needs its .shx and .dbf beside it, and its .prj for the CRS; or give all of them in one .zip."
+        )
     try:
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
     except (RuntimeError, ValueError, OSError, LookupError):

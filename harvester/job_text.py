@@ -112,7 +112,8 @@ def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, f
     """Four numbers as a WGS 84 box. Raises UsageError when they are none, with what they look like."""
     if len(values) != 4:
         raise UsageError(
-            f"a box has four numbers, W,S,E,N; found {len(values)}", hint='Write "-105.3,39.6,-104.6,40.0".'
+            f"a box has four numbers, W,S,E,N; found {len(values)}",
+            hint='Write "-105.3,39.6,-104.6,40.0", decimals with a point.',
         )
     west, south, east, north = (float(value) for value in values)
     shown = ",".join(f"{value:g}" for value in (west, south, east, north))
@@ -227,4 +228,5 @@ def _float(text: str, what: str, hint: str) -> float:
 
 def _swapped(shown: str) -> str:
     west, south, east, north = shown.split(",")
-    return f"{south},{west},{north},{east}"
+    low, high = sorted((west, east), key=float)
+    return f"{south},{low},{north},{high}"

@@ -15,6 +15,10 @@ PLAN_LIMIT = 10_000_000
 """Tiles that a run fetches without being told that so many are meant."""
 
 
+HALF_WORLD = 180
+"""Degrees: a box across the antimeridian that is wider is rarely meant."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLayer:
     """One layer's plan (of this shard) and what to tell about it; ``index`` is its place among the opened layers."""
@@ -36,7 +40,7 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
     fits = [False] * len(job.policies)
     for position, info in enumerate(infos):
         choices: list[tuple[tuple[int, ...], Area | None]] = []
-        notices: list[str] = list(info.notices)
+        notices: list[str] = [*info.notices, *_wide_boxes(job.policies)]
         reason = ""
         for index, policy in enumerate(job.policies):
             try:
@@ -75,6 +79,21 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
             hint="harvester scales SOURCE lists the layers with their LODs and extents.",
         )
     return planned, left_out
+
+
+def _wide_boxes(policies: Sequence[Policy]) -> list[str]:
+    """What to tell of boxes that cross the antimeridian and most of the world: west and east changed places, mostly."""
+    told = []
+    for policy in policies:
+        west, south, east, north = policy.bbox or (0.0, 0.0, 0.0, 0.0)
+        if west > east and (width := 360 - (west - east)) > HALF_WORLD:
+            shown, meant = (
+                ",".join(f"{value:g}" for value in box) for box in (policy.bbox or (), (east, south, west, north))
+            )
+            told.append(
+                f"the box {shown} crosses the antimeridian and is {width:g} degrees wide; did you mean {meant}?"
+            )
+    return told
 
 
 def _area(info: ServiceInfo, policy: Policy, levels: tuple[int, ...]) -> Area | None:

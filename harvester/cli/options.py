@@ -152,7 +152,10 @@ def _policy(given: dict[str, Any]) -> Policy:
     for name in ("aoi_layer", "aoi_where"):
         if name in given and "aoi" not in given:
             raise UsageError(f"{SELECTION[name]} needs --aoi", hint="Name the AOI file: --aoi FILE")
-    files = [AoiFile.from_text(text) for text in given.get("aoi", ())]
+    # A shell expands ~ by itself; cmd.exe doesn't, nor any shell inside quotes.
+    at_home = ("~/", "~\\")
+    typed = [str(Path(text).expanduser()) if text.startswith(at_home) else text for text in given.get("aoi", ())]
+    files = [AoiFile.from_text(text) for text in typed]
     if "aoi_layer" in given or "aoi_where" in given:
         files = [
             replace(file, layer=given.get("aoi_layer", file.layer), where=given.get("aoi_where", file.where))

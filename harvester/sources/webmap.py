@@ -47,6 +47,10 @@ OTHERS = {
     "GeoJSON": "it holds features, not tiles",
 }
 
+WHAT_A_SOURCE_IS = "A source is the address of a service, or the JSON file of a web map."
+
+GEOJSON_TYPES = frozenset({"FeatureCollection", "Feature", "Polygon", "MultiPolygon", "GeometryCollection"})
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ITEM_PATH = re.compile(r"(?i)^(.*?)/sharing(?:/rest)?/content/items/([^/]+)(?:/data)?/?$")
 _PAGE_PATH = re.compile(r"(?i)^(.*?)/(?:home|apps)/.*$")
@@ -114,10 +118,15 @@ async def open_file(path: Path, asker: Asker) -> Opened:
         with path.open("rb") as file:
             body = file.read(MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
-        raise SourceError(f"{path} can't be read ({error.strerror})") from error
+        raise SourceError(f"{path} can't be read ({error.strerror})", hint="Check its permissions.") from error
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise SourceError(f"{path} is larger than {MAX_DOCUMENT_BYTES >> 20} MB: no web map")
-    document = read_json(Document(str(path), {}, body))
+        raise SourceError(f"{path} is larger than {MAX_DOCUMENT_BYTES >> 20} MB: no web map", hint=WHAT_A_SOURCE_IS)
+    try:
+        document = read_json(Document(str(path), {}, body))
+    except SourceError as error:
+        raise SourceError(error.message, hint=WHAT_A_SOURCE_IS) from error
+    if isinstance(document, dict) and document.get("type") in GEOJSON_TYPES:
+        raise SourceError(f"{path} is GeoJSON, no web map", hint=f"An area goes with a source: SOURCE --aoi {path}")
     return await _open_map(document, str(path), None, asker)
 
 

@@ -127,7 +127,7 @@ class Rule:
         if self.kind not in KINDS:
             raise UsageError(f"rule: kind = {self.kind!r} is not known", hint=nearest(self.kind, KINDS))
         if not 0 <= self.share <= 1:
-            raise UsageError(f"rule: share = {self.share!r}", hint="share is a part of the requests, from 0 to 1.")
+            raise UsageError(f"rule: share = {self.share!r}", hint="A share is a part of the requests, from 0 to 1.")
         object.__setattr__(self, "tiles", tuple(self.tiles))
         for name in ("levels", "rows", "cols", "tries", "requests", "on_connection"):
             value = getattr(self, name)

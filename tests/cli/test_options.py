@@ -65,3 +65,57 @@ def test_file_names_in_an_error_stay_as_they_are():
 
     text = "/data/lods/aoi.geojson: \"scales\" 'bbox' my_lods.geojson"
     assert as_typed(text) == text
+
+
+@pytest.mark.parametrize(
+    ("bbox", "meant"),
+    [("40,-105,39,-104", "-105,39,-104,40"), ("39,-105,40,-104", "-105,39,-104,40"), ("10,50,20,40", "10,40,20,50")],
+)
+def test_a_mistyped_box_is_shown_as_it_was_meant(cli, bbox, meant):
+    result = cli("plan", "http://127.0.0.1:9/A/MapServer", "--bbox", bbox)
+    assert result.code == 2
+    assert f"Did you mean {meant}?" in result.err
+    assert cli("plan", "http://127.0.0.1:9/A/MapServer", "--bbox", meant).code == 3
+
+
+def test_a_box_round_most_of_the_world_is_told(cli, serve):
+    service = serve()
+    wide = cli("plan", service.url, "--lods", "3", "--bbox", "-104,39,-105,40")
+    assert wide.code == 0
+    assert "359 degrees wide; did you mean -105,39,-104,40?" in wide.err
+    assert "did you mean" not in cli("plan", service.url, "--lods", "3", "--bbox", "170,-20,-170,20").err
+
+
+@pytest.mark.parametrize("name", ["area.geojson", "notes.txt", "out.mbtiles"])
+def test_a_file_that_is_no_source_says_what_a_source_is(cli, tmp_path, name):
+    (tmp_path / "area.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "out.mbtiles").write_bytes(b"SQLite format 3" + bytes(100))
+    result = cli("plan", name)
+    assert result.code == 3
+    assert ("--aoi area.geojson" if name == "area.geojson" else "A source is the address of a service") in result.err
+
+
+def test_the_home_folder_may_be_typed_as_a_tilde(cli, serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "area.wkt").write_text("POLYGON((1 1,20 1,20 20,1 20,1 1))")
+    assert cli("plan", serve().url, "--lods", "1", "--aoi", "~/area.wkt", "--json", "-q").json["planned"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.geojson", "", "is empty"),
+        ("a.geojson", "<html>404</html>", "A web page was saved"),
+        ("a.geojson", '{"type": "Poly', "cut short"),
+        ("a.wkt", "POLYGON((0,0;20,0;20,20;0,0))", "a space inside a point"),
+        ("a.shp", "", ".shx and .dbf beside it"),
+    ],
+)
+def test_a_broken_area_is_told_with_the_remedy(cli, serve, tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    result = cli("plan", serve().url, "--lods", "1", "--aoi", name)
+    assert result.code == 2
+    assert said in result.err
+    assert len([line for line in result.err.splitlines() if not line.startswith("note: ")]) == 2
