@@ -111,7 +111,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("stopped")
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGoneError):
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
@@ -174,10 +174,21 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """Data for whoever reads stdout."""
-    sys.stdout.write(scrub(text) + "\n")
+    _write(scrub(text) + "\n")
 
 
 def show_json(document: object) -> None:
     """One JSON document on stdout."""
     text = json.dumps(scrub_json(document), ensure_ascii=False, indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    _write(text + "\n")
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more. click would take the system's own error for it and end with 1: incomplete."""
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError as gone:
+        raise ReaderGoneError from gone
