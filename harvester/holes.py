@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from shapely.geometry import polygon
 
 from harvester.crs import Crs, projector
 from harvester.edges import State
+from harvester.tiling.rings import outlines
+from harvester.tiling.runs import Runs
 from harvester.tiling.scheme import GOOGLE_WIDTH, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey
 
@@ -39,12 +41,9 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 place = (key.level, state)
                 tiles[place] = tiles.get(place, 0) + number
                 boxes.setdefault(place, []).append(_boxes(key, found))
-    lonlat = scheme.crs.is_web_mercator and all(
-        scheme.origin_x + parts[:, 1].min() * scheme.span(level)[0] >= -GOOGLE_WIDTH / 2 - 1
-        and scheme.origin_x + parts[:, 3].max() * scheme.span(level)[0] <= GOOGLE_WIDTH / 2 + 1
-        for (level, _), found in boxes.items()
-        for parts in found
-    )
+    half = GOOGLE_WIDTH / 2 if scheme.crs.is_web_mercator else 180.0 if scheme.crs.is_geographic else None
+    ends = None if half is None or not _meet_world(boxes, scheme, half) else (-half, half)
+    lonlat = scheme.crs.is_web_mercator and ends is not None
     collection: dict[str, Any] = {"type": "FeatureCollection"}
     if not lonlat:
         collection["crs"] = {"type": "name", "properties": {"name": _crs_name(scheme.crs)}}
@@ -58,11 +57,21 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 "tiles": tiles[level, state],
                 **({"reason": reasons[level]} if state is State.FAILED and level in reasons else {}),
             },
-            "geometry": _geometry(np.concatenate(boxes[level, state]), scheme, level, lonlat=lonlat),
+            "geometry": _geometry(np.concatenate(boxes[level, state]), scheme, level, ends, lonlat=lonlat),
         }
         for level, state in sorted(boxes, key=lambda place: (order.get(place[0], place[0]), place[1]))
     ]
     return collection
+
+
+def _meet_world(boxes: dict[tuple[int, State], list[NDArray[np.int64]]], scheme: TilingScheme, half: float) -> bool:
+    """Whether every tile has some of its columns between the antimeridian's two sides, -half and half."""
+    return all(
+        scheme.origin_x + (parts[:, 1].min() + 1) * scheme.span(level)[0] > -half
+        and scheme.origin_x + (parts[:, 3].max() - 1) * scheme.span(level)[0] < half
+        for (level, _), found in boxes.items()
+        for parts in found
+    )
 
 
 def _boxes(key: BlockKey, found: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -77,42 +86,34 @@ def _boxes(key: BlockKey, found: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.column_stack([rows + key.row, first + key.col, rows + key.row + 1, last + key.col]).astype(np.int64)
 
 
-def _geometry(boxes: NDArray[np.int64], scheme: TilingScheme, level: int, *, lonlat: bool) -> dict[str, Any]:
-    """The union in whole tile numbers, where it is exact, then placed on the map."""
+def _geometry(
+    boxes: NDArray[np.int64], scheme: TilingScheme, level: int, ends: tuple[float, float] | None, *, lonlat: bool
+) -> dict[str, Any]:
+    """Traced in whole tile numbers, where it is exact, then placed on the map."""
     row0, col0, row1, col1 = boxes.T
-    union = shapely.union_all(shapely.box(col0, row0, col1, row1))
+    parts = outlines(Runs.from_bands(row0, row1 - 1, col0, col1 - 1))
     width, height = scheme.span(level)
-    if lonlat:
+    if ends is not None:
         # An edge of more than 180 degrees would be read as one that crosses the antimeridian (RFC 7946, 3.1.9).
-        union = shapely.segmentize(union, GOOGLE_WIDTH / 4 / width)
+        parts = shapely.segmentize(parts, ends[1] / 2 / width)
     to_lonlat = projector(scheme.crs, Crs.from_epsg(4326)) if lonlat else None
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
         x = scheme.origin_x + points[:, 0] * width
         y = scheme.origin_y - points[:, 1] * height
+        if ends is not None:
+            # What a tile at the grid's end has beyond the antimeridian would be read as land at the other end. One line
+            # of the grid at most lies beyond each end, so no two become the same.
+            x = np.clip(x, *ends)
         if to_lonlat is not None:
             x, y = to_lonlat(x, y)
         return np.column_stack([x, y])
 
-    placed = shapely.transform(union, place)
-    parts = [placed] if placed.geom_type == "Polygon" else list(_polygons(placed))
-    return {
-        "type": "MultiPolygon",
-        "coordinates": [[_ring(ring) for ring in (part.exterior, *part.interiors)] for part in map(_oriented, parts)],
-    }
-
-
-def _polygons(geometry: Any) -> Iterator[Any]:
-    return (part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon")
-
-
-def _oriented(part: Any) -> Any:
-    """Outer rings counter-clockwise, as RFC 7946 asks."""
-    return polygon.orient(part)
-
-
-def _ring(ring: Any) -> list[list[float]]:
-    return [[float(x), float(y)] for x, y in shapely.get_coordinates(ring)]
+    # Outlines turn clockwise where y grows downwards, so on the map counter-clockwise, as RFC 7946, 3.1.6, asks.
+    _, coordinates, (rings, polygons) = shapely.to_ragged_array(shapely.transform(parts, place))
+    points = coordinates.tolist()
+    lines = [points[first:last] for first, last in pairwise(rings.tolist())]
+    return {"type": "MultiPolygon", "coordinates": [lines[first:last] for first, last in pairwise(polygons.tolist())]}
 
 
 def _crs_name(crs: Crs) -> str:
