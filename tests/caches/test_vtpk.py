@@ -357,3 +357,10 @@ def test_a_cache_of_pictures_has_no_layers(tmp_path: Path) -> None:
     write(tmp_path / "pictures", subject(levels=(9,)), [Stored(Tile(9, 0, 0), b"\x89PNG\r\n\x1a\n", "png")])
     with formats.open_cache(tmp_path / "pictures") as reader:
         assert survey(reader) == ()
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_another_maker_lists_of_its_tiles_is_what_is_found_in_them(shared_data: Path, number: int) -> None:
+    with open_cache(shared_data / "pmtiles" / f"test_fixture_{number}.pmtiles") as reader:
+        assert reader.info.vector_layers == survey(reader) != ()
