@@ -63,6 +63,12 @@ class TileSum:
         self.size += len(body)
         self.hash += xxhash.xxh3_128_intdigest(body, (row & _WORD) << 32 | col & _WORD)
 
+    def add_all(self, seeds: Iterable[int], bodies: Sequence[bytes]) -> None:
+        """More tiles, each with its seed: ``row * 2^32 + column`` as ``counted_from`` has them."""
+        self.tiles += len(bodies)
+        self.size += sum(map(len, bodies))
+        self.hash += sum(map(xxhash.xxh3_128_intdigest, bodies, seeds))
+
     def join(self, other: TileSum) -> None:
         """More tiles of the same LOD, none of which is in here."""
         self.tiles += other.tiles

@@ -15,17 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harvester.caches.placed import Place, place_levels
 from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies
+from harvester.tiling.grouping import by_block
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
 
-_UNKNOWN = BlockKey(-1, -1, -1)
+_WORD = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
@@ -56,22 +59,14 @@ class CountedWriter:
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably, and count it."""
         stamps = await self.inner.store(batch)
-        at, rows, cols = -1, 0, 0
-        place: tuple[int, int, int] = _UNKNOWN
-        total: TileSum | None = None
-        for (level, row, col), body, _ in batch:
-            # Neighbours mostly share their block (benchmarks/bench_manifest.py).
-            key = (level, row & ~127, col & ~127)
-            if key != place:
-                place = key
-                if key not in self._sums:
-                    self._sums[key] = TileSum()
-                total = self._sums[key]
-                if level != at:
-                    at = level
-                    rows, cols = self._counted_from(level)
+        for key, positions, numbers in by_block([stored.tile for stored in batch]):
+            total = self._sums.setdefault(key, TileSum())
             if total is not None:
-                total.add(row + rows, col + cols, body)
+                rows, cols = self._counted_from(key.level)
+                row = (positions // BLOCK + (key.row + rows) & _WORD).astype(np.uint64)
+                col = (positions % BLOCK + (key.col + cols) & _WORD).astype(np.uint64)
+                bodies = [batch[number].body for number in numbers.tolist()]
+                total.add_all((row << np.uint64(32) | col).tolist(), bodies)
         return stamps
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
@@ -131,7 +126,8 @@ class CountedWriter:
         for key in reader.blocks(level):
             here = None if ours is None else (ours.level, key.row - ours.rows, key.col - ours.cols)
             known = None if here is None else self._sums.get(here)
-            if known is None or known.tiles != int(reader.present(key).sum()):
+            # The writer is asked, for it knows the blocks that it has open; a reader would look at their every record.
+            if known is None or here is None or known.tiles != int(self.inner.present(BlockKey(*here)).sum()):
                 known = sum_of_block(reader, key, scheme)
                 if here is not None:
                     self._sums[here] = known
