@@ -94,7 +94,7 @@ def test_a_full_disk_is_rolled_back_and_said_so(path: Path) -> None:
             async with database.transaction():
                 await database.executemany("INSERT INTO t VALUES (?, ?)", [(n, bytes(9000)) for n in range(100, 200)])
         assert caught.value.code == "disk_full"
-        assert "free some space" in caught.value.hint
+        assert "Free some space" in caught.value.hint
         async with database.transaction():
             await database.execute("INSERT INTO t VALUES (99, x'')")
 
@@ -112,7 +112,7 @@ def test_a_file_that_another_program_holds_is_in_use(path: Path) -> None:
             async with database.transaction():
                 await database.execute("DELETE FROM t")
         assert caught.value.code == "in_use"
-        assert "close the program" in caught.value.hint
+        assert "Close the program" in caught.value.hint
 
     try:
         using(path, act, busy_seconds=0.01)

@@ -15,6 +15,7 @@ from harvester.cli.frame import say
 from harvester.events import Event, Finished, Notice, Progress, Started, TileFailed
 from harvester.redact import redact_text
 from harvester.report import Report, WebMapReport
+from harvester.wording import counted
 
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal (a log, a mail from cron)."""
@@ -106,7 +107,7 @@ class People:
                     if counts.planned > counts.pending
                     else ""
                 )
-                self._line(f"{counts.planned:,} tiles planned{kept}  {event.source} -> {event.output}")
+                self._line(f"{counted(counts.planned, 'tile')} planned{kept}  {event.source} -> {event.output}")
         elif isinstance(event, Progress):
             if self._progress:
                 self._tick(event)
@@ -143,7 +144,8 @@ class People:
         if not self._quiet and self._summary:
             say(summary(report))
         elif self._quiet and report.exit_code == 1 and report.stop is None:
-            say(f"error: {report.counts.failed:,} tiles failed, {report.counts.pending:,} are pending: {report.output}")
+            failed, pending = counted(report.counts.failed, "tile"), report.counts.pending
+            say(f"error: {failed} failed, {pending:,} pending: {report.output}")
 
     def _tick(self, event: Progress) -> None:
         counts = event.counts
