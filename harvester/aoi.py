@@ -35,6 +35,8 @@ class Area:
     by_level: Mapping[int, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     crs: Crs | None = None
+    lonlat: tuple[float, float, float, float] | None = None
+    """Its bounds as read, where all of it was stated in degrees."""
 
 
 def parse_aoi_option(text: str) -> AoiFile:
@@ -72,27 +74,33 @@ def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None
         by_level={level: geometry for level, geometry in found.items() if level is not None},
         notices=tuple(notices),
         crs=crs,
+        lonlat=work.lonlat(),
     )
 
 
 def looks_swapped(area: Area, extent: tuple[float, float, float, float]) -> bool:
-    """True when an area that lies outside of ``extent`` (both in the scheme's CRS) would lie inside with latitude and
-    longitude exchanged."""
-    import shapely
-
-    if area.crs is None:
+    """True when an area that lies outside of ``extent`` (in the scheme's CRS) would lie inside, most of it at least,
+    with latitude and longitude exchanged. Told by the degrees of its file: what a CRS makes of places far outside its
+    domain has no way back."""
+    if area.crs is None or area.lonlat is None:
         return False
-    shapes = [area.geometry, *area.by_level.values()]
-    bounds = shapely.total_bounds([shape for shape in shapes if shape is not None]).tolist()
+    west, south, east, north = area.lonlat
+    if max(abs(west), abs(east)) > 90.0:
+        return False
     try:
-        west, south, east, north = project_box(tuple(bounds), area.crs, WGS84)
-        if max(abs(west), abs(east)) > 90.0:
-            return False
-        xmin, ymin, xmax, ymax = project_box((south, west, north, east), WGS84, area.crs)
+        ours = project_box((west, south, east, north), WGS84, area.crs)
+        mirror = project_box((south, west, north, east), WGS84, area.crs)
     except UsageError:
         return False
-    outside = bounds[0] > extent[2] or bounds[2] < extent[0] or bounds[1] > extent[3] or bounds[3] < extent[1]
-    return bool(outside and extent[0] <= xmin and xmax <= extent[2] and extent[1] <= ymin and ymax <= extent[3])
+    size = (mirror[2] - mirror[0]) * (mirror[3] - mirror[1])
+    return _common(ours, extent) <= 0 and _common(mirror, extent) > size / 2
+
+
+def _common(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """The area of what two boxes share; 0 where they only touch."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
 
 
 # ---------------------------------------------------------------------------------------------- inside
@@ -109,6 +117,15 @@ class _Work:
         self.notices: list[str] = []
         self.places: list[str] = []
         self.had_area = False
+        self.bounds: list[tuple[float, float, float, float] | None] = []
+
+    def lonlat(self) -> tuple[float, float, float, float] | None:
+        """The bounds of everything that was read, where it was all in degrees."""
+        found = [box for box in self.bounds if box is not None]
+        if not found or len(found) < len(self.bounds):
+            return None
+        west, south, east, north = zip(*found, strict=True)
+        return min(west), min(south), max(east), max(north)
 
     def add_box(self, box: tuple[float, float, float, float]) -> None:
         """A WGS 84 box, whose own edges are never taken the short way round."""
@@ -181,6 +198,8 @@ class _Work:
 
         for level in {**polygons, **lines}:
             shape = only_polygons(shapely.union_all(polygons.get(level, [])))
+            if not shape.is_empty:
+                self.bounds.append(shape.bounds if crs.is_geographic else None)
             self.had_area = self.had_area or not shape.is_empty or bool(lines.get(level))
             if self.metres:
                 shape = self._buffered(shape, lines.get(level, []), crs, where)
@@ -209,11 +228,6 @@ class _Work:
         if not self.had_area:
             said = "; ".join(dict.fromkeys(self.notices))[:400]
             return UsageError(f"{where}: no polygon with an area{f' ({said})' if said else ''}")
-        if self.metres < 0:
-            return UsageError(
-                f"{where}: nothing is left of the AOI when it is shrunk by {-self.metres:g} metres",
-                hint="Use a smaller buffer.",
-            )
         limit = f" (latitudes up to {MERCATOR_MAX_LATITUDE:.4f})" if self.crs.is_web_mercator else ""
         return UsageError(
             f"{where}: lies wholly outside of what {self.crs} can show{limit}", hint="Check the AOI's CRS."

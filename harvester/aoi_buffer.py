@@ -30,19 +30,19 @@ METRES_PER_DEGREE = 111_319.49
 
 
 def buffered(polygons: Any, lines: list[Any], metres: float, tolerance: float, where: str) -> Any:
-    """Polygons (valid, WGS 84, within -180..180) and lines grown by ``metres`` on the ground; negative: shrunk.
+    """Polygons (valid, WGS 84, within -180..180) and lines grown by ``metres`` (above 0) on the ground.
 
     ``lines``: coordinates (n, 2), lon/lat, n = 1 for points. ``tolerance``: in degrees. Gives valid polygons,
     perhaps empty.
     """
-    rims = [*lines, *(_outline(polygons) if not polygons.is_empty else [])] if metres > 0 else _outline(polygons)
+    rims = [*lines, *(_outline(polygons) if not polygons.is_empty else [])]
     runs: defaultdict[tuple[float, float], list[Any]] = defaultdict(list)
     for rim in rims:
-        for run in _runs(rim, RUN_METRES if abs(metres) <= FAR_METRES else RUN_METRES_FAR):
+        for run in _runs(rim, RUN_METRES if metres <= FAR_METRES else RUN_METRES_FAR):
             runs[_centre(run)].append(run)
-    belts = [_belt(centre, group, abs(metres), tolerance, where) for centre, group in runs.items()]
+    belts = [_belt(centre, group, metres, tolerance, where) for centre, group in runs.items()]
     belt = shapely.union_all(belts)
-    return only_polygons(polygons.union(belt) if metres > 0 else polygons.difference(belt))
+    return only_polygons(polygons.union(belt))
 
 
 def _outline(polygons: Any) -> list[Any]:

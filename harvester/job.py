@@ -120,6 +120,11 @@ class Policy:
                     f"buffer: {self.buffer_metres!r} metres is out of range",
                     hint=f"Give metres on the ground, up to {MAX_BUFFER_METRES:,.0f}.",
                 )
+            if self.buffer_metres < 0:
+                raise UsageError(
+                    f"buffer: {self.buffer_metres:g} metres would shrink the AOI; a buffer only grows it",
+                    hint="Give metres above 0, or shrink the polygons themselves before.",
+                )
             if self.buffer_metres != 0 and not placed:
                 raise UsageError("buffer: there is no AOI to grow", hint="Add aoi or bbox, or leave the buffer out.")
 
