@@ -8,13 +8,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
 from harvester.cli.common import Common, common_params, log
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
 DEFAULT_SAMPLE = 20
@@ -94,7 +95,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
     make_output_safe()
     try:
         code = group.main(args=spell_out(arguments), prog_name="harvester", standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
@@ -111,9 +112,8 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("stopped")
         return 130
-    except (BrokenPipeError, ReaderGoneError):
+    except ReaderGoneError:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except Exception as error:
         if common.debug:
@@ -146,8 +146,9 @@ def _complain(error: HarvesterError, common: Common) -> int:
         say(hint)
     if common.json:
         document = {"error": {"code": error.code, "message": message, "hint": hint}}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
-        sys.stdout.flush()
+        with suppress(CacheError, ReaderGoneError):  # the code speaks for itself
+            _write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            _flush()
     return error.exit_code
 
 
@@ -190,5 +191,24 @@ class ReaderGoneError(Exception):
 def _write(text: str) -> None:
     try:
         sys.stdout.write(text)
-    except BrokenPipeError as gone:
-        raise ReaderGoneError from gone
+    except OSError as cause:
+        raise _unwritten(cause) from cause
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as cause:
+        raise _unwritten(cause) from cause
+
+
+def _unwritten(cause: OSError) -> Exception:
+    # What is still in the buffer would be tried again at exit, and be a traceback there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(cause, BrokenPipeError):
+        return ReaderGoneError()
+    return CacheError(
+        f"cannot write to the standard output: {cause.strerror or cause}",
+        hint="What was done is done; send the output elsewhere, or use --report.",
+        code="stdout",
+    )

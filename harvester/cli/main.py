@@ -3,6 +3,7 @@ code."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -31,9 +32,23 @@ BROKEN_PIPE_EXIT = 141
 """What a shell shows for a writer whose reader went away; only for output that a person piped."""
 
 
+def open_closed_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr (``>&-``, some schedulers) empty ones: the next
+    file opened, a cache, would take their number and get whatever is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            while os.open(os.devnull, os.O_RDWR) < number:
+                pass
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    open_closed_streams()
     if arguments in (["--version"], ["-V"]):
         # Before any import: asking for the version costs little more than starting Python.
         sys.stdout.write(f"harvester {__version__}\n")
