@@ -11,6 +11,7 @@ from harvester.errors import UsageError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names what is known, or the one that was most likely meant."""
     names = list(known)
     close = get_close_matches(word, names, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}"

@@ -3,12 +3,15 @@ documented code, and the same command goes on."""
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
 
 import pytest
 
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.transport import dial
 from tests.e2e.claims import HASTY, PATIENT, SMALL, STALLS, TILES, failures, poisoned, script, sums_hold
 
 BRISK = ("--timeout", "3", "--retries", "1", "--json", "-q", "--give-up-after", "4")
@@ -172,6 +175,44 @@ def test_a_host_that_goes_away_in_the_middle_ends_the_run_and_it_goes_on_when_it
     assert (again.code, again.json["stored"]) == (0, 341)
     assert again.json["kept"] == result.json["stored"]
     assert poisoned(tmp_path / "out.mbtiles", site) == set()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_name_that_cannot_be_found_any_more_in_the_middle_ends_the_run_and_it_goes_on(
+    serve, cli, tmp_path, monkeypatch, comes_back
+):
+    """Row 20: the resolver fails from the thirtieth tile on, with all connections gone; for good, or for a second."""
+    site, real, asked, healed = ArcGisSite(), socket.getaddrinfo, [0], list[bool]()
+    service = serve(site, script(Rule(do="close_announced"), latency=0.02))
+    port = service.port
+
+    def look_up(name: object, *arguments: object, **settings: object) -> object:
+        if name not in ("gis.example.test", b"gis.example.test"):
+            return real(name, *arguments, **settings)
+        gone = service.log.count("tile") >= 30
+        asked[0] += gone
+        if gone and not (comes_back and asked[0] > 3) and not healed:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real("127.0.0.1", *arguments, **settings)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setitem(sys.modules, "uvloop", None)  # its resolver is not Python's
+    monkeypatch.setattr(dial, "NAMES_KEPT_SECONDS", 0.0)
+    url = f"http://gis.example.test:{port}{site.path}"
+    command = ("run", url, "--lods", "0-3", "-o", "out.mbtiles", "--concurrency", "4", "--json", "-q")
+    result = cli(*command, "--timeout", "20", "--retries", "3", "--give-up-after", "60" if comes_back else "2")
+    assert poisoned(tmp_path / "out.mbtiles", site) == set()
+    assert sums_hold(result.json)
+    if comes_back:
+        assert (result.code, result.json["stored"]) == (0, TILES)
+        assert asked[0] > 3
+        return
+    assert result.code in (1, 3)
+    assert "dns" in result.err
+    assert TILES > result.json["stored"] >= 26
+    healed.append(True)
+    again = cli(*command, "--timeout", "20")
+    assert (again.code, again.json["stored"], again.json["kept"]) == (0, TILES, result.json["stored"])
 
 
 # ------------------------------------------------------------------------------------------------ something in the way

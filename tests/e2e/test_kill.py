@@ -130,6 +130,31 @@ def test_a_signal_saves_the_state_and_the_same_command_goes_on(spawn, serve, tmp
     assert max(service.log.tiles().values()) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process alone")
+def test_a_second_signal_ends_at_once_and_what_was_written_stays(spawn, serve, tmp_path):
+    """Row 33: the first one waits for answers that are under way, and these never come."""
+    service = serve(script=Script(rules=(Rule(do="stall", requests="100-"),)))
+    command = ("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--json", "--progress", "json")
+    process = spawn(*command, "--timeout", "600")
+    for line in process.stderr:
+        event = json.loads(line)
+        if event["type"] == "progress" and event["stored"] == 99:
+            break
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if "once more" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    report = json.loads(out)
+    assert (report["stored"], report["pending"]) == (99, 1365 - 99)
+    service.script = Script()
+    rest = spawn(*command)
+    assert json.loads(rest.communicate(timeout=120)[0])["kept"] == 99
+    assert rest.returncode == 0
+
+
 def test_a_second_run_on_the_same_cache_ends_at_once_and_says_who_holds_it(spawn, serve, cli, tmp_path):
     service = serve(script=Script(rules=(Rule(do="answer", delay=0.2),)))
     process = spawn("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--progress", "json")

@@ -106,6 +106,14 @@ def test_a_damaged_ledger_is_read_or_refused(
     assert reopened(path)
 
 
+def test_a_ledger_cut_anywhere_is_opened_or_refused(sound: dict[str, bytes], folder: Path) -> None:
+    """Row 40: at every sector."""
+    path = folder / "cut.ledger"
+    for length in range(0, len(sound["ledger"]), 512):
+        path.write_bytes(sound["ledger"][:length])
+        assert reopened(path)
+
+
 def reopened(path: Path) -> bool:
     """A run's own way in: whatever is there, it is opened or refused."""
 
