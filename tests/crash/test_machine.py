@@ -220,8 +220,8 @@ class Harvests(RuleBasedStateMachine):
         except BaseException as error:
             assert disk.dead, repr(error)
         now = self.visible()
+        whole = {tile for tile in wanted if not is_absent(tile)}
         if now != old or swap_is_due(self.out):
-            whole = {tile for tile in wanted if not is_absent(tile)}
             assert now == old or not now or now.keys() == whole, "a mixture of old and new"
             # The next start finishes the swap, whatever it is asked to do.
             self.harvest(name, budget=1)
@@ -230,6 +230,11 @@ class Harvests(RuleBasedStateMachine):
             assert all(now[tile] in self.bodies(tile) for tile in now)
             self.held, self.planned = now, set(wanted)
             self.ledger_is_true, self.torn = True, False
+        elif self.readable() != self.held:
+            # Replaced by the same tiles: what had been collected to be added to the old ones has gone with them.
+            assert self.readable() == now
+            assert now.keys() == whole
+            self.held, self.planned = now, set(wanted)
         self.finished = None
 
     # ---- what happens to it
