@@ -125,8 +125,10 @@ def _show_layer(name: str, one: Any, guess: Estimate | None) -> None:
 
     if name:
         show(f"{name}  ({one.info.source})")
-    rows = [[lod.level, lod.scale, lod.planned] for lod in one.plan.lods]
+    rows = [[lod.level, lod.scale, lod.planned] for lod in one.plan.lods if lod.planned]
     show(table(["LOD", "scale 1:", "tiles"], [*rows, ["all", "", one.plan.total]]))
+    if idle := [str(lod.level) for lod in one.plan.lods if not lod.planned]:
+        show(f"without a tile: LOD {', '.join(idle)}")
     if guess is None:
         show("bytes and time: add --sample to measure them on real tiles")
     else:

@@ -49,3 +49,14 @@ def test_pending_tiles_of_a_stopped_run_are_holes_too(cli, serve, tmp_path):
     assert (counted["pending"], counted["failed"]) == (1065, 0)
     planned = cli("plan", service.url, "--lods", "0-5", "--aoi", "holes.geojson", "--json", "-q").json
     assert planned["planned"] == 1065
+
+
+def test_a_plan_of_holes_shows_the_lods_that_have_any_and_names_the_others(cli, serve, tmp_path):
+    service = serve(script=Script(rules=(Rule(levels="4", share=0.2, do="status", status=500),), seed=3))
+    cli("run", service.url, "--lods", "0-5", "-o", "cache", "--retries", "0", "-q")
+    cli("holes", "cache", "-o", "holes.geojson")
+    typed = ("plan", service.url, "--aoi", "holes.geojson", "--lods", "0-5")
+    shown = cli(*typed, "-q").out
+    assert [line.split()[0] for line in shown.splitlines() if line[:4].strip().isdigit()] == ["4"]
+    assert "without a tile: LOD 0, 1, 2, 3, 5\n" in shown
+    assert [lod["level"] for lod in cli(*typed, "--json", "-q").json["lods"]] == [0, 1, 2, 3, 4, 5]
