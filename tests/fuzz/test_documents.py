@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from harvester.errors import SourceError, UsageError
 from harvester.job import Job
 from harvester.jobfile import read_job
-from harvester.sources.arcgis_errors import stated_error
+from harvester.sources.arcgis_errors import MAX_ERROR_BYTES, stated_error
 from harvester.sources.open import open_services
 from harvester.sources.webmap import layers_of
 from harvester.testing.service import ArcGisSite, FaultyService
@@ -79,6 +79,15 @@ def test_no_web_map_makes_anything_but_layers_or_a_source_error(document: Any) -
 def test_no_answer_breaks_the_search_for_a_stated_error(body: bytes) -> None:
     stated_error(body)
     stated_error(b'{"error":' + body + b"}")
+
+
+def test_what_begins_like_json_is_read_for_an_error_only_when_it_is_small() -> None:
+    """Row 14: a tile may begin with a brace, too."""
+    small = b'{"error": {"code": 498, "message": "' + b"x" * 1000 + b'"}}'
+    assert stated_error(small) is not None
+    assert stated_error(b"\xef\xbb\xbf \r\n" + small) is not None
+    assert stated_error(b'{"error": {"code": 498, "message": "' + b"x" * MAX_ERROR_BYTES + b'"}}') is None
+    assert stated_error(b"\x89PNG" + small) is None
 
 
 @pytest.fixture(scope="module")
