@@ -57,6 +57,14 @@ def coast(vertices: int, seed: int = 7) -> Any:
     return shapely.difference(shell, shapely.union_all(lakes))
 
 
+def jagged(vertices: int, seed: int = 7) -> Any:
+    """A ring of 12,000 km in web mercator, each vertex up to 2.5 % off: every edge crosses hundreds of rows of tiles
+    and every row a thousand edges."""
+    angle = np.linspace(0, 2 * np.pi, vertices, endpoint=False)
+    reach = 6_000_000.0 * (1 + np.random.default_rng(seed).uniform(-0.025, 0.025, vertices))
+    return shapely.Polygon(np.column_stack([reach * np.cos(angle), reach * np.sin(angle)]))
+
+
 def work(level: int, geometry: Any) -> Runs:
     """Count the tiles of one level."""
     runs = cover(geometry, WEB_MERCATOR, level, grid_window(WEB_MERCATOR, level))
@@ -113,6 +121,9 @@ def main() -> None:
     print(f"{shapely.get_num_coordinates(geometry):,} coordinates")
     for level in (14, 16, 18, 20, 22, 23):
         timed(f"count z{level}", "tiles", lambda level=level: work(level, geometry).count)  # type: ignore[misc]
+    star = jagged(VERTICES)
+    for level in (13, 15, 17):
+        timed(f"count jagged z{level}", "tiles", lambda level=level: work(level, star).count, 1)  # type: ignore[misc]
     tracemalloc.start()
     work(22, geometry)
     print(f"peak of counting z22: {tracemalloc.get_traced_memory()[1] / 1e6:.0f} MB")
@@ -120,6 +131,7 @@ def main() -> None:
     runs, small, large = work(18, geometry), plan(geometry, 18), plan(geometry, 22)
     timed("arrays", "tiles", lambda: runs.arrays()[0].size)
     timed("iterate (row, col)", "tiles", lambda: sum(1 for _ in runs))
+    timed("Plan.places", "tiles", lambda: sum(1 for _ in small.places()))
     timed("Plan.tiles", "tiles", lambda: sum(1 for _ in small.tiles()))
     timed("Plan.blocks z22", "blocks", lambda: sum(1 for _ in large.blocks()))
     timed(

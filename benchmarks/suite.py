@@ -43,6 +43,9 @@ ONE_IN = 40
 BILLIONS_LEVEL = 23
 """Where the coast has three thousand million tiles."""
 
+JAGGED_LEVEL = 17
+"""Where the jagged ring has a thousand million."""
+
 MEMORY_LEVELS = (14, 16, 17)
 """16,384, 262,144 and 1,048,576 tiles."""
 
@@ -65,13 +68,20 @@ def coverage() -> Iterator[Round]:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     runs, many, small = bench.work(18, coast), bench.plan(coast, 17), bench.coast(SMALL_VERTICES)
+    star = bench.jagged(bench.VERTICES)
+    tracemalloc.start()
+    assert bench.work(JAGGED_LEVEL, star).count >= 10**9
+    jagged_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     contestants: dict[str, Callable[[], Cost]] = {
         "z18": lambda: cost_of(lambda: bench.work(18, coast), 1),
         "z22": lambda: cost_of(lambda: bench.work(22, coast), 1),
         "billions": lambda: cost_of(lambda: bench.work(BILLIONS_LEVEL, coast), 1),
+        "jagged": lambda: cost_of(lambda: bench.work(JAGGED_LEVEL, star), 1),
         "arrays": lambda: cost_of(runs.arrays, runs.count),
-        "plan": lambda: cost_of(lambda: sum(1 for _ in bench.plan(small, 16).tiles()), 1),
-        "iterate": lambda: cost_of(lambda: sum(1 for _ in many.tiles()), many.total),
+        "plan": lambda: cost_of(lambda: sum(1 for _ in bench.plan(small, 16).places()), 1),
+        "iterate": lambda: cost_of(lambda: sum(1 for _ in many.places()), many.total),
+        "tiles": lambda: cost_of(lambda: sum(1 for _ in many.tiles()), many.total),
         "mercantile": lambda: Cost(1, one_by_one(small, 16), 0.0),
     }
 
@@ -81,7 +91,10 @@ def coverage() -> Iterator[Round]:
         yield Reading("coverage.count_1e9.peak", peak / 1e6, "MB")
         yield Reading("coverage.z22_over_z18", costs["z22"].cpu_seconds / costs["z18"].cpu_seconds, "x")
         yield Reading("coverage.arrays", 1 / costs["arrays"].microseconds, "million/s")
+        yield Reading("coverage.jagged_1e9.seconds", costs["jagged"].cpu_seconds, "s")
+        yield Reading("coverage.jagged_1e9.peak", jagged_peak / 1e6, "MB")
         yield Reading("coverage.iterate", 1 / costs["iterate"].microseconds, "million/s")
+        yield Reading("coverage.tiles", 1 / costs["tiles"].microseconds, "million/s")
         ratio = costs["mercantile"].cpu_seconds / costs["plan"].cpu_seconds
         yield Reading("coverage.mercantile_over_plan", ratio, "x")
 
