@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +27,7 @@ from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.tiling.grouping import Group, by_block
-from harvester.tiling.tile import BlockKey, Tile
+from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
     from harvester.caches.bundle_v2 import Index
     from harvester.edges import Mask
 
-MAX_OPEN_BLOCKS = 64
+MAX_OPEN_BLOCKS = 16
 """Bundles open for writing: the plan's order works on a few at a time; each holds a descriptor and 128 KB of index."""
+
+MAX_LEFT_BLOCKS = 512
+"""Bundles that were closed again of which is remembered which tiles they hold: 2 KB each, where looking them up takes a
+read for every record."""
 
 WRITE_BYTES = 512 << 10
 """Records joined into one write: less CPU than one write a tile, or one of many buffers or of megabytes at once."""
@@ -61,6 +66,8 @@ class CompactWriter:
         self._disk = disk
         self._bundles = self._folder()
         self._blocks: OrderedDict[BlockKey, OpenBlock] = OrderedDict()
+        self._left: OrderedDict[BlockKey, tuple[str, NDArray[np.uint8]]] = OrderedDict()
+        """Blocks that were written and closed: stamp, and which tiles are there, as bits."""
         self._thread = ThreadPoolExecutor(1, "compact-writer")
         self._failure: CacheError | None = None
         self._closed = False
@@ -78,9 +85,16 @@ class CompactWriter:
         block = self._blocks.get(key)
         if block is not None:
             return mask_of(np.flatnonzero(block.index))
-        # Opened and closed for this one look: blocks come by the thousand at the start of a run.
-        if self._bundles.find(key) is None:
+        path = self._bundles.find(key)
+        if path is None:
             return mask_of(())
+        left = self._left.get(key)
+        if left is not None:
+            stamp, bits = left
+            with suppress(OSError):  # the reader below says what is wrong
+                if self._stamp(path) == stamp:
+                    return np.unpackbits(bits).astype(np.bool_).reshape(BLOCK, BLOCK)
+        # Opened and closed for this one look: blocks come by the thousand at the start of a run.
         with self._reader() as reader:
             return reader.present(key)
 
@@ -264,7 +278,7 @@ class CompactWriter:
             self._disk.make_dirs(path.parent)
             self._create(key, path)
         while len(self._blocks) >= MAX_OPEN_BLOCKS:
-            self._close_block(self._blocks.popitem(last=False)[1])
+            self._leave(self._blocks.popitem(last=False)[1])
         descriptor = self._disk.open(path, write=True)
         try:
             block = self._validated(key, path, descriptor)
@@ -273,6 +287,13 @@ class CompactWriter:
             raise
         self._blocks[key] = block
         return block
+
+    def _leave(self, block: OpenBlock) -> None:
+        self._close_block(block)
+        self._left[block.key] = (block.stamp, np.packbits(block.index > 0))
+        self._left.move_to_end(block.key)
+        if len(self._left) > MAX_LEFT_BLOCKS:
+            self._left.popitem(last=False)
 
     def _create(self, key: BlockKey, path: Path) -> None:
         """By rename, so that no kill leaves a bundle without its index."""

@@ -22,12 +22,12 @@ from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, Header
 from harvester.caches.bundles import MAX_OPEN_BUNDLES, FolderBundles
 from harvester.caches.compact import open_reader
 from harvester.caches.compact_block import OpenBlock, next_stamp, stamp_of
-from harvester.caches.compact_writer import CompactWriter, open_writer
+from harvester.caches.compact_writer import MAX_OPEN_BLOCKS, CompactWriter, open_writer
 from harvester.durable import Disk
 from harvester.edges import Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.tiling.scheme import Box, TilingScheme
-from harvester.tiling.tile import BlockKey, Tile
+from harvester.tiling.tile import BlockKey, Tile, block_of
 from tests.caches.making import bodies, mercator, picture, pictures, rio, subject, utm, write
 from tests.contracts.cache_contract import CacheContract, stored
 
@@ -282,6 +282,31 @@ def test_more_blocks_than_may_be_open_are_written_in_one_batch(tmp_path: Path) -
     with open_reader(tmp_path / "out") as reader:
         assert len(list(reader.blocks(15))) == 81
         assert all(reader.read(*tile) == body for tile, body, _ in bodies((t for t, _, _ in tiles), seed=1))
+
+
+def test_the_tiles_of_blocks_that_were_closed_again_are_known_and_looked_up_anew_once_the_file_changed(
+    tmp_path: Path,
+) -> None:
+    tiles = [Tile(14, 5, 128 * number + number) for number in range(3 * MAX_OPEN_BLOCKS)]
+
+    async def run() -> None:
+        writer = await open_writer(tmp_path / "out", subject(levels=(14,)))
+        for tile in tiles:
+            await writer.store(stored([tile]))
+        for tile in tiles:
+            assert np.argwhere(writer.present(block_of(tile))).tolist() == [[5, tile.col % 128]]
+        first = block_of(tiles[0])
+        path = next(path for path in tmp_path.rglob(bundle_v2.bundle_name(first)))
+        with path.open("r+b") as file:  # another program takes the tile out
+            file.seek(bundle_v2.entry_position(first.position(tiles[0])))
+            file.write(bytes(8))
+        os.utime(path, ns=(0, 0))
+        assert not writer.present(first).any()
+        await writer.store(stored([tiles[0]]))
+        assert writer.present(first).sum() == 1
+        await writer.close()
+
+    asyncio.run(run())
 
 
 def test_a_tile_too_large_for_an_entry_is_refused(tmp_path: Path) -> None:
