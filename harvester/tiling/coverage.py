@@ -29,8 +29,8 @@ def cover(geometry: Any, scheme: TilingScheme, level: int, window: Window | tupl
     """The tiles of a LOD, within ``window`` (row_min, row_max, col_min, col_max, inclusive), that an area needs.
 
     ``geometry``: an Outline, or valid polygonal shapely geometry, in the scheme's CRS. Nothing in it is expanded by
-    tile: cost grows with vertices and with the rows that edges cross. Raises UsageError when those are more than
-    MAX_PIECES.
+    tile: time grows with vertices and with the rows that edges cross, memory with vertices and with the runs that come
+    out. Raises UsageError as ``scan`` does.
     """
     outline = geometry if isinstance(geometry, Outline) else Outline(geometry)
     return scan(outline.edges(scheme, level), Window(*window), outline.rounding(scheme, level))
