@@ -119,11 +119,12 @@ def finish_swap(paths: OutputPaths, *, new_is_finished: bool, out_is_swapped: bo
 
 
 def _settle(paths: OutputPaths, disk: Disk) -> None:
+    if paths.sealed:
+        # First: only the replacement's ledger, under its own name, says whose these are.
+        disk.remove_tree(paths.new)
+        disk.remove_tree(paths.work)
     if paths.new_ledger.exists():
         disk.remove(paths.final_ledger.with_name(paths.final_ledger.name + "-journal"))
         disk.replace(paths.new_ledger, paths.final_ledger)
     disk.sync_folder(paths.out.parent)
     disk.remove_tree(paths.old)
-    if paths.sealed:
-        disk.remove_tree(paths.new)
-        disk.remove_tree(paths.work)

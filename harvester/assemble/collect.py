@@ -219,7 +219,7 @@ async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
     new = await _meta_of(paths.new_ledger, "swapping")
     finished = bool(new.get("swapping"))
     swapped = False
-    if not finished and exists(paths.old):
+    if not finished and paths.old.exists():
         swapped = bool((await _meta_of(paths.final_ledger, "swapping")).get("swapping"))
     finish_swap(paths, new_is_finished=finished, out_is_swapped=swapped, disk=disk)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,3 +87,49 @@ def test_tiles_of_a_killed_job_that_another_job_sealed_are_not_asked_again(tmp_p
         service.log.clear()
         assert harvest(service.url, out, format, 2).exit_code == 0
         assert not service.log.tiles()
+
+
+class DiesSettling(DyingDisk):
+    """Dies at the n-th name that it removes once the new cache is there under its name."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(1 << 30)
+        self._removals = number
+        self._swapped = False
+
+    def step(self, name: str, path: Path) -> None:
+        """Count removals after the swap."""
+        if name in ("remove", "remove_tree") and self._swapped:
+            self._removals -= 1
+            if self._removals < 0:
+                self._left = 0
+        self._swapped |= name == "replace" and path.name == "out"
+        super().step(name, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["tpkx", "mbtiles", "compactv2"])
+def test_an_overwrite_that_died_while_it_cleared_up_is_finished_by_the_next_start(tmp_path: Path, format: str) -> None:
+    with FaultyService(ArcGisSite()) as service:
+        first = tmp_path / "first"
+        first.mkdir()
+        assert harvest(service.url, first / "out", format, 1).exit_code == 0
+        service.site.variant = 1
+        number = died = 0
+        while True:
+            folder = tmp_path / str(number)
+            shutil.copytree(first, folder)
+            disk = DiesSettling(number)
+            with suppress(BaseException):
+                harvest(service.url, folder / "out", format, 1, mode="overwrite", disk=disk)
+            new = held(folder / "out")
+            if not disk.dead:
+                break
+            died += 1
+            again = harvest(service.url, folder / "out", format, 1)
+            assert (again.exit_code, again.tile_requests) == (0, 0)
+            assert held(folder / "out") == new
+            assert {path.name for path in folder.iterdir()} == {"out", "out.ledger"}
+            assert harvest(service.url, folder / "out", format, 1, mode="overwrite").exit_code == 0
+            number += 1
+        assert died >= (1 if format == "mbtiles" else 4)
