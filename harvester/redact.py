@@ -128,7 +128,12 @@ PLAIN_HEADERS = frozenset(
         "x-requested-with",
     }
 )
-"""Headers that hold no secret; the values of all others are taken for one."""
+"""Headers that hold no secret."""
+
+SECRET_HEADER = re.compile(r"(?i)auth|cookie|key|token|secret|pass|session|sig|credential")
+LIKELY_SECRET = 12
+"""Headers of such names hold one; the value of any other is taken for one from this length on: a shorter one is more
+likely a word (``X-Region: north``), and masking words makes messages unreadable."""
 
 ADDRESS_KEYS = ("url", "urls", "servers", "tiles", "sprite", "glyphs", "href", "output")
 """Ends of JSON keys whose values are used as addresses, so they stay whole; they are redacted where they are shown."""
@@ -171,6 +176,8 @@ def keep_secret(*values: str | None) -> None:
 def keep_secret_header(name: str, value: str) -> None:
     """The value of a request header, with what is inside it: after ``Bearer``, in a cookie, in a basic login."""
     if name.strip().lower() in PLAIN_HEADERS:
+        return
+    if not SECRET_HEADER.search(name) and len(value.strip()) < LIKELY_SECRET:
         return
     scheme, space, rest = value.strip().partition(" ")
     keep_secret(value, rest)
