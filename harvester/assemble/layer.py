@@ -205,6 +205,10 @@ class LayerRun:
                 nothing += "; --tilemap off asks for the tiles themselves"
             collection.notices.append(nothing)
             self.emit(Notice(text=nothing))
+        for stated, tiles in outturn.tally.odd_types.items():
+            odd = f"tiles come as {stated} ({tiles:,} of the first): their bytes are pictures, so they are stored"
+            collection.notices.append(odd)
+            self.emit(Notice(text=odd))
         return Report.of(
             outturn,
             source=self.planned.info.source,

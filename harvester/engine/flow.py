@@ -61,6 +61,11 @@ MOVED = (
 REFUSALS = frozenset({"http_403", "forbidden"})
 """Of these, some are the tiles' own: a service may show one region and refuse another."""
 
+PICTURES = frozenset({"png", "jpg", "webp", "gif"})
+
+TYPES_LOOKED_AT = 64
+"""First tiles whose Content-Type is looked at: a server that is set up wrongly is so from the start."""
+
 HOLD = Wait(None)
 """Nothing to ask before an answer comes or something wakes the lanes."""
 
@@ -230,6 +235,8 @@ class Flow:
                 self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
             else:
                 self._whole += 1
+                if self._whole <= TYPES_LOOKED_AT:
+                    self._look_at_type(answer, verdict.kind)
                 self._repeats.saw(request.tile, body)
                 self._answered_well = self.any_ended = True
                 tally.last_ended = now
@@ -247,6 +254,12 @@ class Flow:
         its tries. It goes again at once, and from now on over new connections, so this happens once at most."""
         self._pacer.unheard()
         self._at_once.append(request._replace(fresh=True))
+
+    def _look_at_type(self, answer: Answer, kind: str) -> None:
+        """Bytes decide what a tile is; that a server calls pictures something else is worth a word."""
+        stated = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if stated and kind in PICTURES and not stated.startswith(("image/", "application/octet-stream")):
+            self._tally.odd_types[stated[:60]] += 1
 
     def _finished(self) -> bool:
         return self._feed.exhausted and not self.in_flight and not len(self._waiting_tries) and not self._at_once

@@ -38,6 +38,8 @@ class Tally:
     absences: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Tiles that this run found absent, by level and how: ``http_404``, ``http_204``, ``blank_tile``,
     ``placeholder``."""
+    odd_types: Counter[str] = field(default_factory=Counter)
+    """Content-Types of pictures, among the first tiles, that are none of a picture's."""
     started: float = 0.0
     last_ended: float = 0.0
     """When a tile last reached an end, or when the run started."""

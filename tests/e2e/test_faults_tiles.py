@@ -214,6 +214,18 @@ def test_the_same_command_on_the_healed_service_fetches_the_failed_tiles_alone(s
     assert poisoned(staying.path, staying.service.site) == set()
 
 
+def test_pictures_under_another_content_type_are_stored_and_told(serve, cli, tmp_path):
+    """Row 15: bytes decide; that the server calls them something else is a notice, once."""
+    service = serve(script=script(Rule(do="wrong_type", levels="3")))
+    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY)
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    told = [text for text in result.json["notices"] if "text/plain" in text]
+    assert len(told) == 1 and "their bytes are pictures, so they are stored" in told[0]
+    plain = cli("run", serve().url, *SMALL, "-o", "plain.mbtiles", *HASTY)
+    assert not any("their bytes are pictures" in text for text in plain.json.get("notices", ()))
+
+
 @pytest.mark.parametrize("do", ["close_after", "overlong"])
 def test_a_connection_that_is_bad_after_a_good_answer_costs_another_tile_one_try_at_most(serve, cli, tmp_path, do):
     """The keep-alive race, and bytes beyond the stated length that the next answer would begin with (rows 7 and 10)."""
