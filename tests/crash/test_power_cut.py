@@ -44,8 +44,9 @@ def test_after_a_power_cut_nothing_is_torn_nothing_recorded_is_lost_and_the_same
         out = root / "out"
         recorded(service, out, format, disk, LEVELS)
         found = judged(disk, out, cuts=CUTS, seed=len(format))
-        assert found.pop("states") >= 2 * CUTS
-        assert found.pop("different") >= CUTS // 2
+        moments = min(CUTS, len(disk.trace))
+        assert found.pop("states") >= 2 * moments
+        assert found.pop("different") >= moments // 2
         assert not found
         for number, state in enumerate(disk.states(samples=0, every=len(disk.trace) // GO_ON)):
             place = tmp_path / f"goes on {number}"
