@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -284,25 +283,22 @@ class MBTilesWriter:
         return await self._change({}, self._addresses(tiles), self._state.kinds)
 
     def _addresses(self, tiles: Sequence[Tile]) -> list[Address]:
-        """Zoom, column and TMS row of tiles, worked out for all of a level at once (benchmarks/bench_mbtiles.py)."""
-        import numpy as np
-
-        levels, rows, cols = np.fromiter(chain.from_iterable(tiles), np.int64, 3 * len(tiles)).reshape(-1, 3).T.copy()
-        zooms, last_rows = np.zeros_like(levels), np.zeros_like(levels)
-        for level in np.unique(levels).tolist():
-            here = levels == level
-            zoom, row_offset, col_offset = self._place_of(level)
-            rows[here] += row_offset
-            cols[here] += col_offset
-            zooms[here], last_rows[here] = zoom, (1 << zoom) - 1
-        outside = (np.minimum(rows, cols) < 0) | (np.maximum(rows, cols) > last_rows)
-        if outside.any():
-            raise UnsupportedFormatError(
-                f"tile {tiles[int(outside.argmax())]} lies outside the web-mercator world, "
-                "which is all that MBTiles holds",
-                hint=OTHER_FORMATS,
-            )
-        return list(zip(zooms.tolist(), cols.tolist(), (last_rows - rows).tolist(), strict=True))
+        """Zoom, column and TMS row of tiles."""
+        addresses: list[Address] = []
+        level, zoom, row_offset, col_offset, size = -1, 0, 0, 0, 0
+        for tile in tiles:
+            if tile[0] != level:
+                level = tile[0]
+                zoom, row_offset, col_offset = self._place_of(level)
+                size = 1 << zoom
+            row, col = tile[1] + row_offset, tile[2] + col_offset
+            if not (0 <= row < size and 0 <= col < size):
+                raise UnsupportedFormatError(
+                    f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds",
+                    hint=OTHER_FORMATS,
+                )
+            addresses.append((zoom, col, size - 1 - row))
+        return addresses
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
         database = await self._connect_to_write()
