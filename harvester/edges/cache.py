@@ -1,0 +1,134 @@
+"""Where tiles go: what a CacheReader and a CacheWriter promise, and what passes between them and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from harvester.edges.source import ServiceInfo, TileFormat, VectorLayer
+from harvester.manifest import Manifest
+from harvester.tiling.scheme import Box, TilingScheme
+from harvester.tiling.tile import BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges.states import Mask
+
+
+Stamps = Mapping[BlockKey | None, str]
+"""Short texts that change whenever a block (or, under None, the whole cache) may have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheInfo:
+    """What a cache says of itself, in its own levels."""
+
+    format: str
+    """``mbtiles``, ``compactv2``, ``tpkx`` ..."""
+    scheme: TilingScheme
+    tile_format: TileFormat
+    name: str = ""
+    attribution: str = ""
+    extent: Box | None = None
+    """Of the data, in the scheme's CRS."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the format states (metadata rows, storage format ...), for ``info``."""
+    vector_layers: tuple[VectorLayer, ...] = ()
+    """Of vector tiles, where the cache lists them; zooms are those of the Google grid."""
+
+
+class Damage(NamedTuple):
+    """Something unsound in a cache: where (a tile where it is known) and what."""
+
+    where: str
+    what: str
+    tile: Tile | None = None
+
+
+class CacheReader(Protocol):
+    """A cache opened for reading; speaks the cache's own scheme, row 0 on top, always.
+
+    Promises: ``read`` gives whole tiles or None; damage gives CacheError from ``open`` or is listed by ``check``, and
+    never gives wrong bytes; nothing on disk is changed, not even a time; usable in a ``with`` block.
+    """
+
+    info: CacheInfo
+
+    def read(self, level: int, row: int, col: int) -> bytes | None:
+        """The tile's bytes, or None when the cache holds none."""
+
+    def levels(self) -> Sequence[int]:
+        """Levels that hold at least one tile, ascending by number."""
+
+    def blocks(self, level: int) -> Iterator[BlockKey]:
+        """Blocks of a level that hold at least one tile, by row, then column."""
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block are there; shape (128, 128)."""
+
+    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of one block by row, then column."""
+
+    def check(self) -> Iterator[Damage]:
+        """Structural damage, the whole cache over, without decoding tiles."""
+
+    def close(self) -> None:
+        """Release the files. May be called twice."""
+
+    def __enter__(self) -> CacheReader: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Stored(NamedTuple):
+    """A whole tile on its way to the cache, in the source's own levels."""
+
+    tile: Tile
+    body: bytes
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a new cache is about: all that a format may want to write of its source and its job. No secrets."""
+
+    info: ServiceInfo
+    levels: tuple[int, ...]
+    """Planned levels, coarsest first."""
+    extent: Box | None
+    """Of the planned area, in the scheme's CRS."""
+    generator: str = ""
+    policies: tuple[str, ...] = ()
+    """What chose the tiles, in words."""
+    finished: bool = True
+    """False while tiles are missing that a later run will bring."""
+    manifest: Manifest | None = None
+    """What the cache holds; None leaves the one that is there."""
+
+
+class CacheWriter(Protocol):
+    """A cache opened for writing; speaks the *source's* levels and maps them itself (MBTiles: zoom and offset).
+
+    Promises: ``store`` returns when every tile of the batch is durable, whole and readable under its name, and raises
+    CacheError when any is not (then none of the batch may be taken as stored); storing a tile again replaces it;
+    at every moment another process that opens the cache sees whole tiles only.
+    """
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of a block (source's levels) are there."""
+
+    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
+        """The stamps now, of these blocks or under None of the whole, whichever the format has."""
+
+    async def store(self, batch: Sequence[Stored]) -> Stamps:
+        """Write a batch durably; gives the stamps of what it touched."""
+
+    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
+        """Take tiles out again (a refresh found them absent), durably."""
+
+    async def finish(self, subject: Subject) -> None:
+        """Write what describes the cache (metadata, conf.xml, root.json), durably; writes nothing that is there
+        already."""
+
+    async def close(self) -> None:
+        """Release the files; leaves no journal behind. May be called twice."""
