@@ -125,11 +125,10 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            # Unlike ``await task``, a cancellation here leaves the task alone, and what it raises waits for ``result``.
+            await asyncio.wait({task})
         except asyncio.CancelledError as stop:
             cancelled = stop
-        except Exception:
-            break
     if cancelled is not None and not task.cancelled() and task.exception() is None:
         raise cancelled
     return task.result()
