@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,8 @@ from harvester.caches.geopackage_sql import (
     set_metadata,
 )
 from harvester.caches.geopackage_tables import FileState, metadata_row, obstacle
-from harvester.database import Database, damaged, open_beside_writer, read_header, sqlite_errors
+from harvester.caches.sqlite_file import WrittenFile
+from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from harvester.edges import Mask
 
 __all__ = ["GeoPackageReader", "GeoPackageWriter", "open_reader", "open_writer"]
-
-QUICK_CHECK_BYTES = 1 << 30
-"""Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
 
 KINDS = frozenset({"png", "jpg", "webp"})
 """What GeoPackage 1.3 takes; WebP by an extension."""
@@ -90,7 +87,7 @@ class GeoPackageWriter:
     def __init__(self, path: Path, subject: Subject, *, disk: Disk, moment: Callable[[], str]) -> None:
         self.path = path
         self._subject = subject
-        self._disk = disk
+        self._file = WrittenFile(path, disk)
         self._moment = moment
         info = subject.info
         extents = [box for box in (info.extent, subject.extent) if box is not None]
@@ -99,8 +96,6 @@ class GeoPackageWriter:
         self._state = FileState(changes=0)
         self._seen_stamp = ""
         self._is_ours = False
-        self._database: Database | None = None
-        self._looking: sqlite3.Connection | None = None
 
     def _use(self, grids: Sequence[Grid]) -> None:
         self._grids = {grid.table: grid for grid in grids}
@@ -110,31 +105,25 @@ class GeoPackageWriter:
 
     async def attach(self) -> None:
         """Look at what is there already, and check it."""
-        if read_header(self.path) is None:
-            return
-        self._disk.close(self._disk.open(self.path, write=True))
-        database = await self._connect()
-        # Only now: opening has rolled back what a killed writer left, and between transactions no lock can be lost.
-        header = read_header(self.path)
-        if header is None or self._looking is None:
+        header = await self._file.begin()
+        looking = self._file.looking
+        if header is None or looking is None:
             return
         with sqlite_errors(self.path, "read"):
-            empty = not self._looking.execute("SELECT name FROM sqlite_master").fetchall()
+            empty = not looking.execute("SELECT name FROM sqlite_master").fetchall()
         if empty:
             return
-        if self.path.stat().st_size <= QUICK_CHECK_BYTES:
-            found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
-            if found != ["ok"]:
-                raise damaged(self.path, str(found[0]))
+        await self._file.check()
         with open_reader(self.path) as reader:
             self._adopt(reader, header.changes)
 
     def _adopt(self, reader: GeoPackageReader, changes: int) -> None:
         grids = adopt(reader, self._subject, tuple(self._grids.values()))
-        assert self._looking is not None
+        looking = self._file.looking
+        assert looking is not None
         with sqlite_errors(self.path, "read"):
             for table in reader.tables:
-                if why := obstacle(self._looking, table.name):
+                if why := obstacle(looking, table.name):
                     hint = "Write to another output; harvester merge joins the two."
                     raise CacheError(f"{self.path} cannot be extended: {why}", hint=hint, code="schema")
         self._use(grids)
@@ -149,22 +138,6 @@ class GeoPackageWriter:
             core=self._is_ours,
         )
 
-    async def _connect(self) -> Database:
-        if self._database is None:
-            self._database = await Database.open(self.path, disk=self._disk)
-        if self._looking is None:
-            self._looking = open_beside_writer(self.path)
-        return self._database
-
-    async def _connect_to_write(self) -> Database:
-        database = await self._connect()
-        if database.is_wal and self._looking is not None:
-            self._looking.close()
-            self._looking = None
-            await database.leave_wal()
-            self._looking = open_beside_writer(self.path)
-        return database
-
     # ------------------------------------------------------------------------------------------ looking
 
     def present(self, key: BlockKey) -> Mask:
@@ -173,11 +146,12 @@ class GeoPackageWriter:
 
         mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
         table, place = self._place_of(key.level)
-        if self._looking is None or table not in self._made.grids:
+        looking = self._file.looking
+        if looking is None or table not in self._made.grids:
             return mask
         top, left = key.row + place.row_offset, key.col + place.col_offset
         with sqlite_errors(self.path, "read"):
-            found = present_in(self._looking, table, place.zoom, top, left, trusted=self._is_ours)
+            found = present_in(looking, table, place.zoom, top, left, trusted=self._is_ours)
         for row, col in found:
             mask[row - top, col - left] = True
         return mask
@@ -249,7 +223,7 @@ class GeoPackageWriter:
         webp: set[str],
     ) -> Stamps:
         grids = self._needed(rows)
-        database = await self._connect_to_write()
+        database = await self._file.connect_to_write()
         order = [table for table in self._grids if table in {*self._state.tables, *grids}]
         changes = (self._state.changes + 1) & 0xFFFFFFFF
         state = replace(self._state, stamp=secrets.token_hex(8), changes=changes, kinds=kinds, tables=tuple(order))
@@ -309,24 +283,25 @@ class GeoPackageWriter:
 
     async def finish(self, subject: Subject) -> None:
         """Write extents, texts and where it comes from; no byte changes when nothing else did."""
-        database = await self._connect()
+        database = await self._file.connect()
         state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8))
         wanted = {ABOUT: about(subject, self._grids)}
         if subject.manifest is not None:
             wanted[MANIFEST] = subject.manifest.text()
         there: dict[str, str | None] = {}
         stated: dict[str, Any] = {}
-        if self._seen_stamp and self._looking is not None:
+        looking = self._file.looking
+        if self._seen_stamp and looking is not None:
             with sqlite_errors(self.path, "read"):
-                there = {standard: metadata_row(self._looking, standard) for standard in wanted}
-                stated = contents(self._looking, list(self._made.grids))
+                there = {standard: metadata_row(looking, standard) for standard in wanted}
+                stated = contents(looking, list(self._made.grids))
         if self._is_ours and there == wanted and state.finished == state.stamp:
             return
         extents: dict[str, Box | None] = {}
         for table in self._made.grids:
             extents[table] = data_extent(self._grids[table], await self._spans(database, table), subject.extent)
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
-        await self._connect_to_write()
+        await self._file.connect_to_write()
         async with database.transaction():
             made = await self._prepare(database, self._made)
             if not made.grids:
@@ -353,11 +328,7 @@ class GeoPackageWriter:
 
     async def close(self) -> None:
         """Close the file; no journal stays. May be called twice."""
-        if self._looking is not None:
-            self._looking.close()
-            self._looking = None
-        if self._database is not None:
-            await self._database.close()
+        await self._file.close()
 
 
 def _union(boxes: Sequence[Box]) -> Box | None:

@@ -28,8 +28,9 @@ from harvester.caches.mbtiles_schema import (
     Schema,
     detect,
 )
+from harvester.caches.sqlite_file import WrittenFile
 from harvester.caches.vector_layers import layers_for, parse_text
-from harvester.database import Database, damaged, open_beside_writer, read_header, sqlite_errors
+from harvester.database import Database, open_beside_writer, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from harvester.edges import Mask
 
 __all__ = ["MBTilesReader", "MBTilesWriter", "open_reader", "open_writer"]
-
-QUICK_CHECK_BYTES = 1 << 30
-"""Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
 
 HASH = "agg_tiles_hash"
 """Metadata row: MD5 over zoom, column, row (decimal digits) and bytes of every tile, in that order, upper-case hex, as
@@ -141,45 +139,37 @@ class MBTilesWriter:
         self._subject = subject
         self._places = places
         self._dedup = dedup
-        self._disk = disk
+        self._file = WrittenFile(path, disk)
         self._hash = hash
         self._schema = DEDUP_SCHEMA if dedup else FLAT_SCHEMA
         self._state = FileState(stamp="", changes=0)
         self._seen_stamp = ""
         self._is_ours = False
         self._prepared = False
-        self._database: Database | None = None
-        self._looking: sqlite3.Connection | None = None
         self._pictures: Pictures | None = None
 
     # ------------------------------------------------------------------------------------------ opening
 
     async def attach(self) -> None:
         """Look at what is there already, and check it."""
-        if read_header(self.path) is None:
-            return
-        self._disk.close(self._disk.open(self.path, write=True))
-        database = await self._connect()
-        # Only now: opening has rolled back what a killed writer left, and between transactions no lock can be lost.
-        header = read_header(self.path)
-        if header is None or self._looking is None:
+        header = await self._file.begin()
+        looking = self._file.looking
+        if header is None or looking is None:
             return
         with sqlite_errors(self.path, "read"):
-            names = self._looking.execute("SELECT name FROM sqlite_master").fetchall()
-            schema = detect(self._looking)
-            metadata = read_metadata(self._looking)
+            names = looking.execute("SELECT name FROM sqlite_master").fetchall()
+            schema = detect(looking)
+            metadata = read_metadata(looking)
         if not names:
             return
         if schema is None:
             hint = "Choose another output, or move the file away."
             raise CacheError(f"{self.path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
-        if self.path.stat().st_size <= QUICK_CHECK_BYTES:
-            found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
-            if found != ["ok"]:
-                raise damaged(self.path, str(found[0]))
+        await self._file.check()
         self._adopt(schema, metadata, header.changes)
         kind = FORMATS.get(metadata.get("format", "").lower().rpartition("/")[2])
         if not self._state.kinds and kind is not None:
+            database = await self._file.connect()
             tiles = (await database.execute(f"SELECT count(*) FROM {schema.index}"))[0][0]
             self._state = replace(self._state, kinds={kind.value: tiles})
 
@@ -218,22 +208,6 @@ class MBTilesWriter:
                 hint=hint,
             )
 
-    async def _connect(self) -> Database:
-        if self._database is None:
-            self._database = await Database.open(self.path, disk=self._disk)
-        if self._looking is None:
-            self._looking = open_beside_writer(self.path)
-        return self._database
-
-    async def _connect_to_write(self) -> Database:
-        database = await self._connect()
-        if database.is_wal and self._looking is not None:
-            self._looking.close()
-            self._looking = None
-            await database.leave_wal()
-            self._looking = open_beside_writer(self.path)
-        return database
-
     # ------------------------------------------------------------------------------------------ looking
 
     def present(self, key: BlockKey) -> Mask:
@@ -241,12 +215,13 @@ class MBTilesWriter:
         import numpy as np
 
         mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
-        if self._looking is None or not (self._is_ours or self._seen_stamp):
+        looking = self._file.looking
+        if looking is None or not (self._is_ours or self._seen_stamp):
             return mask
         place = self._place_of(key.level)
         top, left = key.row + place.row_offset, key.col + place.col_offset
         with sqlite_errors(self.path, "read"):
-            found = present_in(self._looking, self._schema, place.zoom, top, left, trusted=self._prepared)
+            found = present_in(looking, self._schema, place.zoom, top, left, trusted=self._prepared)
         for row, col in found:
             mask[row - top, col - left] = True
         return mask
@@ -301,7 +276,7 @@ class MBTilesWriter:
         return addresses
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
-        database = await self._connect_to_write()
+        database = await self._file.connect_to_write()
         state = replace(
             self._state, stamp=secrets.token_hex(8), changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds
         )
@@ -397,7 +372,7 @@ class MBTilesWriter:
 
     async def finish(self, subject: Subject) -> None:
         """Write the metadata, and ``agg_tiles_hash`` where asked for; no byte changes when nothing else did."""
-        database = await self._connect()
+        database = await self._file.connect()
         existing = {}
         if self._seen_stamp:
             with sqlite_errors(self.path, "read"):
@@ -420,7 +395,7 @@ class MBTilesWriter:
         if not rows.keys() - {"generator"} and "generator" in existing and not self._state.unused and not stale:
             return
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
-        await self._connect_to_write()
+        await self._file.connect_to_write()
         async with database.transaction():
             await self._prepare(database)
             if self._state.unused:
@@ -445,9 +420,9 @@ class MBTilesWriter:
 
     @property
     def _connected(self) -> sqlite3.Connection:
-        if self._looking is None:
+        if self._file.looking is None:
             raise CacheError(f"{self.path} is closed already", hint="Open it again.")
-        return self._looking
+        return self._file.looking
 
     async def _spans(self, database: Database) -> list[Span]:
         table = self._schema.index
@@ -470,8 +445,4 @@ class MBTilesWriter:
 
     async def close(self) -> None:
         """Close the file; no journal stays. May be called twice."""
-        if self._looking is not None:
-            self._looking.close()
-            self._looking = None
-        if self._database is not None:
-            await self._database.close()
+        await self._file.close()

@@ -1,0 +1,65 @@
+"""A cache's database while it is written: one connection that writes, and one beside it that only looks."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from harvester.database import Database, Header, damaged, open_beside_writer, read_header
+from harvester.durable import Disk
+
+QUICK_CHECK_BYTES = 1 << 30
+"""Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
+
+
+class WrittenFile:
+    """One database file with its connections, opened when they are needed. ``looking``: None until then."""
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self.path = path
+        self.looking: sqlite3.Connection | None = None
+        self._disk = disk
+        self._database: Database | None = None
+
+    async def begin(self) -> Header | None:
+        """Connect to what is there, which must be writable; gives its header, None where there is nothing yet."""
+        if read_header(self.path) is None:
+            return None
+        self._disk.close(self._disk.open(self.path, write=True))
+        await self.connect()
+        # Only now: opening has rolled back what a killed writer left, and between transactions no lock can be lost.
+        return read_header(self.path)
+
+    async def check(self) -> None:
+        """Raise CacheError where SQLite finds the file unsound; a large one is left to ``verify``."""
+        if self.path.stat().st_size <= QUICK_CHECK_BYTES:
+            database = await self.connect()
+            found = [row[0] for row in await database.execute("PRAGMA quick_check(1)")]
+            if found != ["ok"]:
+                raise damaged(self.path, str(found[0]))
+
+    async def connect(self) -> Database:
+        """The connection that writes; both are there then."""
+        if self._database is None:
+            self._database = await Database.open(self.path, disk=self._disk)
+        if self.looking is None:
+            self.looking = open_beside_writer(self.path)
+        return self._database
+
+    async def connect_to_write(self) -> Database:
+        """The same, before a transaction: a file with a write-ahead log has left it."""
+        database = await self.connect()
+        if database.is_wal and self.looking is not None:
+            self.looking.close()
+            self.looking = None
+            await database.leave_wal()
+            self.looking = open_beside_writer(self.path)
+        return database
+
+    async def close(self) -> None:
+        """Close the file; no journal stays. May be called twice."""
+        if self.looking is not None:
+            self.looking.close()
+            self.looking = None
+        if self._database is not None:
+            await self._database.close()
