@@ -78,7 +78,7 @@ class FileState:
                 tables=tuple(str(name) for name in row["tables"]),
                 finished=str(row["finished"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def text(self) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from harvester.caches.mbtiles_schema import (
     Schema,
     detect,
 )
+from harvester.caches.mbtiles_state import FileState
 from harvester.caches.sqlite_file import WrittenFile
 from harvester.caches.vector_layers import layers_for, parse_text
 from harvester.database import Database, open_beside_writer, read_header, sqlite_errors
@@ -47,44 +47,6 @@ HASH = "agg_tiles_hash"
 MapLibre's ``mbtiles`` computes it."""
 
 OTHER_FORMATS = "Write compactv2, compact, exploded, tpkx or gpkg instead."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileState:
-    """What the file remembers of our last transaction, as JSON in one metadata row."""
-
-    stamp: str
-    """Random, new with every transaction that touches tiles."""
-    changes: int
-    """The file's change counter after that transaction: another value there means that someone else wrote since."""
-    kinds: Mapping[str, int] = field(default_factory=dict)
-    """Tiles written, by kind."""
-    unused: bool = False
-    """There may be pictures that no tile uses."""
-    hashed: str = ""
-    """The stamp that ``agg_tiles_hash`` was computed at."""
-    finished: str = ""
-    """The stamp that bounds and zooms were computed at."""
-
-    @classmethod
-    def read(cls, text: str) -> FileState:
-        """What a row holds; a new state where it is not ours to read."""
-        try:
-            row = json.loads(text)
-            return cls(
-                stamp=str(row["stamp"]),
-                changes=int(row["changes"]),
-                kinds={str(name): int(count) for name, count in row["kinds"].items()},
-                unused=bool(row["unused"]),
-                hashed=str(row["hashed"]),
-                finished=str(row["finished"]),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return cls(stamp="", changes=-1)
-
-    def text(self) -> str:
-        """The row."""
-        return json.dumps({**asdict(self), "kinds": dict(self.kinds)}, sort_keys=True)
 
 
 async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False) -> MBTilesWriter:

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from harvester.audit import verify
 from harvester.caches.geopackage import open_reader, open_writer
-from harvester.caches.geopackage_schema import grids_of
+from harvester.caches.geopackage_schema import STATE, grids_of
 from harvester.caches.open import open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.crs import Crs
@@ -62,6 +62,14 @@ def execute(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for sql in statements:
             connection.execute(sql)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"stamp": "a", "changes": Infinity, "kinds": {}, "tables": []}'])
+def test_a_file_whose_state_is_nonsense_is_taken_for_one_that_another_program_wrote(path: Path, text: str) -> None:
+    write(path, subject(levels=(2,)), pictures([Tile(2, 1, 1)]))
+    execute(path, f"UPDATE gpkg_metadata SET metadata = '{text}' WHERE md_standard_uri = '{STATE}'")
+    write(path, subject(levels=(2,)), pictures([Tile(2, 1, 2)]))
+    assert query(path, "SELECT count(*) FROM tiles") == [(2,)]
 
 
 # ---------------------------------------------------------------------------------------------- the layout

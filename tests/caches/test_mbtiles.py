@@ -23,6 +23,7 @@ from PIL import Image
 
 from harvester.caches.mbtiles import MBTilesWriter, open_reader, open_writer
 from harvester.caches.mbtiles_pictures import picture_id
+from harvester.caches.mbtiles_reader import STAMP
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -181,6 +182,20 @@ def test_nothing_is_made_before_the_first_tile(path: Path) -> None:
 
     writing(path, nothing)
     assert not path.exists()
+
+
+HOSTILE = ("[" * 200_000, '{"stamp": "a", "changes": Infinity, "kinds": {}}', "[]", "{")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["deep", "infinite", "list", "cut"])
+def test_a_file_whose_state_is_nonsense_is_taken_for_one_that_another_program_wrote(path: Path, text: str) -> None:
+    fill(path, stored([Tile(9, 1, 1)]))
+    with sqlite3.connect(path) as connection:
+        changed = connection.execute("UPDATE metadata SET value = ? WHERE name = ?", (text, STAMP)).rowcount
+    connection.close()
+    assert changed == 1
+    fill(path, stored([Tile(9, 1, 2)]))
+    assert query(path, "SELECT count(*) FROM tiles") == [(2,)]
 
 
 # ------------------------------------------------------------------------------------------------ GDAL

@@ -1,0 +1,45 @@
+"""What an MBTiles file remembers of the last transaction that was ours, so that it is known when another wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """What the file remembers of our last transaction, as JSON in one metadata row."""
+
+    stamp: str
+    """Random, new with every transaction that touches tiles."""
+    changes: int
+    """The file's change counter after that transaction: another value there means that someone else wrote since."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Tiles written, by kind."""
+    unused: bool = False
+    """There may be pictures that no tile uses."""
+    hashed: str = ""
+    """The stamp that ``agg_tiles_hash`` was computed at."""
+    finished: str = ""
+    """The stamp that bounds and zooms were computed at."""
+
+    @classmethod
+    def read(cls, text: str) -> FileState:
+        """What a row holds; a new state where it is not ours to read."""
+        try:
+            row = json.loads(text)
+            return cls(
+                stamp=str(row["stamp"]),
+                changes=int(row["changes"]),
+                kinds={str(name): int(count) for name, count in row["kinds"].items()},
+                unused=bool(row["unused"]),
+                hashed=str(row["hashed"]),
+                finished=str(row["finished"]),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            return cls(stamp="", changes=-1)
+
+    def text(self) -> str:
+        """The row."""
+        return json.dumps({**asdict(self), "kinds": dict(self.kinds)}, sort_keys=True)
