@@ -14,20 +14,20 @@ from harvester.tiling.scheme import MAX_GOOGLE_ZOOM
 from harvester.tiling.tile import Tile
 
 if TYPE_CHECKING:
-    from harvester.caches.pmtiles import PMTilesReader
+    from harvester.caches.pmtiles_directories import Directories
 
 MOST = 100
 """Entries named one by one; a file cut in the middle has them by the thousand."""
 
 
-def problems(reader: PMTilesReader) -> Iterator[Damage]:
+def problems(archive: Directories) -> Iterator[Damage]:
     """Entries that lead nowhere, directories that can't be read, numbers of the header that are not so."""
-    where, header = str(reader.path), reader.header
+    where, header = str(archive.path), archive.header
     addressed = entries = told = behind = 0
     lowest = highest = None
     clustered = True
     try:
-        for piece in reader.entries(0, layout.MAX_ID):
+        for piece in archive.entries(0, layout.MAX_ID):
             entries += len(piece.ids)
             addressed += int(piece.runs.sum())
             ends = piece.offsets + piece.lengths

@@ -11,6 +11,7 @@ import numpy as np
 from harvester.caches import bundle_v2, compact, conf, root_json
 from harvester.caches.conf import Description
 from harvester.caches.placed import Place, place_levels
+from harvester.caches.pmtiles_reader import PMTilesReader, open_reader
 from harvester.durable import Disk, disk_full
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -19,7 +20,6 @@ from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
 if TYPE_CHECKING:
-    from harvester.caches.pmtiles import PMTilesReader
     from harvester.caches.pmtiles_layout import Ints
 
 
@@ -29,8 +29,6 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
     It appears by rename, so a folder of that name is whole. Tiles of zooms that the scheme lacks would be lost, so they
     are refused. Raises CacheError.
     """
-    from harvester.caches.pmtiles import open_reader
-
     part = package.with_name(package.name + ".part")
     disk.remove_tree(part) if part.is_dir() else disk.remove(part)
     if work.is_dir() and compact.is_empty(work):
