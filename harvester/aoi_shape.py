@@ -11,7 +11,7 @@ from harvester.errors import UsageError
 
 HALF_TURN = 180.0
 
-LATITUDE_SLACK = 1e-6
+LATITUDE_SLACK = 1e-5
 """Degrees by which a latitude may pass 90 through rounding: 0.1 m."""
 
 MAX_LONGITUDE = 540.0
@@ -115,8 +115,8 @@ def check_degrees(coordinates: Any, where: str) -> None:
             hint="Write longitude first, then latitude.",
         )
     raise UsageError(
-        f"{where}: coordinates up to {max(lon, lat):.10g} are no degrees of longitude and latitude, "
-        "and no other CRS is stated",
+        f"{where}: longitudes up to {lon:.10g} and latitudes up to {lat:.10g} are no degrees, and no CRS but a "
+        "geographic one is stated",
         hint="State the CRS of the file: a .prj, a spatialReference, a crs member (GeoJSON), or SRID=n; before WKT.",
     )
 

@@ -39,9 +39,16 @@ class Finding:
     present: int = 0
     absent: int = 0
     missing: int = 0
-    damaged: int = 0
+    damaged_tiles: int = 0
+    other_damages: int = 0
+    """Of indexes, headers, documents: what is no single tile's."""
     damages: list[Damage] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def damaged(self) -> int:
+        """Damaged tiles; where none is, what else is damaged."""
+        return self.damaged_tiles or self.other_damages
 
     @property
     def complete(self) -> bool:
@@ -60,7 +67,10 @@ class Finding:
 
     def add(self, damage: Damage) -> None:
         """Count a damage, and keep it as long as the list is short."""
-        self.damaged += 1
+        if damage.tile is None:
+            self.other_damages += 1
+        else:
+            self.damaged_tiles += 1
         if len(self.damages) < DAMAGES_KEPT:
             self.damages.append(damage)
 
@@ -181,6 +191,7 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             for damage in audited.reader.check():
                 finding.add(damage)
         broken = {damage.tile for damage in finding.damages if damage.tile is not None}
+        gone = 0
         for key, states in audited.blocks():
             planned = states != State.UNPLANNED
             present = audited.present(key)
@@ -190,13 +201,14 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             finding.present += int((planned & present).sum())
             finding.absent += int(absent.sum())
             finding.missing += int(missing.sum())
+            gone += int((missing & (states == State.STORED)).sum())
             for tile in _tiles(key, planned & present):
                 what = _trouble(audited, tile, deep=deep)
                 if what is not None and tile not in broken:
                     finding.add(Damage(str(tile), what, tile))
             on_block(finding)
         if deep and audited.reader is not None:
-            _hold_against_manifest(audited, audited.reader, finding)
+            _hold_against_manifest(audited, audited.reader, finding, gone)
         if audited.ledger is not None:
             # Of a plan beyond all measure the ledger lists what its budget came to; the rest is counted.
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
@@ -205,8 +217,9 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
     return finding
 
 
-def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Finding) -> None:
-    """Each LOD's tiles and hash, counted anew; LODs that grew since the manifest was written are no damage."""
+def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Finding, gone: int) -> None:
+    """Each LOD's tiles and hash, counted anew; LODs that grew since the manifest was written are no damage, nor are
+    tiles that are missing already: ``gone`` of those that the ledger says were stored."""
     manifest = manifest_of(reader)
     if manifest is None or not manifest.lods:
         return
@@ -223,6 +236,8 @@ def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Findi
                 f"LOD {lod.level} has {total.tiles - lod.tiles:,} tiles more than when its manifest was written"
             )
         elif total.tiles < lod.tiles:
+            if lod.tiles - total.tiles <= gone:
+                continue
             what = f"{lod.tiles - total.tiles:,} of the {lod.tiles:,} tiles that its manifest counts are gone"
             finding.add(Damage(f"LOD {lod.level}", what))
         elif total.text != lod.hash:

@@ -29,7 +29,7 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
 
     Web mercator becomes longitude/latitude (RFC 7946), where tile edges stay straight; any other CRS is kept and
     named in
-    a ``crs`` member, since its tile edges would bend. ``reasons`` gives the commonest failure by level.
+    a ``crs`` member, since its tile edges would bend. ``reasons`` says by level why tiles failed.
     """
     boxes: dict[tuple[int, State], list[NDArray[np.int64]]] = {}
     tiles: dict[tuple[int, State], int] = {}

@@ -129,13 +129,14 @@ def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, f
         )
     if max(abs(west), abs(east)) > 360 or east - west > 360:
         raise UsageError(f"the box {shown} has longitudes out of range", hint="Longitudes run from -180 to 180.")
-    if south >= north:
+    if west == east or south == north:
+        what = "width" if west == east else "height"
+        raise UsageError(f"the box {shown} has no {what}", hint="The order is W,S,E,N.")
+    if south > north:
         raise UsageError(
-            f"the box {shown} has its south at or above its north",
+            f"the box {shown} has its south above its north",
             hint=f"The order is W,S,E,N. Did you mean {west:g},{north:g},{east:g},{south:g}?",
         )
-    if west == east:
-        raise UsageError(f"the box {shown} has no width", hint="The order is W,S,E,N.")
     return west, south, east, north
 
 

@@ -195,7 +195,8 @@ def make_plan(
     if not plan.total:
         raise UsageError(
             "the selection holds no tile",
-            hint="Its areas lie outside the service's grid or have no interior; check them and their CRS.",
+            hint="Its areas lie outside the service's grid, have no interior, or have a level property of other LODs; "
+            "check them and their CRS.",
         )
     return plan
 

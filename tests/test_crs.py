@@ -214,3 +214,14 @@ def test_every_real_service_document_names_a_crs(shared_data: Path) -> None:
     assert names["rio_wkid29193_nonhalving_lods.json"] == "EPSG:29193"
     assert names["itwin_bedrock_32086.json"] == "EPSG:32086"
     assert names["itwin_philadelphia_26918_tilesonly.json"] == "EPSG:26918"
+
+
+def test_a_crs_that_is_stated_as_wkt_alone_has_the_number_of_the_very_same_one() -> None:
+    """GDAL opens tile packages by number only."""
+    lambert = Crs.from_epsg(2154)
+    stated = Crs(wkt=lambert.esri_wkt())
+    assert stated.best_number is None
+    assert stated.numbered().spatial_reference() == {"wkid": 2154, "latestWkid": 2154}
+    own = Crs(wkt=lambert.wkt2().replace('Longitude of false origin",3', 'Longitude of false origin",3.5'))
+    assert own.wkt != lambert.wkt2() and own.numbered() is own
+    assert lambert.numbered() is lambert

@@ -223,6 +223,8 @@ def _gdal(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[str]
     first = scheme.lods[0] if chosen.folder else coarsest
     listed = [lod.level for lod in scheme.lods if finest.resolution <= lod.resolution <= first.resolution]
     start = 0 if chosen.folder else listed[0]
+    if not chosen.folder and scheme.crs.numbered().best_number is None:
+        return ["its CRS has no EPSG or Esri number"]
     if scheme.tile_width != scheme.tile_height:
         return [f"its tiles are {scheme.tile_width} x {scheme.tile_height} pixels, not square"]
     if scheme.origin_x >= 0 or scheme.origin_y <= 0:

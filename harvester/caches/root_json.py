@@ -70,7 +70,7 @@ def render_root(about: Description, *, bundles: str, levels: Sequence[int]) -> b
 def _spatial_reference(scheme: TilingScheme) -> dict[str, Any]:
     grid = conf.domain(scheme)
     return {
-        **scheme.crs.spatial_reference(),
+        **scheme.crs.numbered().spatial_reference(),  # GDAL takes numbers only
         "xyTolerance": grid.tolerance,
         "zTolerance": 0.001,
         "mTolerance": 0.001,

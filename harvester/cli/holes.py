@@ -42,9 +42,7 @@ def command(common: Common, output: Path, target: Path | None) -> int:
         if audited.ledger is not None:
             for failure in audited.ledger.failures():
                 reasons.setdefault(failure.tile.level, Counter())[failure.reason] += 1
-        collection = holes(
-            audited.blocks(), audited.scheme, {level: seen.most_common(1)[0][0] for level, seen in reasons.items()}
-        )
+        collection = holes(audited.blocks(), audited.scheme, {level: _reasons(seen) for level, seen in reasons.items()})
         unlisted = {} if audited.ledger is None else audited.ledger.meta("unlisted") or {}
     tiles = dict.fromkeys(("failed", "pending"), 0)
     for feature in collection["features"]:
@@ -72,3 +70,10 @@ def command(common: Common, output: Path, target: Path | None) -> int:
                 f"(LOD {', '.join(unlisted)}): the same harvester run goes on with them, these polygons don't"
             )
     return 0
+
+
+def _reasons(seen: Counter[str]) -> str:
+    """The one reason of all tiles of a LOD, or each with its number, the commonest first."""
+    if len(seen) == 1:
+        return next(iter(seen))
+    return ", ".join(f"{reason} ({number})" for reason, number in seen.most_common())

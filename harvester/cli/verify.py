@@ -50,8 +50,9 @@ def command(common: Common, output: Path, deep: bool) -> int:
             say(f"note: {notice}")
         for damage in finding.damages[:SHOWN]:
             say(f"damaged  {damage.where}: {damage.what}")
-        if finding.damaged > SHOWN:
-            say(f"... and {finding.damaged - SHOWN:,} more (--json lists up to 1,000)")
+        more = finding.damaged_tiles + finding.other_damages - SHOWN
+        if more > 0:
+            say(f"... and {more:,} more (--json lists up to 1,000)")
         if not finding.sound:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
         elif not finding.complete:

@@ -186,6 +186,15 @@ class Crs:
         wkid = self.wkid if self.wkid is not None else self.best_number
         return {"wkid": wkid, "latestWkid": self.best_number}
 
+    def numbered(self) -> Crs:
+        """The same CRS by EPSG's or Esri's number where PROJ knows its WKT as that very one, else itself."""
+        if self.best_number is not None or self.wkt is None:
+            return self
+        found = parse(self.wkt)
+        number = None if found is None else authority_number(found)
+        twin = None if number is None else Crs(wkid=number)
+        return twin if twin is not None and equal(resolve(twin), found) else self
+
     def __str__(self) -> str:
         number = self.best_number
         if number is not None:

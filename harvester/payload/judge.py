@@ -65,7 +65,7 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
         return Verdict(Outcome.RETRY, broken.reason)
     if found[2] != size:  # by number: unpacking a NamedTuple takes three times as long
         stray = size - found[2]
-        if stray > MAX_STRAY or not delimited:
+        if stray > MAX_STRAY or not delimited or _is_document(body[found[2] :]):
             return Verdict(Outcome.RETRY, "trailing_bytes")
     if stated is _PBF or kind == "pbf":
         if drifted(stated, kind):
@@ -73,6 +73,12 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
     elif (found[0] != width or found[1] != height) and not _fits_as_lerc(kind, found, width, height):
         return Verdict(Outcome.RETRY, "wrong_size")
     return _new(Verdict, (_WHOLE, "", body, kind, None))
+
+
+def _is_document(stray: bytes) -> bool:
+    """True for a page or a document behind a tile: no cache's padding, but what something in between has added."""
+    stray = stray.lstrip(b"\0" + _SPACE)
+    return looks_like_html(stray) or looks_like_json(stray)
 
 
 def drifted(stated: TileFormat, kind: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 
 from harvester.testing import schemes
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite
+from harvester.tiling.tile import Tile
 
 from .test_run import coarse_levels
 
@@ -38,6 +40,34 @@ def test_holes_as_an_aoi_plan_exactly_the_tiles_that_failed(cli, serve, tmp_path
     assert {tuple(tile) for tile in service.log.tiles()} == failed
     assert cli("verify", "cache").code == 0
     assert json.loads(cli("holes", "cache").out)["features"] == []
+
+
+def test_holes_name_every_reason_with_its_number(cli, serve, tmp_path):
+    wrong = (Rule(tiles=("2/0/0",), do="status", status=403), Rule(tiles=("2/0/1", "2/0/2"), do="status", status=500))
+    service = serve(script=Script(rules=wrong))
+    assert cli("run", service.url, "--lods", "2", "-o", "cache", "--retries", "0", "-q").code == 1
+    features = json.loads(cli("holes", "cache").out)["features"]
+    assert [feature["properties"]["reason"] for feature in features] == ["http_500 (2), forbidden (1)"]
+
+
+def test_verify_counts_a_damaged_tile_once_and_a_missing_one_as_missing(cli, serve, tmp_path):
+    service = serve()
+    for name in ("out.mbtiles", "out.tpkx"):
+        assert cli("run", service.url, "--lods", "0-2", "-o", name, "-q").code == 0
+    with sqlite3.connect(tmp_path / "out.mbtiles") as database:
+        database.execute("UPDATE tiles SET tile_data = x'00' WHERE zoom_level = 2 AND tile_column = 1 AND tile_row = 1")
+        database.execute("DELETE FROM tiles WHERE zoom_level = 2 AND tile_column = 3 AND tile_row = 3")
+    database.close()
+    package = tmp_path / "out.tpkx"
+    body = service.site.body(Tile(2, 1, 1))
+    spoiled = bytearray(package.read_bytes())
+    spoiled[spoiled.index(body) + len(body) // 2] ^= 1
+    package.write_bytes(spoiled)
+    for deep in ((), ("--deep",)):
+        found = cli("verify", "out.mbtiles", "--json", *deep)
+        assert (found.code, found.json["missing"], found.json["damaged"]) == (4, 1, 1)
+        found = cli("verify", "out.tpkx", "--json", *deep)
+        assert (found.code, found.json["missing"], found.json["damaged"]) == (4, 0, 1)
 
 
 def test_pending_tiles_of_a_stopped_run_are_holes_too(cli, serve, tmp_path):

@@ -92,6 +92,11 @@ def test_stray_bytes_are_kept_only_when_the_length_was_stated(sample: str, sampl
     assert refused(body + b"\0" * (MAX_STRAY + 1)) == "trailing_bytes"
 
 
+@pytest.mark.parametrize("page", [b"<html>notice</html>", b"\r\n<!DOCTYPE html>", b'\0\0 {"error": {"code": 500}}'])
+def test_a_page_behind_a_tile_is_not_taken_for_padding(sample: str, samples: Samples, page: bytes) -> None:
+    assert refused(samples[sample][0] + page) == "trailing_bytes"
+
+
 def test_a_picture_of_another_pixel_size_is_refused(raster: str, samples: Samples) -> None:
     body, kind = samples[raster]
     assert refused(body, side=SIDE + 1) == "wrong_size"
