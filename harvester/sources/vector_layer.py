@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 from harvester.errors import SourceError
 from harvester.redact import redact_url
 from harvester.sources.auth import Credentials
+from harvester.sources.map_layers import MapLayer
+from harvester.sources.portal_item import Item, distrust
+from harvester.sources.service import open_service
 from harvester.sources.service_url import parse_service_url
 from harvester.sources.vector import VectorSource
 from harvester.sources.vector_style import services_of
-from harvester.sources.webmap import Item, MapLayer, distrust
 from harvester.transport.origins import same_site
 from harvester.transport.refusals import DeniedError
 
 if TYPE_CHECKING:
     from harvester.sources.arcgis import ArcGisSource
-    from harvester.sources.open import Asker
+    from harvester.sources.asker import Asker
 
 
 async def open_styled(layer: MapLayer, item: Item | None, asker: Asker) -> VectorSource | str:
     """The service that a layer's ``styleUrl`` draws, or the reason why it isn't taken. Raises SourceError."""
-    from harvester.sources.open import open_service
-
     home = item.portal.origin if item is not None else None
     reason = distrust(layer.style_url, home, asker.session)
     if reason is not None:

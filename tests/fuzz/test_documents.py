@@ -16,8 +16,8 @@ from harvester.errors import SourceError, UsageError
 from harvester.job import Job
 from harvester.jobfile import read_job
 from harvester.sources.arcgis_errors import MAX_ERROR_BYTES, stated_error
+from harvester.sources.map_layers import layers_of
 from harvester.sources.open import open_services
-from harvester.sources.webmap import layers_of
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.transport.session import Access, Session
 from tests.fuzz.making import CHANGES, VALUES, changed

@@ -13,8 +13,9 @@ import pytest
 from harvester.errors import AuthError, SourceError
 from harvester.job import Auth
 from harvester.sources.describe import describe, describe_map
+from harvester.sources.map_layers import layers_of
 from harvester.sources.open import Opened, Options, open_services, open_source
-from harvester.sources.webmap import item_in, layers_of
+from harvester.sources.portal_item import item_in
 from harvester.testing import ArcGisSite, FaultServer, FaultyService, TicketOffice
 from harvester.testing.log import Asked, Place
 from harvester.testing.reply import Reply
