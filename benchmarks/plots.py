@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gate import BUDGETS, Budget, read_budgets
+from benchmarks.budgets import BUDGETS, Budget, read_budgets
 
 WIDTH = 760
 LEFT, RIGHT, TOP = 330, 60, 34

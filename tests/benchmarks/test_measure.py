@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.__main__ import as_json, chosen, main, run_groups, table
-from benchmarks.gate import BUDGETS, Budget, BudgetError, missed, read_budgets, report
+from benchmarks.__main__ import as_json, main, table
+from benchmarks.budgets import BUDGETS, Budget, BudgetError, read_budgets
+from benchmarks.gate import missed, report
 from benchmarks.keep import BEGIN, END, PARTS, WHOLE, shares, tell
 from benchmarks.measure import Cost, Group, Line, Reading, Round, cost_of, in_turn
 from benchmarks.plots import draw
+from benchmarks.rounds import chosen, run_groups
 from benchmarks.suite import GROUPS
 
 FOLDER = BUDGETS.parent
