@@ -38,7 +38,7 @@ def test_a_box_is_in_millimetres_or_in_centimetres_of_a_degree():
 def test_no_text_for_a_person_puts_a_number_before_a_plural_by_hand():
     """``1 tiles``: what is counted goes through ``counted``."""
     by_hand = re.compile(r"(?<!/)(?<! of )\{[^{}]*:,\} (?:[a-z]+ )?(?:tiles|requests|retries|runs|layers)\b")
-    shown = [*PACKAGE.glob("cli/*.py"), PACKAGE / "why.py", *PACKAGE.glob("report_page/*.py")]
+    shown = [*PACKAGE.glob("cli/*.py"), *PACKAGE.glob("why/*.py"), *PACKAGE.glob("report_page/*.py")]
     found = [
         f"{path.name}: {hit}" for path in shown for hit in by_hand.findall(path.read_text(encoding="utf-8"))
     ]  # fmt: skip
