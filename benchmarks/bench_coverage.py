@@ -17,6 +17,7 @@ from harvester.edges import ServiceInfo, TileFormat
 from harvester.planning import Plan, make_plan
 from harvester.tiling.coverage import Runs, cover, grid_window
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Lod, TilingScheme
+from harvester.tiling.tile_rows import TileRows
 
 VERTICES = 100_000
 SMALL = 2_000
@@ -65,10 +66,17 @@ def jagged(vertices: int, seed: int = 7) -> Any:
     return shapely.Polygon(np.column_stack([reach * np.cos(angle), reach * np.sin(angle)]))
 
 
-def work(level: int, geometry: Any) -> Runs:
+def work(level: int, geometry: Any) -> TileRows:
     """Count the tiles of one level."""
     runs = cover(geometry, WEB_MERCATOR, level, grid_window(WEB_MERCATOR, level))
     assert runs.count > 0
+    return runs
+
+
+def smooth(level: int, geometry: Any) -> Runs:
+    """The tiles of one level of an outline that is smooth enough to be held as runs."""
+    runs = work(level, geometry)
+    assert isinstance(runs, Runs)
     return runs
 
 
@@ -124,11 +132,15 @@ def main() -> None:
     star = jagged(VERTICES)
     for level in (13, 15, 17):
         timed(f"count jagged z{level}", "tiles", lambda level=level: work(level, star).count, 1)  # type: ignore[misc]
-    tracemalloc.start()
-    work(22, geometry)
-    print(f"peak of counting z22: {tracemalloc.get_traced_memory()[1] / 1e6:.0f} MB")
-    tracemalloc.stop()
-    runs, small, large = work(18, geometry), plan(geometry, 18), plan(geometry, 22)
+    for name, level, shape in (("z22", 22, geometry), ("jagged z17", 17, star)):
+        tracemalloc.start()
+        work(level, shape)
+        print(f"peak of counting {name}: {tracemalloc.get_traced_memory()[1] / 1e6:.0f} MB")
+        tracemalloc.stop()
+    jags = plan(star, 15)
+    timed("jagged z15: blocks", "blocks", lambda: sum(1 for _ in jags.blocks()), 1)
+    timed("jagged z15: shard", "tiles", lambda: jags.shard(3, 7).total, 1)
+    runs, small, large = smooth(18, geometry), plan(geometry, 18), plan(geometry, 22)
     timed("arrays", "tiles", lambda: runs.arrays()[0].size)
     timed("iterate (row, col)", "tiles", lambda: sum(1 for _ in runs))
     timed("Plan.places", "tiles", lambda: sum(1 for _ in small.places()))

@@ -67,7 +67,7 @@ def coverage() -> Iterator[Round]:
     assert bench.work(BILLIONS_LEVEL, coast).count >= 10**9
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    runs, many, small = bench.work(18, coast), bench.plan(coast, 17), bench.coast(SMALL_VERTICES)
+    runs, many, small = bench.smooth(18, coast), bench.plan(coast, 17), bench.coast(SMALL_VERTICES)
     star = bench.jagged(bench.VERTICES)
     tracemalloc.start()
     assert bench.work(JAGGED_LEVEL, star).count >= 10**9

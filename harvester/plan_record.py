@@ -19,8 +19,11 @@ from harvester.job import Job, Policy
 from harvester.planning import Plan
 from harvester.redact import redact_text
 from harvester.selection import select_levels
-from harvester.tiling.runs import Ints, Runs
+from harvester.tiling.banded import joined
+from harvester.tiling.intervals import Ints
+from harvester.tiling.runs import Runs
 from harvester.tiling.tile import BLOCK, Tile
+from harvester.tiling.tile_rows import TileRows
 
 EXACT_BYTES = 2 << 20
 """Packed runs that one ledger keeps, all jobs together, at 2 to 4 bytes a run: a country's outline down to zoom 20 and
@@ -138,8 +141,8 @@ def job_record(job: Job, info: ServiceInfo, plan: Plan) -> dict[str, Any]:
     return record
 
 
-def _packed(runs: Runs) -> str | None:
-    return pack_runs(runs) if runs.top.size <= MOST_RUNS else None
+def _packed(runs: TileRows) -> str | None:
+    return pack_runs(joined(part.fields for part in runs.parts())) if runs.run_count <= MOST_RUNS else None
 
 
 def _fits(info: ServiceInfo, policy: Policy) -> bool:

@@ -17,9 +17,11 @@ from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.selection import select_levels
 from harvester.tiling import order
+from harvester.tiling.banded import MAX_HELD, joined, union
 from harvester.tiling.coverage import EXTENT_SLACK, MAX_INDEX, Outline, Runs, cover, extent_window, grid_window, world
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import BlockKey, Tile
+from harvester.tiling.tile_rows import TileRows
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
@@ -44,9 +46,9 @@ class Plan:
     """
 
     scheme: TilingScheme
-    runs: Mapping[int, Runs]
+    runs: Mapping[int, TileRows]
     """By level, coarsest first; every selected level, also when it has no tile."""
-    policies: Sequence[Mapping[int, Runs]] = ()
+    policies: Sequence[Mapping[int, TileRows]] = ()
     """What each policy planned by itself."""
     bound: Box | None = None
     """The service's extent, where it bounds the plan."""
@@ -72,9 +74,8 @@ class Plan:
         digest = hashlib.blake2b(text.encode(), digest_size=16)
         for level, runs in self.runs.items():
             if runs:
-                digest.update(f"|{level}|{scheme.by_level[level].resolution!r}|{runs.top.size}|".encode())
-                for field in runs.fields:
-                    digest.update(np.ascontiguousarray(field, dtype="<i8").data)
+                digest.update(f"|{level}|{scheme.by_level[level].resolution!r}|".encode())
+                _digest_runs(runs, digest)
         return digest.hexdigest()
 
     @cached_property
@@ -161,6 +162,30 @@ class Plan:
         )
 
 
+def _digest_runs(runs: TileRows, digest: Any) -> None:
+    """Number and fields of the canonical runs, one field after the other; where they are too many to hold, digests of
+    the fields, which can be made side by side."""
+    count = 0
+    held: list[Runs] = []
+    fields = [hashlib.blake2b(digest_size=16) for _ in range(4)]
+    for part in runs.parts():
+        count += part.run_count
+        if count <= MAX_HELD:
+            held.append(part)
+            continue
+        for late in (*held, part):
+            for one, field in zip(fields, late.fields, strict=True):
+                one.update(np.ascontiguousarray(field, dtype="<i8").data)
+        held.clear()
+    digest.update(f"{count}|".encode())
+    if count > MAX_HELD:
+        for one in fields:
+            digest.update(one.digest())
+        return
+    for field in joined(part.fields for part in held).fields:
+        digest.update(np.ascontiguousarray(field, dtype="<i8").data)
+
+
 def make_plan(
     info: ServiceInfo, choices: Sequence[tuple[tuple[int, ...], Area | None]], *, use_extent: bool = True
 ) -> Plan:
@@ -172,7 +197,7 @@ def make_plan(
     """
     bound = info.extent if use_extent else None
     notices: list[str] = []
-    policies: list[dict[int, Runs]] = []
+    policies: list[dict[int, TileRows]] = []
     for number, (levels, area) in enumerate(choices, 1):
         name = f"policy {number}: " if len(choices) > 1 else ""
         if area is None:
@@ -181,7 +206,7 @@ def make_plan(
             _check_inside(info.scheme, levels, area, bound, name, notices)
             policies.append(_covered(info.scheme, levels, area, bound))
     runs = {
-        lod.level: Runs.empty().union(*(policy[lod.level] for policy in policies if lod.level in policy))
+        lod.level: union(*(policy[lod.level] for policy in policies if lod.level in policy))
         for lod in info.scheme.lods
         if any(lod.level in policy for policy in policies)
     }
@@ -212,7 +237,7 @@ def _window(info: ServiceInfo, level: int, bound: Box | None, name: str) -> tupl
     return extent_window(info.scheme, level, box)
 
 
-def _covered(scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box | None) -> dict[int, Runs]:
+def _covered(scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box | None) -> dict[int, TileRows]:
     outline = None if area.geometry is None else Outline(area.geometry)
     covered = {}
     for level in levels:
@@ -220,7 +245,7 @@ def _covered(scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box
         parts = [] if outline is None else [cover(outline, scheme, level, window)]
         if level in area.by_level:
             parts.append(cover(area.by_level[level], scheme, level, window))
-        covered[level] = Runs.empty().union(*parts)
+        covered[level] = union(*parts)
     return covered
 
 

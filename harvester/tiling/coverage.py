@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from harvester.tiling.banded import gathered
 from harvester.tiling.outline import SNAP, Outline
 from harvester.tiling.runs import Runs
-from harvester.tiling.scan import scan
+from harvester.tiling.scan import row_bands, scan
 from harvester.tiling.scheme import GOOGLE_ORIGIN, Box, TilingScheme
+from harvester.tiling.tile_rows import TileRows
 from harvester.tiling.walk import Window
 
 __all__ = ["MAX_INDEX", "SNAP", "Outline", "Runs", "Window", "cover", "extent_window", "grid_window", "world"]
@@ -25,15 +27,26 @@ MAX_INDEX = (1 << 31) - 1
 double still tells 1e-6 of a tile."""
 
 
-def cover(geometry: Any, scheme: TilingScheme, level: int, window: Window | tuple[int, int, int, int]) -> Runs:
+def cover(geometry: Any, scheme: TilingScheme, level: int, window: Window | tuple[int, int, int, int]) -> TileRows:
     """The tiles of a LOD, within ``window`` (row_min, row_max, col_min, col_max, inclusive), that an area needs.
 
     ``geometry``: an Outline, or valid polygonal shapely geometry, in the scheme's CRS. Nothing in it is expanded by
-    tile: time grows with vertices and with the rows that edges cross, memory with vertices and with the runs that come
-    out. Raises UsageError as ``scan`` does.
+    tile: time grows with vertices and with the rows that edges cross, memory with vertices, and with the runs that come
+    out up to MAX_HELD; where there are more, bands of rows are scanned again when they are asked for.
+    Raises UsageError as ``scan`` does.
     """
     outline = geometry if isinstance(geometry, Outline) else Outline(geometry)
-    return scan(outline.edges(scheme, level), Window(*window), outline.rounding(scheme, level))
+    window = Window(*window)
+    rounding = outline.rounding(scheme, level)
+    if window.row_max < window.row_min or window.col_max < window.col_min:
+        return Runs.empty()
+
+    def make(low: int, high: int) -> Runs:
+        rows = Window(low, high, window.col_min, window.col_max)
+        return scan(outline.edges(scheme, level), rows, rounding)
+
+    bands = row_bands(outline.edges(scheme, level), window)
+    return gathered([(low, high, None) for low, high in bands], make, outline.shelf)
 
 
 def extent_window(scheme: TilingScheme, level: int, box: Box) -> Window:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harvester.tiling.runs import Ints, Runs, offsets
+from harvester.tiling.banded import union
+from harvester.tiling.intervals import Ints, offsets
+from harvester.tiling.runs import Runs
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
+from harvester.tiling.tile_rows import TileRows
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
@@ -33,7 +36,7 @@ FULL: NDArray[np.bool_] = _full()
 """The mask of a block of which every tile is planned; shared and read-only."""
 
 
-def blocks(level: int, runs: Runs) -> Iterator[tuple[BlockKey, Mask]]:
+def blocks(level: int, runs: TileRows) -> Iterator[tuple[BlockKey, Mask]]:
     """Every block that holds a planned tile, with its mask, in plan order; masks are read-only, and full ones are
     ``FULL``.
 
@@ -45,7 +48,7 @@ def blocks(level: int, runs: Runs) -> Iterator[tuple[BlockKey, Mask]]:
                 yield BlockKey(level, top, (col + i) * BLOCK), mask
 
 
-def places(level: int, runs: Runs) -> Iterator[tuple[int, int, int]]:
+def places(level: int, runs: TileRows) -> Iterator[tuple[int, int, int]]:
     """Every planned tile as (level, row, col), in plan order and flat memory."""
     return chain.from_iterable(piece for key, mask in blocks(level, runs) for piece in _places(key, mask))
 
@@ -74,7 +77,7 @@ def _places(key: BlockKey, mask: Mask) -> Iterator[Iterator[tuple[int, int, int]
         yield zip(repeat(level), repeat(row), numbers[start:stop])
 
 
-def bundle_rows(runs: Runs) -> Iterator[int]:
+def bundle_rows(runs: TileRows) -> Iterator[int]:
     """First row of every bundle row that holds a planned tile."""
     done = -1
     for top, bottom in runs.bands():
@@ -124,7 +127,7 @@ def _draw(count: int, cell: Ints, row: Ints, left: Ints, right: Ints) -> NDArray
     return masks
 
 
-def kth(runs: Runs, k: int) -> tuple[int, int]:
+def kth(runs: TileRows, k: int) -> tuple[int, int]:
     """Row and column of the k-th tile (from 0) in plan order, by bisection over counts. Raises IndexError."""
     if not 0 <= k < runs.count:
         raise IndexError(f"tile {k} of {runs.count}")
@@ -147,7 +150,7 @@ def kth(runs: Runs, k: int) -> tuple[int, int]:
     return int(rows[at]), int(last[at]) - (int(ends[at]) - 1 - k)
 
 
-def cut(runs: Runs, low: int, high: int) -> Runs:
+def cut(runs: TileRows, low: int, high: int) -> TileRows:
     """Tiles ``low .. high - 1`` of the plan's order."""
     low, high = max(low, 0), min(high, runs.count)
     if low >= high:
@@ -158,7 +161,7 @@ def cut(runs: Runs, low: int, high: int) -> Runs:
     return _from(runs, *start) if start else runs
 
 
-def _before(runs: Runs, row: int, col: int) -> Runs:
+def _before(runs: TileRows, row: int, col: int) -> TileRows:
     """The tiles before a tile in plan order."""
     top, left = row // BLOCK * BLOCK, col // BLOCK * BLOCK
     return _clipped(
@@ -170,7 +173,7 @@ def _before(runs: Runs, row: int, col: int) -> Runs:
     )
 
 
-def _from(runs: Runs, row: int, col: int) -> Runs:
+def _from(runs: TileRows, row: int, col: int) -> TileRows:
     """A tile and those after it in plan order."""
     top, left = row // BLOCK * BLOCK, col // BLOCK * BLOCK
     return _clipped(
@@ -182,11 +185,11 @@ def _from(runs: Runs, row: int, col: int) -> Runs:
     )
 
 
-def _clipped(runs: Runs, *boxes: tuple[int | None, int | None, int | None, int | None]) -> Runs:
+def _clipped(runs: TileRows, *boxes: tuple[int | None, int | None, int | None, int | None]) -> TileRows:
     if runs.bounds is None:
         return runs
     parts = [
         runs.clip(*(edge if given is None else given for given, edge in zip(box, runs.bounds, strict=True)))
         for box in boxes
     ]
-    return Runs.empty().union(*parts)
+    return union(*parts)

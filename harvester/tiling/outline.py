@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from harvester.tiling.runs import Ints
+from harvester.tiling.banded import Shelf
+from harvester.tiling.intervals import Ints
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.walk import Edges, Floats
 
@@ -38,43 +39,78 @@ class Outline:
         if polygons.size:
             _, self.coordinates, (rings, parts) = shapely.to_ragged_array(polygons)
             self._rings, self._parts = rings.astype(np.int64), parts.astype(np.int64)
-        inner = np.ones(max(len(self.coordinates) - 1, 0), np.bool_)
-        inner[self._rings[1:-1] - 1] = False
-        self._begins = np.flatnonzero(inner)
+        self._goes_on = np.ones(len(self.coordinates), np.bool_)  # to the next vertex: all but the last of each ring
+        self._goes_on[self._rings[1:] - 1] = False
+        self._largest = max(-float(self.coordinates.min(initial=0.0)), float(self.coordinates.max(initial=0.0)))
+        self._placed: tuple[TilingScheme, int, Edges] | None = None
+        self.shelf = Shelf()
+        """Bands of its tiles that were made last, of all LODs together."""
 
     def rounding(self, scheme: TilingScheme, level: int) -> float:
         """Tiles by which rounding may have moved a point: a few bits of the largest number on the way to it."""
-        largest = max(abs(scheme.origin_x), abs(scheme.origin_y), float(np.abs(self.coordinates).max(initial=0.0)))
+        largest = max(abs(scheme.origin_x), abs(scheme.origin_y), self._largest)
         return min(ROUNDING * largest / min(scheme.span(level)), SNAP)
 
     def edges(self, scheme: TilingScheme, level: int) -> Edges:
-        """All edges in tiles of one LOD, vertices snapped to its grid, parts that snapping made invalid repaired."""
+        """Edges in tiles of one LOD, vertices snapped to its grid, parts that snapping made invalid repaired; what
+        happens inside of one tile is left out as far as it tells nothing.
+
+        Those of the last LOD are kept: a band of rows that is made again needs them again.
+        """
+        placed = self._placed
+        if placed is None or placed[0] is not scheme or placed[1] != level:
+            self._placed = None
+            self._placed = placed = scheme, level, self._edges(scheme, level)
+        return placed[2]
+
+    def _edges(self, scheme: TilingScheme, level: int) -> Edges:
         width, height = scheme.span(level)
         x, moved_x = _snapped((self.coordinates[:, 0] - scheme.origin_x) / width)
         y, moved_y = _snapped((scheme.origin_y - self.coordinates[:, 1]) / height)
         moved = np.flatnonzero(moved_x | moved_y)
-        begins = self._begins
-        whole = Edges(x[begins], y[begins], x[begins + 1], y[begins + 1])
-        if not moved.size or self._still_apart(whole, moved):
-            return whole
-        vertex_part = np.searchsorted(self._rings[self._parts], moved, side="right") - 1
-        suspects = np.unique(vertex_part)
+        begins, ends = self._telling(x, y)
+        if not moved.size or self._still_apart(x, y, moved):
+            return Edges(x[begins], y[begins], x[ends], y[ends])
+        suspects = np.unique(np.searchsorted(self._rings[self._parts], moved, side="right") - 1)
         polygons = shapely.from_ragged_array(
             shapely.GeometryType.POLYGON, np.column_stack([x, y]), (self._rings, self._parts)
         )
         broken = suspects[~shapely.is_valid(polygons[suspects])]
-        if not broken.size:
-            return whole
         first, last = self._rings[self._parts[broken]], self._rings[self._parts[broken + 1]]
         change = np.zeros(len(x) + 1, np.int64)
         change[first] += 1
         change[last] -= 1
-        begins = begins[np.cumsum(change)[begins] == 0]
-        whole = Edges(x[begins], y[begins], x[begins + 1], y[begins + 1])
+        whole = np.cumsum(change)[begins] == 0
+        begins, ends = begins[whole], ends[whole]
+        found = Edges(x[begins], y[begins], x[ends], y[ends])
+        if not broken.size:
+            return found
         mended = _edges(_polygons(shapely.make_valid(polygons[broken])))
-        return Edges(*(np.concatenate(pair) for pair in zip(whole, mended, strict=True)))
+        return Edges(*(np.concatenate(pair) for pair in zip(found, mended, strict=True)))
 
-    def _still_apart(self, edges: Edges, moved: Ints) -> bool:
+    def _telling(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
+        """The vertices between which edges tell all of the outline that is larger than a tile, and those at their ends.
+
+        A vertex is left out where its two edges lie within the same open tile: the straight way between its neighbours
+        does too, and is on both sides of the tile's midline when they are. Rings within one tile stay as they are.
+        """
+        row = np.floor(y)
+        within = y != row
+        same = row[1:] == row[:-1]
+        col = np.floor(x)
+        within &= x != col
+        same &= (col[1:] == col[:-1]) & within[1:] & within[:-1] & self._goes_on[:-1]
+        kept = np.ones(len(x), np.bool_)
+        kept[1:-1] = ~(same[1:] & same[:-1])
+        if kept.size:
+            tiny = np.add.reduceat(kept, self._rings[:-1], dtype=np.int64) == 2
+            if tiny.any():
+                kept |= np.repeat(tiny, np.diff(self._rings))
+        vertices = np.flatnonzero(kept)
+        follows = self._goes_on[vertices[:-1]]
+        return vertices[:-1][follows], vertices[1:][follows]
+
+    def _still_apart(self, x: Floats, y: Floats, moved: Ints) -> bool:
         """True when the edges at a few moved vertices meet no others but those that begin or end where they do.
 
         Then nothing is broken that a scan would notice: where edges lie on each other they may bound nothing, but they
@@ -83,24 +119,34 @@ class Outline:
         """
         if moved.size > FEW_MOVED:
             return False
-        is_moved = np.zeros(len(self.coordinates), np.bool_)
-        is_moved[moved] = True
+        at = np.unique(np.concatenate([moved, moved - 1]))
+        at = at[(at >= 0) & self._goes_on[at]]
+        near = np.union1d(self._beside(y, at), at)
+        edges = Edges(x[near], y[near], x[near + 1], y[near + 1])
         left, right = np.minimum(edges.x0, edges.x1), np.maximum(edges.x0, edges.x1)
         top, bottom = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
-        for one in np.flatnonzero(is_moved[self._begins] | is_moved[self._begins + 1]).tolist():
-            near = (left <= right[one]) & (right >= left[one]) & (top <= bottom[one]) & (bottom >= top[one])
-            near[one] = False
-            others = edges.take(near)
+        for one in np.searchsorted(near, at).tolist():
+            meets = (left <= right[one]) & (right >= left[one]) & (top <= bottom[one]) & (bottom >= top[one])
+            meets[one] = False
+            others = edges.take(meets)
             x0, y0, x1, y1 = edges.take(slice(one, one + 1))
             if x0 == x1 and y0 == y1:
                 return False
             ours, theirs = _lines(Edges(x0, y0, x1, y1)), _lines(others)
             share = np.zeros(len(theirs), np.bool_)
-            for x, y in ((x0, y0), (x1, y1)):
-                share |= ((others.x0 == x) & (others.y0 == y)) | ((others.x1 == x) & (others.y1 == y))
+            for px, py in ((x0, y0), (x1, y1)):
+                share |= ((others.x0 == px) & (others.y0 == py)) | ((others.x1 == px) & (others.y1 == py))
             if shapely.intersects(theirs[~share], ours).any() or not shapely.touches(theirs[share], ours).all():
                 return False
         return True
+
+    def _beside(self, y: Floats, at: Ints) -> Ints:
+        """All edges in whose rows one of some edges lies, too, by their first vertices."""
+        tops, bottoms = np.minimum(y[at], y[at + 1]), np.maximum(y[at], y[at + 1])
+        order = np.argsort(tops)
+        lowest = np.append(-np.inf, np.maximum.accumulate(bottoms[order]))  # of all that begin above
+        reach = lowest[np.searchsorted(tops[order], np.maximum(y[1:], y[:-1]), side="right")]
+        return np.flatnonzero((reach >= np.minimum(y[1:], y[:-1])) & self._goes_on[:-1])
 
 
 def _snapped(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from harvester.tiling.runs import Ints, Runs, offsets
+from harvester.tiling.intervals import Ints, offsets
+from harvester.tiling.runs import Runs
 
 # Every run has two vertical sides: 2i on its left, 2i + 1 on its right; side s has the ends 2s (upper), 2s + 1 (lower).
 

@@ -21,18 +21,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harvester.errors import UsageError
-
-Ints: TypeAlias = NDArray[np.int64]
+from harvester.tiling.intervals import Ints, expand, merge_intervals, offsets, single_rows
+from harvester.tiling.tile import BLOCK
+from harvester.tiling.tile_rows import Band
 
 MAX_PIECES = 50_000_000
 """Pieces of runs that one operation may hold at once: 2 GB of arrays. A country's outline at zoom 23 makes 5
 million."""
+
+CUT_RUNS = 1 << 17
+"""Runs of two sets that are joined at once, as far as whole block rows allow: 4 MB."""
 
 ITERATION_CHUNK = 1 << 16
 """Tiles that iteration turns into Python numbers at a time: enough to hide numpy's fixed cost, little memory."""
@@ -135,6 +137,11 @@ class Runs:
         """``top, bottom, first, last``."""
         return self.top, self.bottom, self.first, self.last
 
+    @property
+    def run_count(self) -> int:
+        """How many runs."""
+        return int(self.top.size)
+
     @cached_property
     def count(self) -> int:
         """How many tiles."""
@@ -164,6 +171,30 @@ class Runs:
         for at in range(0, top.size, ITERATION_CHUNK):
             part = slice(at, at + ITERATION_CHUNK)
             yield from zip(top[part].tolist(), bottom[part].tolist(), strict=True)
+
+    def parts(self) -> Iterator[Runs]:
+        """The runs in pieces, from top to bottom: here all at once."""
+        yield self
+
+    def cuts(self) -> list[int]:
+        """The block rows at which CUT_RUNS more runs begin."""
+        rows = np.unique(self.top[CUT_RUNS::CUT_RUNS] // BLOCK * BLOCK)
+        found: list[int] = rows[rows > self.top[0]].tolist() if self else []
+        return found
+
+    def known(self, low: int, high: int) -> Band:
+        """What lies in some rows."""
+        some = self.between(low, high)
+        return Band(low, high, some.count, some.run_count, some.bounds)
+
+    def between(self, row_min: int, row_max: int) -> Runs:
+        """The tiles in some rows, found by bisection."""
+        low, high = np.searchsorted(self.bottom, row_min), np.searchsorted(self.top, row_max, side="right")
+        if low == 0 and high == self.top.size and self and row_min <= self.top[0] and self.bottom[-1] <= row_max:
+            return self
+        part = slice(low, max(low, high))
+        top, bottom = np.maximum(self.top[part], row_min), np.minimum(self.bottom[part], row_max)
+        return Runs(top, bottom, self.first[part], self.last[part])
 
     def union(self, *others: Runs) -> Runs:
         """The tiles of this and of the others."""
@@ -207,7 +238,7 @@ class Runs:
         end = int(starts[high]) if high < starts.size else self.top.size
         part = slice(begin, max(begin, end))
         starts = starts[low:high] - begin
-        return _single_rows(
+        return single_rows(
             np.maximum(top[low:high], row_min),
             np.minimum(bottom[low:high], row_max),
             starts,
@@ -239,47 +270,8 @@ class Runs:
                 yield from zip(rows.tolist(), cols.tolist(), strict=True)
 
 
-def offsets(counts: Ints) -> Ints:
-    """0, 1, .. counts[0]-1, 0, 1, .. counts[1]-1 and so on, in one array."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if ends.size else 0
-    return np.arange(total) - (ends - counts).repeat(counts)
-
-
-def expand(rows: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """Rows and columns of every tile of single-row runs."""
-    counts = last - first + 1
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if ends.size else 0
-    cols = np.arange(total)
-    cols += (first - ends + counts).repeat(counts)
-    return rows.repeat(counts), cols
-
-
-def merge_intervals(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """The union of half-open intervals [begin, end), none empty, as sorted intervals that neither overlap nor touch.
-
-    Begins and ends are sorted apart: the i-th begin opens a gap exactly when the i ends before it are smaller.
-    """
-    begin, end = np.sort(begin), np.sort(end)
-    gap = begin[1:] > end[:-1]
-    return begin[np.append(True, gap)], end[np.append(gap, True)]
-
-
 def _starts(top: Ints) -> Ints:
     """Index of the first run of each band."""
     if not top.size:
         return np.empty(0, np.int64)
     return np.append(0, np.flatnonzero(top[1:] != top[:-1]) + 1).astype(np.int64)
-
-
-def _single_rows(top: Ints, bottom: Ints, starts: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
-    """Bands (their rows, and where their runs start in ``first`` and ``last``) to runs of single rows."""
-    sizes = np.diff(starts, append=first.size)
-    if np.array_equal(top, bottom):
-        return top.repeat(sizes), first, last
-    counts = (bottom - top + 1) * sizes
-    within = offsets(counts)
-    width = sizes.repeat(counts)
-    run = starts.repeat(counts) + within % width
-    return top.repeat(counts) + within // width, first[run], last[run]

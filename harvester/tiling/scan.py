@@ -16,8 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harvester.errors import UsageError
-from harvester.tiling.runs import MAX_PIECES, Ints, Runs, merge_intervals
+from harvester.tiling.intervals import Ints, merge_intervals
+from harvester.tiling.runs import MAX_PIECES, Runs
+from harvester.tiling.tile import BLOCK
 from harvester.tiling.walk import Edges, Span, Window, walk
+
+CUT = 1 << 19
+"""Row crossings of one outline that are scanned for one band of rows: 150,000 runs of a jagged one, 5 MB."""
+
+GRAINS = 1 << 16
+"""Places at most at which an outline is cut into bands of rows: whole block rows, as long as the grid has fewer."""
 
 BAND = 1 << 16
 """Row crossings walked at a time: what they need fits into a core's cache."""
@@ -88,6 +96,50 @@ def scan(edges: Edges, window: Window, rounding: float) -> Runs:
     return Runs(*(np.concatenate(field, dtype=np.int64) for field in zip(*held, strict=True)))
 
 
+def row_bands(edges: Edges, window: Window) -> list[tuple[int, int]]:
+    """The window's rows in bands (first row, last row) of about CUT row crossings: one band where the edges are few.
+
+    Cuts lie on block rows, which are never split. Counted by arithmetic: the rows that edges cross above a row are the
+    sum of its distances from their first rows, less the sum of those from the rows behind their last ones.
+    Raises UsageError for more than MAX_CROSSINGS rows crossed.
+    """
+    whole = [(window.row_min, window.row_max)]
+    if float(np.abs(edges.y1 - edges.y0).sum()) + 2 * edges.y0.size <= CUT:  # no edge crosses more rows than that
+        return whole
+    low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
+    keep = (high > window.row_min) & (low < window.row_max + 1) & (low < high) & (edges.x0 != edges.x1)
+    begin = np.maximum(np.floor(low[keep]), window.row_min)
+    stop = np.minimum(np.ceil(high[keep]), window.row_max + 1)
+    crossings = int((stop - begin).sum())
+    _require_few(crossings)
+    if crossings <= CUT:
+        return whole
+    first = int(begin.min()) // BLOCK * BLOCK
+    grain = BLOCK
+    while int(stop.max()) - first > grain * GRAINS:
+        grain *= 2
+    size = (int(stop.max()) - first) // grain + 2
+    edge = np.arange(1, size + 1, dtype=np.float64) * grain
+    crossed = np.zeros(size)
+    for rows, sign in ((begin - first, 1), (stop - first, -1)):
+        place = (rows // grain).astype(np.int64)
+        number = np.cumsum(np.bincount(place, minlength=size))
+        crossed += sign * (edge * number - np.cumsum(np.bincount(place, rows, minlength=size)))
+    at = np.searchsorted(crossed, np.arange(CUT, crossings, CUT))
+    cuts = np.unique(first + (at + 1) * grain)
+    cuts = cuts[(cuts > window.row_min) & (cuts <= window.row_max)]
+    starts = [window.row_min, *cuts.tolist()]
+    return list(zip(starts, [*(start - 1 for start in starts[1:]), window.row_max], strict=True))
+
+
+def _require_few(crossings: int) -> None:
+    if crossings > MAX_CROSSINGS:
+        raise UsageError(
+            f"the area's edges cross {crossings:,} rows of tiles, more than {MAX_CROSSINGS:,}",
+            hint="Choose coarser LODs, or split the area.",
+        )
+
+
 def _downwards(edges: Edges, window: Window) -> Edges:
     """Edges turned so that y grows, without those outside the window's rows, along a grid line, or of no length.
 
@@ -112,12 +164,7 @@ def _strips(top: Ints, bottom: Ints, upright: NDArray[np.bool_]) -> _Strips:
     slanted = ~upright
     cuts = [top[upright], bottom[upright] + 1]
     begin, stop = top[slanted], bottom[slanted] + 1
-    crossings = int((stop - begin).sum())
-    if crossings > MAX_CROSSINGS:
-        raise UsageError(
-            f"the area's edges cross {crossings:,} rows of tiles, more than {MAX_CROSSINGS:,}",
-            hint="Choose coarser LODs, or split the area.",
-        )
+    _require_few(int((stop - begin).sum()))
     if begin.size:
         begin, stop = merge_intervals(begin, stop)
     start = np.unique(np.concatenate([begin, stop, *cuts]))

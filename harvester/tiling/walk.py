@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harvester.tiling.runs import Ints, offsets
+from harvester.tiling.intervals import Ints, offsets
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import shapely
 
+from harvester import planning
 from harvester.aoi import Area
 from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.planning import Plan, PlannedLod, make_plan
+from harvester.tiling import banded, scan
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import Tile, block_of
 
@@ -251,3 +253,61 @@ def test_tiles_in_a_rectangle_are_counted(two_policies: Plan) -> None:
     assert two_policies.count_between(2, 1281, 1282, 1291, 1292) == 4
     assert two_policies.count_between(2, 0, 10**9, 0, 1291) == 8
     assert two_policies.count_between(17, 0, 10**9, 0, 10**9) == 0
+
+
+# ------------------------------------------------------------------------------------------------ too jagged to be held
+
+
+@pytest.fixture
+def jagged_choices(philadelphia: ServiceInfo) -> list[tuple[tuple[int, ...], Area | None]]:
+    """Two rings whose edges cross every row many times, one over the other, and a box."""
+    random = np.random.default_rng(9)
+    angle = np.linspace(0, 2 * np.pi, 700, endpoint=False)
+
+    def ring(x: float, y: float) -> Area:
+        reach = 9000 * (1 + random.uniform(-0.5, 0.5, angle.size))
+        return Area(geometry=shapely.Polygon(np.column_stack([x + reach * np.cos(angle), y + reach * np.sin(angle)])))
+
+    box = Area(geometry=shapely.box(489000, 4415000, 491000, 4426000))
+    return [((0, 4, 7, 8), ring(490000, 4425000)), ((7, 8), ring(494000, 4428000)), ((8,), box)]
+
+
+def test_a_plan_held_as_bands_answers_as_one_held_as_runs(
+    philadelphia: ServiceInfo,
+    jagged_choices: list[tuple[tuple[int, ...], Area | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    last = philadelphia.scheme.lods[-1]
+    finer = tuple(replace(last, level=last.level + i, resolution=last.resolution / 2**i) for i in (1, 2, 3, 4))
+    info = replace(philadelphia, scheme=replace(philadelphia.scheme, lods=(*philadelphia.scheme.lods, *finer)))
+    held = make_plan(info, jagged_choices)
+    with monkeypatch.context() as patch:
+        patch.setattr(banded, "MAX_HELD", 50)
+        patch.setattr(scan, "CUT", 500)
+        plan = make_plan(info, jagged_choices)
+        shards = [plan.shard(i, 3) for i in (1, 2, 3)]
+    finest = 8
+    for tiles in (plan.runs[finest], *(one[finest] for one in plan.policies[:2]), shards[2].runs[finest]):
+        assert isinstance(tiles, banded.Banded)
+    assert plan.lods == held.lods
+    assert plan.extent == held.extent
+    assert plan.fingerprint == held.fingerprint
+    places = list(held.places())
+    assert list(plan.places()) == places
+    assert [place for shard in shards for place in shard.places()] == places
+    assert {shard.total for shard in shards} <= {plan.total // 3, plan.total // 3 + 1}
+    for (key, mask), (other, theirs) in zip(plan.blocks(), held.blocks(), strict=True):
+        assert key == other
+        assert (mask == theirs).all()
+        box = finest, key.row, key.row + 50, key.col, key.col + 127
+        assert plan.count_between(*box) == held.count_between(*box)
+    for k in range(0, plan.total, plan.total // 400):
+        tile = held.tile_at(k)
+        assert plan.tile_at(k) == tile
+        assert plan.contains(tile)
+        beside = tile._replace(col=tile.col - 1)
+        assert plan.contains(beside) == held.contains(beside)
+        assert plan.policies_of(tile) == held.policies_of(tile)
+    monkeypatch.setattr(planning, "MAX_HELD", 50)
+    again = [replace(one, notices=()).fingerprint for one in (plan, held)]
+    assert again[0] == again[1] != held.fingerprint

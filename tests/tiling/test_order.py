@@ -12,6 +12,7 @@ import pytest
 from harvester.tiling import order
 from harvester.tiling.runs import Runs
 from harvester.tiling.tile import BLOCK, BlockKey
+from harvester.tiling.tile_rows import TileRows
 
 
 def random_runs(seed: int) -> Runs:
@@ -22,7 +23,7 @@ def random_runs(seed: int) -> Runs:
     return Runs.from_bands(top, top + high, first, first + wide)
 
 
-def in_order(runs: Runs) -> list[tuple[int, int]]:
+def in_order(runs: TileRows) -> list[tuple[int, int]]:
     """The slow twin: every tile, sorted by bundle row, bundle column, row, column."""
     return sorted(runs, key=lambda tile: (tile[0] // BLOCK, tile[1] // BLOCK, *tile))
 

@@ -1,0 +1,49 @@
+"""Intervals of whole numbers as arrays: counted off, expanded, merged."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int64]
+
+
+def offsets(counts: Ints) -> Ints:
+    """0, 1, .. counts[0]-1, 0, 1, .. counts[1]-1 and so on, in one array."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if ends.size else 0
+    return np.arange(total) - (ends - counts).repeat(counts)
+
+
+def expand(rows: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+    """Rows and columns of every tile of single-row runs."""
+    counts = last - first + 1
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if ends.size else 0
+    cols = np.arange(total)
+    cols += (first - ends + counts).repeat(counts)
+    return rows.repeat(counts), cols
+
+
+def merge_intervals(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """The union of half-open intervals [begin, end), none empty, as sorted intervals that neither overlap nor touch.
+
+    Begins and ends are sorted apart: the i-th begin opens a gap exactly when the i ends before it are smaller.
+    """
+    begin, end = np.sort(begin), np.sort(end)
+    gap = begin[1:] > end[:-1]
+    return begin[np.append(True, gap)], end[np.append(gap, True)]
+
+
+def single_rows(top: Ints, bottom: Ints, starts: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
+    """Bands (their rows, and where their runs start in ``first`` and ``last``) to runs of single rows."""
+    sizes = np.diff(starts, append=first.size)
+    if np.array_equal(top, bottom):
+        return top.repeat(sizes), first, last
+    counts = (bottom - top + 1) * sizes
+    within = offsets(counts)
+    width = sizes.repeat(counts)
+    run = starts.repeat(counts) + within % width
+    return top.repeat(counts) + within // width, first[run], last[run]
