@@ -351,12 +351,13 @@ async def open_writer(
     options: dict[str, Any] = {"dedup": dedup, "hash": hash} if chosen.name == "mbtiles" else {}
     opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)
     writer: CacheWriter = await opened
+    written = "compactv2" if chosen.sealed else chosen.name
 
     def look() -> CacheReader | None:
         # By the format that is written, not by what lies there: a kill may have left only some of its documents.
         if is_empty_or_missing(path):
             return None
-        reader: CacheReader = importlib.import_module(chosen.module).open_reader(path)
+        reader: CacheReader = importlib.import_module(FORMATS[written].module).open_reader(path)
         return reader
 
     return CountedWriter(writer, subject, look)
