@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harvester.caches import conf, root_json
+from harvester.caches import conf, description, root_json
 from harvester.caches.bundles import BundleReader, FolderBundles
-from harvester.caches.conf import Description
+from harvester.caches.description import Description
 from harvester.durable import Disk
 from harvester.edges import CacheInfo
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -39,12 +39,12 @@ class Storage:
     """The format's name."""
     title: str
     word: str
-    packet_size: int = conf.PACKET_SIZE
+    packet_size: int = description.PACKET_SIZE
 
 
-COMPACT_V2 = Storage(format=FORMAT, title="a compact cache V2", word=conf.COMPACT_V2)
-COMPACT_V1 = Storage(format="compact", title="a compact cache V1", word=conf.COMPACT_V1)
-EXPLODED = Storage(format="exploded", title="an exploded cache", word=conf.EXPLODED, packet_size=0)
+COMPACT_V2 = Storage(format=FORMAT, title="a compact cache V2", word=description.COMPACT_V2)
+COMPACT_V1 = Storage(format="compact", title="a compact cache V1", word=description.COMPACT_V1)
+EXPLODED = Storage(format="exploded", title="an exploded cache", word=description.EXPLODED, packet_size=0)
 
 MAX_DOCUMENT_BYTES = 1 << 24
 """Real documents have kilobytes, with the legends of a hundred layers a megabyte."""

@@ -13,7 +13,7 @@ from typing import Self
 
 from harvester.caches import compact, conf, root_json
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
-from harvester.caches.conf import Description
+from harvester.caches.description import Description, format_word
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -148,7 +148,7 @@ class Documents:
             extent = _union(old.extent, extent)
         return Description(
             scheme=_listed(info.scheme, old.scheme if old else None, levels),
-            format_name=conf.format_word(tile_format, info.format_name or (old.format_name if old else "")),
+            format_name=format_word(tile_format, info.format_name or (old.format_name if old else "")),
             compression_quality=quality,
             storage_format=self.storage.word,
             packet_size=self.storage.packet_size,

@@ -1,4 +1,4 @@
-"""What a compact cache says of itself, and the two XML files in which a cache folder says it: conf.xml and conf.cdi.
+"""The two XML files in which a cache folder says what it is: conf.xml and conf.cdi.
 
 Source: Esri, "Compact Cache V2" and files that ArcGIS 9.3 to 10.7 and Pro wrote. Elements are found by name, wherever
 they stand and in whatever namespace, since their order differs between versions.
@@ -17,110 +17,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
+from harvester.caches.description import EXPLODED, Description, domain, make_scheme, unreadable
 from harvester.crs import Crs
-from harvester.edges import TileFormat
 from harvester.errors import CacheError, HarvesterError
 from harvester.tiling.scheme import Box, Lod, TilingScheme
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-COMPACT_V2 = "esriMapCacheStorageModeCompactV2"
-COMPACT_V1 = "esriMapCacheStorageModeCompact"
-EXPLODED = "esriMapCacheStorageModeExploded"
-PACKET_SIZE = 128
-
-MAX_LODS = 256
-"""Real schemes have at most a few dozen; a document with more is no tiling scheme."""
-
-MAX_TILE_PIXELS = 8192
-"""The widest tile that GDAL's driver takes; ArcGIS makes 128 to 4096."""
-
-MAX_LEVEL = 999
-"""Level folders are numbered in two digits, three at most."""
-
 _TYPENS = "http://www.esri.com/schemas/ArcGIS/10.3"
+
 _ROOT = (
     '<?xml version="1.0" encoding="utf-8" ?><{tag} xsi:type=\'typens:{tag}\' '
     "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xmlns:xs='http://www.w3.org/2001/XMLSchema' "
     f"xmlns:typens='{_TYPENS}'>{{body}}</{{tag}}>"
 )
-
-_WORDS = {
-    TileFormat.PNG: "PNG",
-    TileFormat.JPEG: "JPEG",
-    TileFormat.MIXED: "MIXED",
-    TileFormat.LERC: "LERC",
-    TileFormat.WEBP: "WEBP",
-    TileFormat.PBF: "PBF",
-    TileFormat.UNKNOWN: "MIXED",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a compact cache says of itself. ``extent`` is that of the data, in the scheme's CRS."""
-
-    scheme: TilingScheme
-    format_name: str
-    """CacheTileFormat: ``PNG8``, ``JPEG``, ``MIXED`` ..."""
-    compression_quality: float = 0.0
-    storage_format: str = COMPACT_V2
-    packet_size: int = PACKET_SIZE
-    extent: Box | None = None
-    name: str = ""
-    description: str = ""
-    attribution: str = ""
-
-    @property
-    def tile_format(self) -> TileFormat:
-        """What the tiles are."""
-        return tile_format_of(self.format_name)
-
-
-def tile_format_of(word: str) -> TileFormat:
-    """What Esri's word for a tile format means: PNG8, PNG24, PNG32 and PNG are PNG."""
-    word = word.strip().upper()
-    if word.startswith("PNG"):
-        return TileFormat.PNG
-    if word in ("JPEG", "JPG", "JPGPNG"):
-        return TileFormat.MIXED if word == "JPGPNG" else TileFormat.JPEG
-    found = {"MIXED": TileFormat.MIXED, "WEBP": TileFormat.WEBP, "PBF": TileFormat.PBF}
-    return TileFormat.LERC if word.startswith("LERC") else found.get(word, TileFormat.UNKNOWN)
-
-
-def format_word(tile_format: TileFormat, stated: str) -> str:
-    """CacheTileFormat for tiles of a kind: the source's own word where it is one for that kind."""
-    word = stated.strip().upper()
-    if tile_format in (TileFormat.PNG, TileFormat.LERC) and word.isalnum() and tile_format_of(word) is tile_format:
-        return word
-    return _WORDS[tile_format]
-
-
-class Domain(NamedTuple):
-    """The integer grid on which ArcGIS keeps coordinates of a CRS: its corner, units per map unit, and tolerance."""
-
-    x: float
-    y: float
-    units: float
-    tolerance: float
-
-
-def domain(scheme: TilingScheme) -> Domain:
-    """ArcGIS's own domain of web mercator and of degrees; else one around the tile origin, like its default origins."""
-    if scheme.crs.is_web_mercator:
-        return Domain(-20037700, -30241100, 148923141.92838538, 0.001)
-    if scheme.crs.is_geographic:
-        return Domain(-400, -400, 11258999068426.238, 8.983152841195215e-09)
-    x, y = -math.ceil(abs(scheme.origin_x)), -math.ceil(abs(scheme.origin_y))
-    return Domain(x, y, 10000, 0.001 / scheme.crs.metres_per_unit)
-
-
-# ---------------------------------------------------------------------------------------------- writing
 
 
 def render_conf(about: Description) -> bytes:
@@ -188,14 +102,11 @@ def _number(value: float) -> str:
     return text if "e" not in text or abs(value) < 1 else format(value, ".0f")
 
 
-# ---------------------------------------------------------------------------------------------- reading
-
-
 def parse_conf(data: bytes, where: str) -> Description:
     """Read conf.xml, whatever storage format it states. ``where`` names the file in messages. Raises CacheError."""
     root = _parse(data, where)
     if _local(root) != "CacheInfo":
-        raise _unreadable(where, f"its root element is {_local(root)!r}, not 'CacheInfo'")
+        raise unreadable(where, f"its root element is {_local(root)!r}, not 'CacheInfo'")
     cache = _need(root, "TileCacheInfo", where)
     origin = _need(cache, "TileOrigin", where)
     lods = [
@@ -230,10 +141,10 @@ def parse_cdi(data: bytes, where: str) -> Box:
     """Read conf.cdi: the extent of the data. Raises CacheError."""
     root = _parse(data, where)
     if _local(root) != "EnvelopeN":
-        raise _unreadable(where, f"its root element is {_local(root)!r}, not 'EnvelopeN'")
+        raise unreadable(where, f"its root element is {_local(root)!r}, not 'EnvelopeN'")
     box = Box(*(_decimal(root, name, where) for name in ("XMin", "YMin", "XMax", "YMax")))
     if box.xmin > box.xmax or box.ymin > box.ymax:
-        raise _unreadable(where, "its extent is inside out")
+        raise unreadable(where, "its extent is inside out")
     return box
 
 
@@ -241,30 +152,6 @@ def parse_texts(data: bytes, where: str, names: Iterable[str]) -> dict[str, str]
     """The texts of some elements below a document's root, empty where there are none. Raises CacheError."""
     root = _parse(data, where)
     return {name: _text(root, name) for name in names}
-
-
-def make_scheme(
-    *, crs: Crs, origin: tuple[float, float], tile: tuple[int, int], lods: list[Lod], dpi: float, where: str
-) -> TilingScheme:
-    """A tiling scheme from a document's numbers, LODs sorted from the coarsest; CacheError where they make none."""
-    if not all(1 <= pixels <= MAX_TILE_PIXELS for pixels in tile):
-        raise _unreadable(where, f"a tile of {tile[0]} x {tile[1]} pixels")
-    if not 1 <= len(lods) <= MAX_LODS:
-        raise _unreadable(where, f"{len(lods)} LODs")
-    if any(lod.resolution <= 0 or not 0 <= lod.level <= MAX_LEVEL for lod in lods):
-        raise _unreadable(where, "an LOD whose level or resolution is out of range")
-    if len({lod.level for lod in lods}) < len(lods):
-        raise _unreadable(where, "two LODs of the same level")
-    ordered = tuple(sorted(lods, key=lambda lod: -lod.resolution))
-    return TilingScheme(
-        crs=crs,
-        origin_x=origin[0],
-        origin_y=origin[1],
-        tile_width=tile[0],
-        tile_height=tile[1],
-        lods=ordered,
-        dpi=dpi if dpi > 0 else 96.0,
-    )
 
 
 def _parse(data: bytes, where: str) -> Element:
@@ -276,7 +163,7 @@ def _parse(data: bytes, where: str) -> Element:
     try:
         root: Element = fromstring(data, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as cause:
-        raise _unreadable(where, f"it is not plain XML ({cause})") from cause
+        raise unreadable(where, f"it is not plain XML ({cause})") from cause
     return root
 
 
@@ -295,7 +182,7 @@ def _find(element: Element, name: str) -> Element | None:
 def _need(element: Element, name: str, where: str) -> Element:
     found = _find(element, name)
     if found is None:
-        raise _unreadable(where, f"{_local(element)} has no {name}")
+        raise unreadable(where, f"{_local(element)} has no {name}")
     return found
 
 
@@ -311,16 +198,16 @@ def _decimal(element: Element, name: str, where: str, default: float | None = No
     try:
         value = float(text)
     except ValueError as cause:
-        raise _unreadable(where, f"{name} is {text[:40]!r}, not a number") from cause
+        raise unreadable(where, f"{name} is {text[:40]!r}, not a number") from cause
     if not math.isfinite(value):
-        raise _unreadable(where, f"{name} is {text[:40]!r}")
+        raise unreadable(where, f"{name} is {text[:40]!r}")
     return value
 
 
 def _whole(element: Element, name: str, where: str, default: int | None = None) -> int:
     value = _decimal(element, name, where, None if default is None else float(default))
     if value != int(value):
-        raise _unreadable(where, f"{name} is {value}, not a whole number")
+        raise unreadable(where, f"{name} is {value}, not a whole number")
     return int(value)
 
 
@@ -335,7 +222,3 @@ def _crs(element: Element, where: str) -> Crs:
         return Crs.from_service(stated, f"{where}: SpatialReference")
     except HarvesterError as cause:
         raise CacheError(cause.message, hint=cause.hint) from cause
-
-
-def _unreadable(where: str, what: str) -> CacheError:
-    return CacheError(f"cannot read {where}: {what}", hint="Restore the file from the cache's origin.", code="damaged")

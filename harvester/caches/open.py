@@ -12,6 +12,7 @@ from typing import Any
 
 from harvester.caches import compact
 from harvester.caches.counted import CountedWriter
+from harvester.caches.description import COMPACT_V1, EXPLODED
 from harvester.database import is_unborn, open_read_only
 from harvester.durable import Disk
 from harvester.edges import CacheReader, CacheWriter, ServiceInfo, Subject, TileFormat
@@ -283,7 +284,7 @@ def _sniff_folder(path: Path) -> str | None:
             stated = conf.parse_conf(compact.read_document(layout.conf, Disk()), str(layout.conf)).storage_format
         except CacheError:
             return "compactv2"
-        return {conf.COMPACT_V1: "compact", conf.EXPLODED: "exploded"}.get(stated, "compactv2")
+        return {COMPACT_V1: "compact", EXPLODED: "exploded"}.get(stated, "compactv2")
     return "compactv2"
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from harvester.caches import bundle_v2, compact, conf, root_json, stored_zip
 from harvester.caches.bundles import BundleReader
-from harvester.caches.conf import Description
+from harvester.caches.description import Description, format_word
 from harvester.caches.records import RUN_BYTES, Span, read_runs
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
@@ -310,7 +310,7 @@ def _description(reader: BundleReader) -> Description:
     info = reader.info
     return Description(
         scheme=info.scheme,
-        format_name=info.details["tileFormat"] or conf.format_word(info.tile_format, ""),
+        format_name=info.details["tileFormat"] or format_word(info.tile_format, ""),
         compression_quality=float(info.details["compressionQuality"]),
         extent=info.extent,
         name=info.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harvester.caches import bundle_v2, compact, conf, root_json
-from harvester.caches.conf import Description
+from harvester.caches.description import Description, format_word
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.pmtiles_reader import PMTilesReader, open_reader
 from harvester.durable import Disk, disk_full
@@ -147,7 +147,7 @@ def _description(reader: PMTilesReader, scheme: TilingScheme) -> Description:
     info = reader.info
     return Description(
         scheme=scheme,
-        format_name=conf.format_word(info.tile_format, ""),
+        format_name=format_word(info.tile_format, ""),
         compression_quality=75.0 if info.tile_format is TileFormat.JPEG else 0.0,
         extent=info.extent,
         name=info.name,

@@ -12,8 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harvester.caches import conf
-from harvester.caches.conf import Description
+from harvester.caches.description import COMPACT_V2, MAX_LODS, PACKET_SIZE, Description, domain, make_scheme
 from harvester.crs import Crs
 from harvester.errors import CacheError, HarvesterError
 from harvester.tiling.scheme import Box, Lod, TilingScheme
@@ -68,7 +67,7 @@ def render_root(about: Description, *, bundles: str, levels: Sequence[int]) -> b
 
 
 def _spatial_reference(scheme: TilingScheme) -> dict[str, Any]:
-    grid = conf.domain(scheme)
+    grid = domain(scheme)
     return {
         **scheme.crs.numbered().spatial_reference(),  # GDAL takes numbers only
         "xyTolerance": grid.tolerance,
@@ -135,10 +134,10 @@ def parse_root(data: bytes, where: str) -> tuple[Description, tuple[str, ...]]:
             resolution=lod.number("resolution"),
             scale=lod.number("scale", default=0.0),
         )
-        for lod in (_Keys(item, where, "lods.") for item in lods_found[: conf.MAX_LODS + 1])
+        for lod in (_Keys(item, where, "lods.") for item in lods_found[: MAX_LODS + 1])
     ]
     origin = info.at("origin")
-    scheme = conf.make_scheme(
+    scheme = make_scheme(
         crs=_crs(info.get("spatialReference") or root.get("spatialReference"), where),
         origin=(origin.number("x"), origin.number("y")),
         tile=(int(info.number("cols", "col", default=256)), int(info.number("rows", "row", default=256))),
@@ -150,8 +149,8 @@ def parse_root(data: bytes, where: str) -> tuple[Description, tuple[str, ...]]:
         scheme=scheme,
         format_name=image.text("format") or info.text("format"),
         compression_quality=image.number("compressionQuality", "compression", default=0.0),
-        storage_format=storage.text("storageFormat") or conf.COMPACT_V2,
-        packet_size=int(storage.number("packetSize", default=conf.PACKET_SIZE)),
+        storage_format=storage.text("storageFormat") or COMPACT_V2,
+        packet_size=int(storage.number("packetSize", default=PACKET_SIZE)),
         extent=_extent(root.at("fullExtent")),
         name=root.text("name"),
         description=root.text("serviceDescription"),

@@ -25,7 +25,7 @@ from harvester.caches.bundle_v1 import DATA_START, HEADER_SIZE, INDEX_FILE_SIZE
 from harvester.caches.bundles import BundleReader
 from harvester.caches.compact import ALL_LAYERS, COMPACT_V1
 from harvester.caches.compact_v1 import PairReader
-from harvester.caches.conf import Description
+from harvester.caches.description import Description
 from harvester.caches.package import (
     NO_GUID,
     Progress,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from harvester.caches import conf
-from harvester.caches.conf import Description
+from harvester.caches.description import Description, domain
 from harvester.errors import CacheError
 from harvester.tiling.scheme import Box
 
@@ -34,7 +34,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to say."""
 
 _INTEGERS = 2**53
-"""Coordinates are kept as integers of so many units (``conf.domain``)."""
+"""Coordinates are kept as integers of so many units (``description.domain``)."""
 
 
 def render_pkinfo(about: Description, guid: str, kind: Kind = TILES) -> bytes:
@@ -123,7 +123,7 @@ def render_mapserver(about: Description, map_name: str, box: Box) -> bytes:
         "capabilities": "Map",
         "exportTilesAllowed": False,
     }
-    grid = conf.domain(scheme)
+    grid = domain(scheme)
     side = _INTEGERS / grid.units
     document = {
         "name": "MapServer",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from harvester.caches import bundle_v2, compact, stored_zip, tpk_documents, vtpk_documents
 from harvester.caches.bundles import BundleReader
-from harvester.caches.conf import Description
+from harvester.caches.description import Description
 from harvester.caches.package import (
     NO_GUID,
     Progress,

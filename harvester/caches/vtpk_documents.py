@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harvester.caches import conf, root_json
-from harvester.caches.conf import Description
+from harvester.caches import root_json
+from harvester.caches.description import COMPACT_V2, PACKET_SIZE, Description
 from harvester.caches.vector_layers import parse_object, render_layers
 from harvester.edges import VectorLayer
 from harvester.errors import UnsupportedFormatError
@@ -63,7 +63,7 @@ def render_root(about: Description, *, levels: Sequence[int], indexed: bool) -> 
         "resourceInfo": {
             "styleVersion": 8,
             "tileCompression": "gzip",
-            "cacheInfo": {"storageInfo": {"packetSize": conf.PACKET_SIZE, "storageFormat": "compactV2"}},
+            "cacheInfo": {"storageInfo": {"packetSize": PACKET_SIZE, "storageFormat": "compactV2"}},
         },
     }
     return dump(document)
@@ -75,12 +75,12 @@ def parse_root(data: bytes, where: str) -> Description:
     storage: Any = parse_object(data.decode("utf-8", "replace"))
     for name in ("resourceInfo", "cacheInfo", "storageInfo"):
         storage = storage.get(name) if isinstance(storage, dict) else None
-    size = storage.get("packetSize", conf.PACKET_SIZE) if isinstance(storage, dict) else conf.PACKET_SIZE
-    if size != conf.PACKET_SIZE:
+    size = storage.get("packetSize", PACKET_SIZE) if isinstance(storage, dict) else PACKET_SIZE
+    if size != PACKET_SIZE:
         raise UnsupportedFormatError(
-            f"{where}: its bundles are {str(size)[:20]} tiles wide", hint=f"Only those of {conf.PACKET_SIZE} are read."
+            f"{where}: its bundles are {str(size)[:20]} tiles wide", hint=f"Only those of {PACKET_SIZE} are read."
         )
-    return replace(about, format_name="PBF", storage_format=conf.COMPACT_V2, packet_size=conf.PACKET_SIZE)
+    return replace(about, format_name="PBF", storage_format=COMPACT_V2, packet_size=PACKET_SIZE)
 
 
 def render_metadata(layers: Iterable[VectorLayer]) -> bytes:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
-from harvester.caches import bundle_v2, compact, conf
+from harvester.caches import bundle_v2, compact
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, Header
 from harvester.caches.bundles import MAX_OPEN_BUNDLES, FolderBundles
 from harvester.caches.compact import open_reader
 from harvester.caches.compact_block import OpenBlock, next_stamp, stamp_of
 from harvester.caches.compact_writer import MAX_OPEN_BLOCKS, CompactWriter, open_writer
+from harvester.caches.description import COMPACT_V1, COMPACT_V2, EXPLODED
 from harvester.durable import Disk
 from harvester.edges import Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -457,10 +458,10 @@ def test_an_unpacked_package_is_read_by_its_root_json_alone_and_not_written(tmp_
         write(tmp_path, subject(levels=(9,)), bodies([Tile(9, 0, 1)]))
 
 
-@pytest.mark.parametrize("storage", [conf.COMPACT_V1, conf.EXPLODED])
+@pytest.mark.parametrize("storage", [COMPACT_V1, EXPLODED])
 def test_other_storage_formats_are_refused_by_name(tmp_path: Path, storage: str) -> None:
     write(tmp_path, subject(levels=(9,)), bodies([Tile(9, 0, 0)]))
-    text = (tmp_path / "conf.xml").read_text(encoding="utf-8").replace(conf.COMPACT_V2, storage)
+    text = (tmp_path / "conf.xml").read_text(encoding="utf-8").replace(COMPACT_V2, storage)
     (tmp_path / "conf.xml").write_text(text, encoding="utf-8")
     with pytest.raises(UnsupportedFormatError, match=storage):
         open_reader(tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.caches import conf, root_json
-from harvester.caches.conf import Description
+from harvester.caches.description import COMPACT_V1, COMPACT_V2, EXPLODED, Description, format_word, tile_format_of
 from harvester.crs import Crs
 from harvester.edges import TileFormat
 from harvester.errors import CacheError
@@ -46,7 +46,7 @@ def test_conf_xml_is_read_as_it_was_written(scheme: TilingScheme) -> None:
     found = conf.parse_conf(conf.render_conf(about(scheme)), "conf.xml")
     assert found.scheme.mismatch(scheme) is None
     assert replace(found.scheme, crs=scheme.crs) == scheme
-    assert (found.format_name, found.storage_format, found.packet_size) == ("PNG8", conf.COMPACT_V2, 128)
+    assert (found.format_name, found.storage_format, found.packet_size) == ("PNG8", COMPACT_V2, 128)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -117,15 +117,15 @@ def test_tile_bundles_path_stands_before_any_long_text() -> None:
     ],
 )
 def test_esri_words_for_formats_are_understood(word: str, meant: TileFormat) -> None:
-    assert conf.tile_format_of(word) is meant
+    assert tile_format_of(word) is meant
 
 
 def test_the_source_own_word_is_kept_where_it_fits() -> None:
-    assert conf.format_word(TileFormat.PNG, "png8") == "PNG8"
-    assert conf.format_word(TileFormat.PNG, "JPEG") == "PNG"
-    assert conf.format_word(TileFormat.JPEG, "jpg") == "JPEG"
-    assert conf.format_word(TileFormat.MIXED, "PNG8") == "MIXED"
-    assert conf.format_word(TileFormat.PNG, "PNG<x>") == "PNG"
+    assert format_word(TileFormat.PNG, "png8") == "PNG8"
+    assert format_word(TileFormat.PNG, "JPEG") == "PNG"
+    assert format_word(TileFormat.JPEG, "jpg") == "JPEG"
+    assert format_word(TileFormat.MIXED, "PNG8") == "MIXED"
+    assert format_word(TileFormat.PNG, "PNG<x>") == "PNG"
 
 
 def test_elements_are_found_wherever_they_stand() -> None:
@@ -142,7 +142,7 @@ def test_a_conf_of_9x_without_storage_info_is_exploded() -> None:
     text = conf.render_conf(about(utm())).decode()
     start, end = text.index("<CacheStorageInfo"), text.index("</CacheInfo>")
     found = conf.parse_conf((text[:start] + text[end:]).encode(), "x")
-    assert (found.storage_format, found.packet_size) == (conf.EXPLODED, 0)
+    assert (found.storage_format, found.packet_size) == (EXPLODED, 0)
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_every_real_conf_xml_is_read(shared_data: Path) -> None:
     for file in files:
         found = conf.parse_conf(file.read_bytes(), str(file))
         seen[file.name if "gwc_conf" in str(file) else file.parent.name] = found
-        again = conf.parse_conf(conf.render_conf(replace(found, storage_format=conf.COMPACT_V2)), "again")
+        again = conf.parse_conf(conf.render_conf(replace(found, storage_format=COMPACT_V2)), "again")
         assert again.scheme.mismatch(found.scheme) is None
         assert again.scheme.lods == found.scheme.lods
     assert len(seen) >= 7
     for number in (4326, 2263, 2193, 3857):
         assert any(found.scheme.crs.same_as(Crs(wkid=number)) for found in seen.values()), number
-    assert seen["gwc_v2"].storage_format == conf.COMPACT_V2
-    assert seen["gwc_v1"].storage_format == conf.COMPACT_V1
+    assert seen["gwc_v2"].storage_format == COMPACT_V2
+    assert seen["gwc_v1"].storage_format == COMPACT_V1
 
 
 @pytest.mark.shared_data

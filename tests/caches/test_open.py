@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.caches import conf
+from harvester.caches.description import COMPACT_V1, COMPACT_V2, EXPLODED
 from harvester.caches.open import (
     FORMATS,
     NAMES,
@@ -194,13 +194,13 @@ def test_caches_are_recognised_by_content(tmp_path: Path) -> None:
     assert {path: sniff(path) for path in found} == found
 
 
-@pytest.mark.parametrize("storage, packet, name", [(conf.COMPACT_V1, 128, "compact"), (conf.EXPLODED, 0, "exploded")])
+@pytest.mark.parametrize("storage, packet, name", [(COMPACT_V1, 128, "compact"), (EXPLODED, 0, "exploded")])
 def test_cache_folders_are_told_apart_by_what_conf_xml_states(
     tmp_path: Path, storage: str, packet: int, name: str
 ) -> None:
     write(tmp_path, subject(levels=(9,)), bodies([Tile(9, 0, 0)]))
     assert sniff(tmp_path) == "compactv2"
-    text = (tmp_path / "conf.xml").read_text(encoding="utf-8").replace(conf.COMPACT_V2, storage)
+    text = (tmp_path / "conf.xml").read_text(encoding="utf-8").replace(COMPACT_V2, storage)
     (tmp_path / "conf.xml").write_text(text.replace(">128<", f">{packet}<"), encoding="utf-8")
     assert sniff(tmp_path) == name
     with open_cache(tmp_path) as reader:
