@@ -14,52 +14,18 @@ from harvester.engine.doubt import Doubt, Ended
 from harvester.engine.feed import Feed
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
+from harvester.engine.suspicion import SUSPECTS, Suspicion
 from harvester.engine.tally import Tally
 from harvester.engine.writer import Writer
 from harvester.job import Limits
 from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap
-from harvester.redact import site_of
 from harvester.tiling.tile import Tile, block_of
 
 WINDOW_TRIES = 3
 """Tries for one tilemap window before its tiles are asked instead."""
 
-SUSPECT_TRIES = 20
-"""First tries that are looked at together for an answer that speaks of the whole service (a login page, a portal), as
-long
-as no tile was ever answered well."""
-
-SUSPECT_SECONDS = 15.0
-"""Once tiles were answered well, a row of bad ones may be their own trouble, and a maintenance page goes away: only
-when the breaker has been open for so long (four probes) is it a portal in the way."""
-
-SUSPECT_SHARE = 0.9
-"""Share of them that must be of that kind to stop: a few bad tiles are those tiles' own trouble."""
-
 MINIMUM_WAIT_SECONDS = 0.05
 """A retry that is due but over the budget is looked at again this often."""
-
-SUSPECTS = {
-    "not_an_image": "every tile comes as a page instead of a picture (a login page, a proxy, a portal?)",
-    "error_page": "every tile comes as a page instead of a picture (a login page, a proxy, a portal?)",
-    "redirect": "every tile is redirected (a login page, a moved service?)",
-    "http_403": "every tile is refused (403)",
-    "forbidden": "every tile is refused (403)",
-}
-"""Reasons that, when nearly all first tries have them, mean that the source cannot be used."""
-
-LOOK = (
-    "Open one tile's address in a browser; a token, --header, --proxy or --ca-bundle may be missing. "
-    "The run's state is saved."
-)
-
-MOVED = (
-    "Tiles are never asked elsewhere: if the service has moved there, name its address there as the source (hosts that "
-    "its documents point to: --allow-host HOST); a login page needs --token-env or --header. The run's state is saved."
-)
-
-REFUSALS = frozenset({"http_403", "forbidden"})
-"""Of these, some are the tiles' own: a service may show one region and refuse another."""
 
 PICTURES = frozenset({"png", "jpg", "webp", "gif"})
 
@@ -118,7 +84,8 @@ class Flow:
         self._recent = self._doubt.recent
         self._guarded = source.can_renew or source.credential > 0 or any(host.headers for host in source.hosts)
         """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
-        self._suspects: deque[str] = deque(maxlen=SUSPECT_TRIES)
+        self._suspicion = Suspicion()
+        self._suspects = self._suspicion.reasons
         self._renewing = False
         self._refused = -1
         """Credentials up to this generation are refused: whatever else comes for them is asked again."""
@@ -295,7 +262,12 @@ class Flow:
                 self._ended(now)
             self._doubt.remember(now, request, answer, State.FAILED, verdict.reason)
             self._writer.mark(tile, State.FAILED, verdict.reason)
-        self._look_at_suspects(now, verdict.reason, answer)
+        if verdict.reason in SUSPECTS:
+            open_since = self._pacer.breaker.open_since
+            open_for = None if open_since is None else now - open_since
+            reason = self._suspicion.reason_to_stop(verdict.reason, answer, self._answered_well, open_for)
+            if reason is not None:
+                self._stop(reason)
 
     def _throttled(self, now: float, request: Request, verdict: Verdict) -> None:
         self._tally.throttled += 1
@@ -351,22 +323,6 @@ class Flow:
         doubtful = self._doubt.take_back(credential)
         self._whole -= sum(ended.state is STORED for ended in doubtful)
         self._at_once.extend(self._source.request(tile, 0) for ended in doubtful for tile in ended.tiles())
-
-    def _look_at_suspects(self, now: float, reason: str, answer: Answer) -> None:
-        if reason not in SUSPECTS or len(self._suspects) < SUSPECT_TRIES:
-            return
-        if self._answered_well:
-            open_since = self._pacer.breaker.open_since
-            if reason in REFUSALS or open_since is None or now - open_since < SUSPECT_SECONDS:
-                return
-        share = sum(seen in SUSPECTS for seen in self._suspects) / SUSPECT_TRIES
-        if share >= SUSPECT_SHARE:
-            what, hint = SUSPECTS[reason], LOOK
-            if reason == "redirect":
-                site = site_of(answer.headers.get("location", "")) or "another place of the same host"
-                what, hint = what.replace("redirected", f"redirected to {site}"), MOVED
-            message = f"{what}: {share:.0%} of the last {SUSPECT_TRIES} tiles"
-            self._stop(StopReason(code="unusable", message=message, hint=hint, exit_code=3))
 
     def _window_done(self, now: float, request: Request, answer: Answer) -> None:
         key = block_of(request.tile)
