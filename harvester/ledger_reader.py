@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harvester.database import open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
 from harvester.edges import LedgerFailure, State
 from harvester.errors import CacheError
 from harvester.events import Counts
@@ -151,18 +150,12 @@ def read_ledger(path: Path) -> LedgerReader:
     return LedgerReader(path, connection)
 
 
-class LedgerReader:
+class LedgerReader(OpenedDatabase):
     """A ledger opened for reading; each query sees what was committed when it began."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection: sqlite3.Connection | None = connection
-
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
-        with ledger_errors(self.path), sqlite_errors(self.path, "read"):
-            return self._connection.execute(sql, values).fetchall()
+        with ledger_errors(self.path):
+            return super()._query(sql, values)
 
     def blocks(self, level: int | None = None) -> Iterator[tuple[BlockKey, States]]:
         """Blocks with planned tiles, in plan order, with their states, shape (128, 128), read-only."""
@@ -222,18 +215,6 @@ class LedgerReader:
     def runs(self) -> list[Run]:
         """All runs, the first one first."""
         return runs_of(self._query(RUNS))
-
-    def close(self) -> None:
-        """Release the file. May be called twice."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 RUNS = "SELECT id, output, started, ended, report FROM run ORDER BY id"

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, quoted
 from harvester.caches.geopackage_tables import (
@@ -21,9 +21,8 @@ from harvester.caches.geopackage_tables import (
     scheme_of,
 )
 from harvester.caches.tile_look import type_of
-from harvester.database import open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
-from harvester.errors import CacheError
 from harvester.manifest import KEY
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
@@ -80,35 +79,26 @@ def _whole(trusted: bool) -> str:
     return "" if trusted else " AND length(tile_data) > 0"
 
 
-class GeoPackageReader:
+class GeoPackageReader(OpenedDatabase):
     """Tile tables of one tiling scheme, ours or another program's."""
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, tables: Sequence[Table], state: FileState | None
     ) -> None:
-        self.path = path
+        super().__init__(path, connection)
         self.tables = tuple(tables)
         self.state = state if state is not None and {each.name for each in tables} <= set(state.tables) else None
-        self._connection: sqlite3.Connection | None = connection
         self._trusted = self.state is not None
         self._by_zoom = {zoom: table for table in tables for zoom in table.resolutions}
         self.info = self._describe()
 
-    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
-        # All rows at once: a statement left open would keep a writer in another process from committing.
-        with sqlite_errors(self.path, "read"):
-            return self._connection.execute(sql, values).fetchall()
-
     def _describe(self) -> CacheInfo:
-        assert self._connection is not None
-        text = metadata_row(self._connection, ABOUT) if self._trusted else None
+        text = metadata_row(self._open, ABOUT) if self._trusted else None
         about = _object(text or "")
         first = self.tables[0]
         boxes = [table.extent for table in self.tables if table.extent is not None]
         details = {name: value for name, value in about.items() if isinstance(value, str)}
-        if manifest := metadata_row(self._connection, MANIFEST):
+        if manifest := metadata_row(self._open, MANIFEST):
             details[KEY] = manifest
         details["tables"] = ", ".join(
             f"{table.name} (zoom {min(table.resolutions)} to {max(table.resolutions)})" for table in self.tables
@@ -181,14 +171,13 @@ class GeoPackageReader:
         return mask
 
     def _present(self, key: BlockKey) -> list[tuple[int, int]]:
-        if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
+        connection = self._open
         found = self._within(key.level)
         if found is None:
             return []
         table, cols, rows = found
         with sqlite_errors(self.path, "read"):
-            there = present_in(self._connection, table.name, key.level, key.row, key.col, trusted=self._trusted)
+            there = present_in(connection, table.name, key.level, key.row, key.col, trusted=self._trusted)
         return [(row, col) for row, col in there if row < rows and col < cols]
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
@@ -227,18 +216,6 @@ class GeoPackageReader:
                 for place in self._query(sql):
                     numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
                     yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
-
-    def close(self) -> None:
-        """Release the file. May be called twice."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def _bytes(value: object) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
 from harvester.caches.tile_look import Look, look_at
 from harvester.caches.vector_layers import parse_text
-from harvester.database import open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError
 from harvester.tiling.google import google_scheme, mercator_box
@@ -92,23 +92,15 @@ def _whole(trusted: bool) -> str:
     return "" if trusted else " AND length(tile_data) > 0"
 
 
-class MBTilesReader:
+class MBTilesReader(OpenedDatabase):
     """MBTiles 1.3 and what others made of it: tables or views, NULL tiles, missing metadata."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, schema: Schema) -> None:
-        self.path = path
+        super().__init__(path, connection)
         self.schema = schema
-        self._connection: sqlite3.Connection | None = connection
         self.metadata = read_metadata(connection)
         self._trusted = STAMP in self.metadata
         self.info = self._describe()
-
-    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
-        # All rows at once: a statement left open would keep a writer in another process from committing.
-        with sqlite_errors(self.path, "read"):
-            return self._connection.execute(sql, values).fetchall()
 
     def _describe(self) -> CacheInfo:
         levels = self.levels()
@@ -177,10 +169,9 @@ class MBTilesReader:
         return mask
 
     def _present(self, key: BlockKey) -> list[tuple[int, int]]:
-        if self._connection is None:
-            raise CacheError(f"{self.path} is closed already", hint="Open it again.")
+        connection = self._open
         with sqlite_errors(self.path, "read"):
-            return present_in(self._connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)
+            return present_in(connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
         """The tiles of one block by row, then column; one row of tiles is in memory at a time."""
@@ -205,18 +196,6 @@ class MBTilesReader:
                 if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
                     tile = Tile(zoom, tms_row(zoom, row), col)
                 yield Damage(f"{where} {zoom}/{col}/{row}", what, tile)
-
-    def close(self) -> None:
-        """Release the file. May be called twice."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:

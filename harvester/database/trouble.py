@@ -1,0 +1,53 @@
+"""SQLite's exceptions as errors with a remedy."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.durable import disk_full
+from harvester.errors import CacheError
+
+
+def damaged(path: Path, what: str) -> CacheError:
+    """The CacheError for a database that cannot be trusted."""
+    hint = "Move the file away, or replace it with --mode overwrite."
+    return CacheError(f"{path} is damaged: {what}", hint=hint, code="damaged")
+
+
+@contextmanager
+def sqlite_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn SQLite's exceptions into CacheError; ``what`` is the verb for the message."""
+    try:
+        yield
+    except sqlite3.Error as cause:
+        raise _translated(path, what, cause) from cause
+    except UnicodeDecodeError as cause:  # of the message that names what is broken, by its broken name
+        raise damaged(path, "the names of its tables are no text") from cause
+
+
+def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
+    # The low byte of an extended result code is the primary one.
+    extended = getattr(cause, "sqlite_errorcode", 0) or 0
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return disk_full(path)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        hint = "Close the program that has it open, then run the same command again."
+        return CacheError(f"cannot {what} {path}: another program holds it", hint=hint, code="in_use")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, str(cause))
+    if extended == sqlite3.SQLITE_READONLY_DBMOVED:
+        hint = "Leave a cache alone while a run writes it; then run the same command again."
+        return CacheError(f"{path} was moved or removed while it was being written", hint=hint, code="moved")
+    if extended in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
+        hint = "Run the harvest again: it takes the half-written part back."
+        return CacheError(
+            f"cannot {what} {path}: its last writer was killed while writing", hint=hint, code="half_written"
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        hint = "Check that the path exists and the permissions of the file and its folder."
+        return CacheError(f"cannot {what} {path}: {cause}", hint=hint, code="permission")
+    return CacheError(f"cannot {what} {path}: {cause}", hint="Check the disk, then run the same command again.")
