@@ -2,6 +2,7 @@
 
 from harvester.pacing.breaker import LONGEST_PAUSE_SECONDS, Breaker, HostPause
 from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.learned import LearnedRate
 from harvester.pacing.pacer import Pacer
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RetryBudget, RetryHeap, backoff
@@ -11,6 +12,7 @@ __all__ = [
     "Breaker",
     "Concurrency",
     "HostPause",
+    "LearnedRate",
     "Pacer",
     "RateLimit",
     "RetryBudget",

@@ -15,6 +15,12 @@ START = 4
 RAMP_ANSWERS = 12
 """Fewest answers of a window while ramping up: three rounds at the start."""
 
+RAMP_SECONDS = 0.5
+"""Or as many as come in this time, where a round takes so long."""
+
+LONG_SECONDS = 0.25
+"""Latency from which half a round is enough: the ramp takes eight rounds instead of sixteen."""
+
 HOLD_ANSWERS = 64
 """Fewest answers of a window while holding a level: a mean over 64 varies by an eighth of one answer's spread."""
 
@@ -88,9 +94,12 @@ class Concurrency:
         "_step",
         "_sum",
         "_suspicious",
-        "_throughput",
+        "_top",
+        "contradicted",
+        "latency",
         "limit",
         "mode",
+        "throughput",
     )
 
     def __init__(self, limit_max: int) -> None:
@@ -102,7 +111,13 @@ class Concurrency:
         self._good = 0  # highest level with a clean window; 0: none known
         self._bad = math.inf  # lowest level that was throttled
         self._calm = math.inf  # latency without queueing, seconds
-        self._throughput = 0.0  # of the last clean window, answers a second
+        self.throughput = 0.0
+        """Answers a second of the last clean window."""
+        self.contradicted: Mode | None = None
+        """What it was doing when a level was refused that had been borne before; None when it was another level."""
+        self.latency = 0.0
+        """Seconds that answers took in the mean when they were looked at last."""
+        self._top = self.limit  # the level whose refusal ended the last calm
         self._suspicious = 0  # windows in a row that queued
         self._step = 1
         self._probe_every = FIRST_PROBE_SECONDS
@@ -157,12 +172,36 @@ class Concurrency:
         self._probe_every = FIRST_PROBE_SECONDS
         self._move(min(START, self._max), Mode.RAMP, now)
 
+    @property
+    def below_refusal(self) -> bool:
+        """True while a level is held because a higher one was refused."""
+        return self.mode is Mode.HOLD and self._bad < math.inf
+
+    def release(self, now: float) -> None:
+        """The refusals are not for the requests in flight: back to where they began, and on from there when used up."""
+        top = max(self._top, self.limit)
+        self._good = 0
+        self._bad = self._calm = math.inf
+        self._suspicious = 0
+        self.contradicted = None
+        self._move(top, Mode.RAMP, now)
+
+    def hold(self, level: int, now: float) -> None:
+        """The refusals are for the requests in flight after all: back to a level, with the one above refused."""
+        self._good, self._bad = level, level + 1
+        self._next_probe = now + self._probe_every
+        self._move(level, Mode.HOLD, now)
+
     # ------------------------------------------------------------------------------------------ decisions
 
     def _throttled(self, now: float) -> None:
         failed = self.limit
         self._bad = failed
+        if self.mode is not Mode.SEEK:
+            self._top = failed
+        self.contradicted = None
         if self._good >= failed:
+            self.contradicted = self.mode
             self._good = 0
         if self.mode is Mode.PROBE and self._good:
             self._probe_failed(now)
@@ -176,10 +215,15 @@ class Concurrency:
 
     def _turn(self, now: float) -> None:
         """Enough answers for a decision."""
+        if self._answers > self._faults:
+            self.latency = self._sum / (self._answers - self._faults)
         if self._settling:
             self._begin(now)
             return
         elapsed = now - self._since
+        if self.mode is Mode.RAMP and self.latency >= LONG_SECONDS:
+            # Half a round may come all at once: by Little's law it stands for so long.
+            elapsed = max(elapsed, self._answers * self.latency / self.limit)
         least = PROBE_SECONDS if self.mode is Mode.PROBE else WINDOW_SECONDS
         if elapsed < least:
             self._need += max(1, int(self._answers * (least - elapsed) / max(elapsed, 0.01)))
@@ -208,7 +252,7 @@ class Concurrency:
             self._dipped(now, latency, throughput)
 
     def _ramp(self, now: float, latency: float, throughput: float) -> None:
-        if self._good and self._queues(latency) and throughput < GAIN * self._throughput:
+        if self._good and self._queues(latency) and throughput < GAIN * self.throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
                 self._begin(now)
@@ -216,7 +260,7 @@ class Concurrency:
             self._suspicious = 0
             knee = math.ceil(HEADROOM * throughput * self._calm)
             self._good = min(max(self._good, knee), self.limit)
-            self._throughput = throughput
+            self.throughput = throughput
             self._next_probe = now + self._probe_every
             self._move(self._good, Mode.HOLD, now)
             return
@@ -252,22 +296,22 @@ class Concurrency:
         self._good = self.limit
         if now < self._next_probe or not self._full:
             self._suspicious = 0
-            self._throughput = throughput
+            self.throughput = throughput
             self._begin(now)
         elif self._queues(latency):
             self._suspicious += 1
-            self._throughput = throughput
+            self.throughput = throughput
             if self._suspicious < 2 or self.limit == 1:
                 self._begin(now)
             else:
                 self._suspicious = 0
                 self._move(max(1, int(self.limit * DIP)), Mode.DIP, now)
         elif self.limit < self._max:
-            self._throughput = throughput
+            self.throughput = throughput
             self._move(self.limit + self._step, Mode.PROBE, now)
         else:
             self._suspicious = 0
-            self._throughput = throughput
+            self.throughput = throughput
             self._begin(now)
 
     def _probed(self, now: float, latency: float, throughput: float) -> None:
@@ -286,7 +330,7 @@ class Concurrency:
             self._move(self.limit, Mode.HOLD, now)
 
     def _dipped(self, now: float, latency: float, throughput: float) -> None:
-        if throughput >= HELD * self._throughput:
+        if throughput >= HELD * self.throughput:
             self._good = self.limit
             self._next_probe = now
             self._move(self.limit, Mode.HOLD, now)
@@ -303,7 +347,7 @@ class Concurrency:
 
     def _note(self, latency: float, throughput: float) -> None:
         self._good = self.limit
-        self._throughput = throughput
+        self.throughput = throughput
         if latency < self._calm:
             self._calm = latency
 
@@ -330,7 +374,9 @@ class Concurrency:
         self._sum = 0.0
         self._full = False
         if self.mode in (Mode.RAMP, Mode.SEEK):
-            self._need = max(self.limit, RAMP_ANSWERS)
+            rounds = RAMP_SECONDS / max(self.latency, 0.001)
+            need = self.limit if self.latency < LONG_SECONDS or self.mode is Mode.SEEK else self.limit // 2
+            self._need = max(need, min(RAMP_ANSWERS, int(self.limit * rounds)))
         else:
             self._need = max(2 * self.limit, HOLD_ANSWERS)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from harvester.edges import Outcome
 from harvester.pacing.breaker import Breaker, HostPause
-from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.concurrency import LONG_SECONDS, Concurrency, Mode
+from harvester.pacing.learned import MEASURED, RESTS, LearnedRate
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
 
@@ -15,18 +16,47 @@ _WHOLE, _ABSENT, _UNCHANGED = Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED
 """Looked up once, compared by identity: an enum's member costs 80 ns to look up and as much to hash (Python 3.11)."""
 
 
+MEASURED_SECONDS = 0.1
+"""Shortest time for which good answers make a rate."""
+
+TRIAL = 1.15
+"""Share of the throughput below a refused level that is tried evenly spaced: above what that level can bring."""
+
+TRIAL_ROUNDS = 1.5
+"""Latencies until the requests in flight are as many as the rate tried makes them."""
+
+SOON_SECONDS = 0.5
+FIRST_TRIAL_SECONDS = 4.0
+TRIAL_FACTOR = 4.0
+LAST_TRIAL_SECONDS = 256.0
+"""The first trial comes as soon as a level is held, each further one after four times the time: one costs a refusal or
+two."""
+
+DOUBT_SECONDS = 60.0
+"""A level that was held and is refused may have become too high; two within this time are another matter."""
+
+
 class Pacer:
     """One host's (or one source's) pace: pause, breaker, concurrency, rate, in this order.
+
+    ``learned`` is there while refusals have another cause than the requests in flight: then the host counts requests
+    a second, and refusals speak of that rate, no longer of the concurrency.
 
     ``limit_max`` bounds the requests in flight; ``rate`` may be shared by several pacers (tile servers of one source);
     ``draw`` gives random numbers in [0, 1). The clock is the caller's: ``now`` in monotonic seconds, never going back.
     """
 
     __slots__ = (
+        "_begun",
+        "_doubted",
         "_draw",
         "_enough",
+        "_goods",
         "_silenced",
         "_smooth",
+        "_trial",
+        "_trial_at",
+        "_trial_every",
         "_until",
         "_well",
         "_well_seconds",
@@ -34,6 +64,7 @@ class Pacer:
         "budget",
         "concurrency",
         "free",
+        "learned",
         "pause",
         "rate",
     )
@@ -51,6 +82,14 @@ class Pacer:
         self.breaker = Breaker(now)
         self.pause = HostPause()
         self.budget = RetryBudget()
+        self.learned: LearnedRate | None = None
+        self._begun = now
+        self._goods = 0
+        self._doubted = -math.inf
+        self._trial: int | None = None
+        """The level to go back to while the learned rate is only tried."""
+        self._trial_at = math.inf
+        self._trial_every = FIRST_TRIAL_SECONDS
         self._draw = draw
         self._silenced = 0  # throttled answers in a row with a single request in flight
         self.free = rate is None
@@ -84,8 +123,8 @@ class Pacer:
         if now < self.pause.until:
             return self.pause.until - now
         breaker = self.breaker
-        rate = self.rate
-        self.free = rate is None and breaker.open_since is None
+        rate, learned = self.rate, self.learned
+        self.free = rate is None and learned is None and breaker.open_since is None
         if breaker.open_since is not None:
             wait = breaker.ready_in(now)
             if wait:
@@ -93,6 +132,14 @@ class Pacer:
             if rate is not None and not rate.take(now):
                 return rate.ready_in(now)
             breaker.allow(now)
+            return 0.0
+        if learned is not None:
+            wait = learned.ready_in(now)
+            if wait:
+                return wait
+            if rate is not None and not rate.take(now):
+                return rate.ready_in(now)
+            learned.take(now)
             return 0.0
         if rate is None or rate.take(now):
             return 0.0
@@ -116,13 +163,11 @@ class Pacer:
         self._tell(now)
         self._smooth = self.free = False
         if outcome is Outcome.THROTTLED:
-            alone = self.concurrency.limit == 1
-            self.concurrency.on_throttle(now)
+            silent = self._refused(now, seconds)
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
             if retry_after is not None:
                 self.pause.pause(now, retry_after)
-            elif alone:
-                # Less than one request in flight is a pause.
+            elif silent:
                 self._silenced += 1
                 self.pause.pause(now, backoff(self._silenced, self._draw(), throttled=True))
         elif outcome is Outcome.DENIED:
@@ -136,6 +181,47 @@ class Pacer:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
 
+    def _refused(self, now: float, seconds: float) -> bool:
+        """The host asks for less: in flight or a second? True when neither can be less: what is left is a pause."""
+        pace = self.concurrency
+        if self.learned is not None:
+            if self._trial is not None and now - seconds >= self._trial_at:
+                pace.hold(self._trial, now)
+                self.learned = None
+                self._trial = None
+                self._trial_at = now + self._trial_every
+                self._trial_every = min(self._trial_every * TRIAL_FACTOR, LAST_TRIAL_SECONDS)
+                return False
+            self.learned.on_refused(now, seconds)
+            return self.learned.refused >= RESTS
+        alone = pace.limit == 1
+        pace.on_throttle(now)
+        if self._trial_at == math.inf:
+            self._trial_at = now + SOON_SECONDS
+        if not self._goods:
+            return alone
+        if not alone:
+            if pace.contradicted is None:
+                return False
+            sure = pace.contradicted is Mode.SEEK or pace.latency >= LONG_SECONDS
+            if not sure and now - self._doubted > DOUBT_SECONDS:
+                self._doubted = now
+                pace.contradicted = None
+                return False
+        rate = pace.throughput or self._goods / max(now - self._begun, MEASURED_SECONDS)
+        tried = self._trial_every > FIRST_TRIAL_SECONDS  # and was refused: it is hardly more
+        self.learned = LearnedRate(rate, now, growth=MEASURED) if tried else LearnedRate(rate, now)
+        pace.release(now)
+        return False
+
+    def _try_rate(self, now: float) -> None:
+        """Below a level that was refused: would more be borne if it came evenly? Then it is a rate that is counted."""
+        pace = self.concurrency
+        self._trial, self._trial_at = pace.limit, now
+        self.learned = LearnedRate(TRIAL * pace.throughput, now, TRIAL_ROUNDS * pace.latency)
+        pace.release(now)
+        self._smooth = self.free = False
+
     def unheard(self) -> None:
         """A request ended without a word of the host: nothing follows for the pace, and a probe may go again."""
         self.breaker.cancel_probe()
@@ -146,22 +232,30 @@ class Pacer:
             self.concurrency.on_success(now, self._well_seconds, self._well)
             self.breaker.on_good(self._well)
             self.budget.on_success(self._well)
+            self._goods += self._well
             self._well = 0
             self._well_seconds = 0.0
+            if now >= self._trial_at and self.learned is None and self.concurrency.below_refusal:
+                self._try_rate(now)
         self._enough = self.concurrency.awaited
         self._until = self.breaker.slot_until
 
     def _good_amid_bad(self, now: float, seconds: float, *, first_try: bool) -> None:
         self._tell(now)
         self._silenced = 0
+        self._goods += 1
         self.budget.on_success()
+        if self.learned is not None:
+            self.learned.on_good(now)
+            if self._trial is not None and self.learned.is_borne:
+                self._trial = None
         if self.breaker.open_since is not None:
             self.concurrency.restart(now)
         else:
             self.concurrency.on_success(now, seconds)
         self.breaker.on_result(now, ok=True, first_try=first_try)
-        self._smooth = self.breaker.calm and self.budget.is_full
+        self._smooth = self.learned is None and self.breaker.calm and self.budget.is_full
         self._tell(now)
 
     def __repr__(self) -> str:
-        return f"Pacer({self.concurrency}, {self.rate}, {self.breaker}, {self.pause}, {self.budget})"
+        return f"Pacer({self.concurrency}, {self.learned or self.rate}, {self.breaker}, {self.pause}, {self.budget})"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import pytest
 
-from harvester.pacing import Concurrency
+from harvester.edges import Outcome
+from harvester.pacing import Concurrency, Pacer
 
 
 class Host(Protocol):
@@ -70,6 +73,56 @@ class Tokens:
 
 
 @dataclass
+class FixedWindow:
+    """Throttles what exceeds ``rate`` within one of its own whole seconds; these begin at any moment of ours."""
+
+    rate: float
+    seconds: float
+    draw: random.Random
+    window: int = -1
+    number: int = 0
+    changes: tuple[tuple[int, float], ...] = ()
+    """(second, rate) from then on, in order."""
+
+    def __post_init__(self) -> None:
+        self.phase = self.draw.random()
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        while self.changes and self.changes[0][0] <= now:
+            self.rate, self.changes = self.changes[0][1], self.changes[1:]
+        window = math.floor(now + self.phase)
+        self.number = self.number + 1 if window == self.window else 1
+        self.window = window
+        if self.number > self.rate:
+            return 0.01, False
+        return self.seconds * self.draw.uniform(0.8, 1.2), True
+
+    def leave(self) -> None:
+        pass
+
+
+@dataclass
+class SlidingWindow:
+    """Throttles what would make more than ``rate`` within the last second."""
+
+    rate: float
+    seconds: float
+    draw: random.Random
+    served: deque[float] = field(default_factory=deque)
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        while self.served and self.served[0] <= now - 1.0:
+            self.served.popleft()
+        if len(self.served) >= self.rate:
+            return 0.01, False
+        self.served.append(now)
+        return self.seconds * self.draw.uniform(0.8, 1.2), True
+
+    def leave(self) -> None:
+        pass
+
+
+@dataclass
 class Queue:
     """Never throttles: ``workers`` serve in turn, and whoever comes too early waits in line."""
 
@@ -113,6 +166,8 @@ class Course:
     """Seconds x requests in flight."""
     limits: list[int]
     """The limit at the end of each second."""
+    starts: list[float] = field(default_factory=list)
+    """When each request was started, where the whole pace was run."""
 
     def goodput(self, start: int, end: int) -> float:
         return sum(self.good[start:end]) / (end - start)
@@ -149,17 +204,47 @@ def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Cour
             pace.on_throttle(now)
 
 
+def paced(host: Host, pacer: Pacer, seconds: int) -> Course:
+    """Start a request whenever the whole pace allows it, for ``seconds`` of simulated time."""
+    course = Course([0] * seconds, [0] * seconds, 0.0, [0] * seconds)
+    now = 0.0
+    ends: list[tuple[float, int, float, bool]] = []
+    while True:
+        while not (wait := pacer.may_start(now, len(ends))):
+            took, served = host.ask(now)
+            course.starts.append(now)
+            heapq.heappush(ends, (now + took, len(course.starts), now, served))
+        if not ends or now + wait < ends[0][0]:
+            now = max(now + wait, math.nextafter(now, math.inf))
+            if now >= seconds:
+                return course
+            continue
+        now, _, begun, served = heapq.heappop(ends)
+        if now >= seconds:
+            return course
+        host.leave()
+        course.limits[int(now)] = pacer.limit
+        (course.good if served else course.throttled)[int(now)] += 1
+        outcome = Outcome.WHOLE if served else Outcome.THROTTLED
+        pacer.ended(now, outcome, now - begun, first_try=True)
+
+
 @dataclass(frozen=True)
 class Lab:
     """All of the above, for tests."""
 
     Seats: type[Seats] = Seats
     Tokens: type[Tokens] = Tokens
+    FixedWindow: type[FixedWindow] = FixedWindow
+    SlidingWindow: type[SlidingWindow] = SlidingWindow
     Queue: type[Queue] = Queue
     Endless: type[Endless] = Endless
 
     def run(self, host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
         return run(host, pace, seconds, start)
+
+    def paced(self, host: Host, pacer: Pacer, seconds: int) -> Course:
+        return paced(host, pacer, seconds)
 
 
 @pytest.fixture(scope="session")

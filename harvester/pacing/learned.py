@@ -1,0 +1,238 @@
+"""The rate that a host was found to bear, where it counts requests a second instead of requests in flight.
+
+It exists only once a host has refused what the requests in flight don't explain, or bore more than they allow when it
+was asked evenly. Starts are spaced, the bearable rate is enclosed between one that went well and one that was refused, held just below, and probed rarely.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+LEAST = 0.5
+"""Starts a second that are always tried: slower hosts ask for pauses."""
+
+GROWTH = 2.0
+"""Step upwards while no rate was refused: from 4 to 512 a second in seven steps."""
+
+STEP_SECONDS = 1.1
+"""Shortest time at a rate before it counts as borne: hosts that count whole seconds object within one."""
+
+NEAR_STEP_SECONDS = 2.05
+"""The same near a rate that was refused: so long holds one whole second of the host's, wherever that begins."""
+
+STEP_STARTS = 4
+"""And fewest starts in it."""
+
+USED = 0.75
+"""Share of a rate that must really have been started: a rate that was not used up says nothing."""
+
+NEAR = 1.07
+"""A rate that was borne this near to one that was refused is near enough: their middle is 3 % off."""
+
+WAVE_SECONDS = 1.05
+"""Refusals within this time of the first are one wave: a host that counts whole seconds refuses until the second ends,
+however slowly it is asked."""
+
+DROP = 0.93
+"""What is left of a rate that is refused, at most: the host bears less than before."""
+
+DEEP_DROP = 0.1
+"""And at least, where less was answered in the last wave."""
+
+FIRST_PROBE_SECONDS = 8.0
+LAST_PROBE_SECONDS = 64.0
+"""Interval between probes: doubled by each that fails."""
+
+PROBE_STEP = 1.06
+PROBE_STEP_MOST = 1.5
+"""First step of a probe; the excess is doubled by each that succeeds, so a tenfold rate is found in eight."""
+
+NEAR_PROBE = 1.2
+"""The same after a probe: to be refused again in between would cost more than it brings."""
+
+MEASURED = 1.12
+"""First step above what a host answered while it refused the rest: it is hardly more than that."""
+
+MARGIN = 0.96
+"""Share of the rate that was borne for a second or two which is held: what is borne for good is a little less."""
+
+REST_SECONDS = 0.025
+REST_STARTS = 1.5
+REST_FACTOR = 3.0
+REST_MOST_SECONDS = 0.8
+"""Nothing is started for so long (or for so many starts' time) after a refusal, three times as long after each further
+one until an answer is good: a window that is used up costs four refusals, not one for each start until its end."""
+
+SLACK_SECONDS = 0.02
+SLACK_RATE = 50.0
+"""How late the loop may come back without losing rate, and below which rate it is less: what is caught up at once is
+refused by a host that allows no burst."""
+
+RESTS = 7
+"""Refusals in a row after which the host is silent, not fast: what follows is a pause."""
+
+
+class Stage(StrEnum):
+    """What the rate is doing."""
+
+    SEEK = "seek"
+    HOLD = "hold"
+    PROBE = "probe"
+
+
+class LearnedRate:
+    """Grants starts like ``RateLimit``; the caller reports what came of them (``on_good``, ``on_refused``).
+
+    ``rate``: starts a second that are believed to be borne when it begins; ``settle_seconds``: how long what comes is
+    still an echo of what was started before. Failed answers never raise the rate.
+    """
+
+    __slots__ = (
+        "_denied",
+        "_echo",
+        "_from",
+        "_granted",
+        "_high",
+        "_low",
+        "_next_probe",
+        "_probe_every",
+        "_reach",
+        "_rested",
+        "_since",
+        "_started",
+        "_step",
+        "_wave",
+        "rate",
+        "refused",
+        "stage",
+    )
+
+    def __init__(
+        self, rate: float, now: float, settle_seconds: float = WAVE_SECONDS, *, growth: float = GROWTH
+    ) -> None:
+        self.rate = max(rate, LEAST)
+        self.stage = Stage.SEEK
+        self.refused = 0
+        """Refusals since the last good answer."""
+        self._low = 0.0  # highest rate that was borne
+        self._high = math.inf  # lowest rate that was refused
+        self._from = now + REST_SECONDS
+        self._rested = now  # when it was last refused: what was started before tells nothing new
+        self._echo = 0.0  # how long a refusal takes to come
+        self._wave = now  # start of the last wave
+        self._granted = self._denied = 0  # starts since then, and how many of them were refused
+        self._since = now + settle_seconds  # since when this rate is on trial: when the wave is over
+        self._started = 0  # starts since then
+        self._reach = growth
+        self._step = PROBE_STEP
+        self._probe_every = FIRST_PROBE_SECONDS
+        self._next_probe = math.inf
+
+    # ------------------------------------------------------------------------------------------ starts
+
+    def take(self, now: float) -> bool:
+        """True when a request may start now; it is then counted."""
+        since = self._from
+        if now < since:
+            return False
+        idle = now - SLACK_SECONDS * min(1.0, self.rate / SLACK_RATE)
+        self._from = (since if since > idle else idle) + 1.0 / self.rate
+        self._granted += 1
+        if now >= self._since:
+            self._started += 1
+        return True
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until ``take`` can be true; 0.0 when it is."""
+        return self._from - now if now < self._from else 0.0
+
+    # ------------------------------------------------------------------------------------------ reports
+
+    def on_good(self, now: float) -> None:
+        """A whole answer came."""
+        self.refused = 0
+        elapsed = now - self._since
+        least = STEP_SECONDS if self._high == math.inf else NEAR_STEP_SECONDS
+        if elapsed < least + 2 * self._echo or self._started < STEP_STARTS:
+            return
+        if self._started >= USED * self.rate * elapsed:
+            self._borne(now)
+        self._begin(now)
+
+    def on_refused(self, now: float, seconds: float) -> None:
+        """The host refused a request that was started ``seconds`` ago. A wave of refusals counts once."""
+        self._echo = max(0.9 * self._echo, min(seconds, 1.0))
+        started = now - seconds
+        self._denied += started >= self._wave
+        if started < self._rested:
+            return
+        self.refused += 1
+        self._rested = now
+        if started >= self._since:
+            self._drop(now)
+            self._wave = now
+            self._granted = self._denied = 0
+            self._begin(now + WAVE_SECONDS)
+        rest = max(REST_SECONDS, REST_STARTS / self.rate) * REST_FACTOR ** min(self.refused - 1, 8)
+        self._from = max(self._from, now + min(rest, max(REST_MOST_SECONDS, 1.0 / self.rate)))
+
+    # ------------------------------------------------------------------------------------------ decisions
+
+    @property
+    def is_borne(self) -> bool:
+        """True once a rate was used and not refused."""
+        return self._low > 0.0
+
+    def _borne(self, now: float) -> None:
+        self._low = self.rate
+        if self.stage is Stage.PROBE:
+            self._high = math.inf
+            if self._step > PROBE_STEP:  # the first step may be within the margin
+                self._probe_every = FIRST_PROBE_SECONDS
+            self._step = min(1.0 + 2 * (self._step - 1.0), PROBE_STEP_MOST)
+            self.rate *= self._step
+        elif self.stage is Stage.HOLD:
+            if now >= self._next_probe:
+                self.stage = Stage.PROBE
+                self.rate *= self._step
+        elif self._high == math.inf:
+            self.rate *= self._reach
+            self._reach = min(1.0 + 2 * (self._reach - 1.0), GROWTH)
+        else:
+            self._narrow(now)
+
+    def _narrow(self, now: float) -> None:
+        """Between a rate that was borne and one that was refused: the middle, until they are near."""
+        if self._high <= self._low * (NEAR_PROBE if self.stage is Stage.PROBE else NEAR):
+            self.rate = self._low if self.stage is Stage.HOLD else MARGIN * self._low
+            self._low = self.rate
+            self._step = PROBE_STEP
+            self._next_probe = now + self._probe_every
+            self.stage = Stage.HOLD
+        else:
+            self.rate = min((self._low + self._high) / 2, self._low * self._reach)
+            self._reach = min(1.0 + 2 * (self._reach - 1.0), GROWTH)
+            self.stage = Stage.SEEK
+
+    def _drop(self, now: float) -> None:
+        self._high = self.rate
+        if self.stage is Stage.PROBE:
+            self._probe_every = min(self._probe_every * 2, LAST_PROBE_SECONDS)
+            if self._step == PROBE_STEP:
+                self.stage = Stage.HOLD
+        if 0.0 < self._low < self.rate:
+            self._narrow(now)
+            return
+        answered = (self._granted - self._denied) / (now - self._wave)
+        self._low = 0.0
+        self._reach = MEASURED
+        self.rate = max(LEAST, min(DROP * self.rate, max(DEEP_DROP * self.rate, answered)))
+        self.stage = Stage.SEEK
+
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._started = 0
+
+    def __repr__(self) -> str:
+        return f"LearnedRate({self.rate:.3g}/s, {self.stage}, between {self._low:.3g} and {self._high:.3g})"
