@@ -44,6 +44,8 @@ class Finding:
     """Of indexes, headers, documents: what is no single tile's."""
     damages: list[Damage] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    applying: str = ""
+    """The delta that an ``apply`` was interrupted over: some of its tiles may be in, others not."""
 
     @property
     def damaged(self) -> int:
@@ -52,8 +54,8 @@ class Finding:
 
     @property
     def complete(self) -> bool:
-        """True when no planned tile is missing."""
-        return self.missing == 0
+        """True when no planned tile is missing, and no delta half applied."""
+        return self.missing == 0 and not self.applying
 
     @property
     def sound(self) -> bool:
@@ -86,6 +88,7 @@ class Finding:
             "missing": self.missing,
             "damaged": self.damaged,
             "damages": [{"where": damage.where, "what": damage.what} for damage in self.damages],
+            **({"applying": self.applying} if self.applying else {}),
         }
 
 
@@ -188,6 +191,8 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
         if audited.ledger is None:
             finding.notices.append("there is no ledger beside it: planned means present")
         if audited.reader is not None:
+            said = manifest_of(audited.reader)
+            finding.applying = said.applying if said is not None else ""
             for damage in audited.reader.check():
                 finding.add(damage)
         broken = {damage.tile for damage in finding.damages if damage.tile is not None}

@@ -5,6 +5,10 @@ One JSON object, the same in every format, without times, paths and secrets:
     {"manifest": 1, "source": "https://...", "attribution": "...", "policies": ["LODs 0-9, state.geojson"],
      "lods": [{"level": 0, "resolution": 156543.03, "tiles": 1, "bytes": 1234, "hash": "<32 hex>"}, ...]}
 
+Two keys are there only where they have something to say: ``sources``, a list, where the tiles are of several (``source``
+has them all in one text then), and ``applying``, the name of a delta, from before the first tile that ``apply`` changes
+until after the last one.
+
 where it lies:
 
     MBTiles             metadata row ``manifest``
@@ -104,7 +108,11 @@ class Manifest:
     """The document. ``lods`` is empty while a cache is not finished."""
 
     source: str = ""
+    sources: tuple[str, ...] = ()
+    """Where there are several, each; else empty."""
     attribution: str = ""
+    applying: str = ""
+    """The delta of which a part of the tiles may be in; its file's name."""
     policies: tuple[str, ...] = ()
     lods: tuple[HeldLod, ...] = field(default=())
 
@@ -113,6 +121,8 @@ class Manifest:
         return {
             KEY: VERSION,
             "source": self.source,
+            **({"sources": list(self.sources)} if self.sources else {}),
+            **({"applying": self.applying} if self.applying else {}),
             "attribution": self.attribution,
             "policies": list(self.policies),
             "lods": [
@@ -140,6 +150,8 @@ class Manifest:
                 return None
             return cls(
                 source=str(document["source"]),
+                sources=tuple(str(words) for words in document.get("sources", ())),
+                applying=str(document.get("applying", "")),
                 attribution=str(document["attribution"]),
                 policies=tuple(str(words) for words in document["policies"]),
                 lods=tuple(
@@ -164,6 +176,16 @@ def held_lods(sums: Iterable[tuple[Lod, TileSum]]) -> tuple[HeldLod, ...]:
         for lod, total in sorted(sums, key=lambda each: -each[0].resolution)
         if total.tiles
     )
+
+
+def joined_sources(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Every source once, in the order in which they came; a last ``/`` and the case of scheme and host don't count."""
+    found: dict[str, str] = {}
+    for source in (words for sources in lists for words in sources if words):
+        scheme, mark, rest = source.rstrip("/").partition("://")
+        host, slash, path = rest.partition("/")
+        found.setdefault(f"{scheme.lower()}{mark}{host.lower()}{slash}{path}" if mark else source, source)
+    return tuple(found.values())
 
 
 def joined_policies(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -81,6 +81,12 @@ def exists(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
+def file_stamp(path: Path) -> str:
+    """Size and time of a file: changes whenever it may have changed."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
 def swap(paths: OutputPaths, disk: Disk) -> None:
     """Give the finished replacement its name: ``OUT`` -> ``OUT.old``, new -> ``OUT``, the ledger after it.
 

@@ -16,7 +16,7 @@ from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Stamps, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
-from harvester.output import OutputPaths, exists, finish_swap
+from harvester.output import OutputPaths, exists, file_stamp, finish_swap
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
@@ -50,12 +50,6 @@ class PackageHolding:
     def close(self) -> None:
         """Release the files. May be called twice."""
         self._placed.reader.close()
-
-
-def file_stamp(path: Path) -> str:
-    """Size and time of a file: changes whenever it may have changed."""
-    found = path.stat()
-    return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 @dataclass(slots=True)

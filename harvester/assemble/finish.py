@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from harvester.assemble.collect import SUMS, Collection, file_stamp
+from harvester.assemble.collect import SUMS, Collection
 from harvester.assemble.plan import PlannedLayer
 from harvester.assemble.remember import policies_of
 from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
 from harvester.engine import Outturn, StopReason
 from harvester.engine.agreement import AGREE_BLOCKS
-from harvester.output import exists, swap
+from harvester.output import exists, file_stamp, swap
 from harvester.report import Report
 
 

@@ -95,14 +95,21 @@ class CountedWriter:
         return found
 
     def _manifest(self, subject: Subject) -> Manifest:
-        manifest = Manifest(source=subject.info.source, attribution=subject.info.attribution, policies=subject.policies)
+        info = subject.info
+        manifest = Manifest(
+            source=info.source, attribution=info.attribution, policies=subject.policies, applying=subject.applying or ""
+        )
         reader = self.look()
         if reader is None:
             return manifest
         with reader:
             there = manifest_of(reader)
             if there is not None:
-                manifest = replace(manifest, policies=joined_policies((there.policies, manifest.policies)))
+                manifest = replace(
+                    manifest,
+                    policies=joined_policies((there.policies, manifest.policies)),
+                    applying=there.applying if subject.applying is None else subject.applying,
+                )
             if not subject.finished:
                 return manifest
             # A cache that can't be read to its end is described without what it holds; verify says what is wrong.

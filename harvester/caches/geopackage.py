@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harvester.caches.generation import SEEN, Generation
 from harvester.caches.geopackage_adopt import adopt
 from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
 from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
@@ -72,7 +72,10 @@ async def open_writer(
     if subject.info.tile_format in (TileFormat.LERC, TileFormat.PBF):
         word = subject.info.tile_format.value.upper()
         raise UnsupportedFormatError(f"GeoPackage cannot hold {word} tiles", hint=OTHER_FORMATS)
-    writer = GeoPackageWriter(Path(path), subject, disk=disk, moment=lambda: moment(now(), environment))
+    generation = Generation(environment)
+    writer = GeoPackageWriter(
+        Path(path), subject, disk=disk, moment=lambda: moment(now(), environment), generation=generation
+    )
     try:
         await writer.attach()
     except BaseException:
@@ -84,11 +87,14 @@ async def open_writer(
 class GeoPackageWriter:
     """One GeoPackage being written."""
 
-    def __init__(self, path: Path, subject: Subject, *, disk: Disk, moment: Callable[[], str]) -> None:
+    def __init__(
+        self, path: Path, subject: Subject, *, disk: Disk, moment: Callable[[], str], generation: Generation
+    ) -> None:
         self.path = path
         self._subject = subject
         self._file = WrittenFile(path, disk)
         self._moment = moment
+        self._generation = generation
         info = subject.info
         extents = [box for box in (info.extent, subject.extent) if box is not None]
         self._use(grids_of(info.scheme, _union(extents)))
@@ -129,7 +135,7 @@ class GeoPackageWriter:
         self._use(grids)
         state = reader.state or FileState(tables=tuple(table.name for table in reader.tables))
         written_since = state.changes != changes
-        self._seen_stamp = f"{state.stamp}+{changes}" if written_since else state.stamp
+        self._seen_stamp = f"{state.stamp}{SEEN}{changes}" if written_since else state.stamp
         self._state = replace(state, changes=changes)
         self._is_ours = reader.state is not None and not written_since
         self._made = Made(
@@ -226,7 +232,8 @@ class GeoPackageWriter:
         database = await self._file.connect_to_write()
         order = [table for table in self._grids if table in {*self._state.tables, *grids}]
         changes = (self._state.changes + 1) & 0xFFFFFFFF
-        state = replace(self._state, stamp=secrets.token_hex(8), changes=changes, kinds=kinds, tables=tuple(order))
+        stamp = self._generation.after(self._seen_stamp, rows.items(), gone.items())
+        state = replace(self._state, stamp=stamp, changes=changes, kinds=kinds, tables=tuple(order))
         made = self._made
         try:
             async with database.transaction():
@@ -284,7 +291,7 @@ class GeoPackageWriter:
     async def finish(self, subject: Subject) -> None:
         """Write extents, texts and where it comes from; no byte changes when nothing else did."""
         database = await self._file.connect()
-        state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8))
+        state = replace(self._state, stamp=self._seen_stamp or self._generation.after(""))
         wanted = {ABOUT: about(subject, self._grids)}
         if subject.manifest is not None:
             wanted[MANIFEST] = subject.manifest.text()

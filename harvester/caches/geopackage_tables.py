@@ -56,7 +56,7 @@ class FileState:
     """What the file remembers of our last transaction, as JSON in one row of gpkg_metadata."""
 
     stamp: str = ""
-    """Random, new with every transaction that touches tiles."""
+    """New with every transaction that touches tiles (harvester/caches/generation.py)."""
     changes: int = -1
     """The file's change counter after that transaction: another value there means that someone else wrote since."""
     kinds: Mapping[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harvester.caches.generation import SEEN, Generation
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
 from harvester.caches.mbtiles_pictures import Address, Pictures
 from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
@@ -105,6 +106,7 @@ class MBTilesWriter:
         self._hash = hash
         self._schema = DEDUP_SCHEMA if dedup else FLAT_SCHEMA
         self._state = FileState(stamp="", changes=0)
+        self._generation = Generation(os.environ)
         self._seen_stamp = ""
         self._is_ours = False
         self._prepared = False
@@ -148,7 +150,7 @@ class MBTilesWriter:
         self._is_ours = STAMP in metadata
         self._state = FileState.read(metadata.get(STAMP, ""))
         written_since = self._state.changes != changes
-        self._seen_stamp = f"{self._state.stamp}+{changes}" if written_since else self._state.stamp
+        self._seen_stamp = f"{self._state.stamp}{SEEN}{changes}" if written_since else self._state.stamp
         self._state = replace(self._state, changes=changes)
         self._prepared = self._is_ours and not schema.missing_indexes and not written_since
 
@@ -239,9 +241,8 @@ class MBTilesWriter:
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
         database = await self._file.connect_to_write()
-        state = replace(
-            self._state, stamp=secrets.token_hex(8), changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds
-        )
+        stamp = self._generation.after(self._seen_stamp, [("", rows)], [("", gone)])
+        state = replace(self._state, stamp=stamp, changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds)
         schema = self._schema.index
         try:
             async with database.transaction():
@@ -339,7 +340,7 @@ class MBTilesWriter:
         if self._seen_stamp:
             with sqlite_errors(self.path, "read"):
                 existing = read_metadata(self._connected)
-        state = replace(self._state, stamp=self._seen_stamp or secrets.token_hex(8), unused=False)
+        state = replace(self._state, stamp=self._seen_stamp or self._generation.after(""), unused=False)
         spans = None
         if not self._seen_stamp or state.finished != state.stamp or "bounds" not in existing:
             spans = await self._spans(database) if self._seen_stamp else []
@@ -349,7 +350,8 @@ class MBTilesWriter:
             layers = await asyncio.to_thread(self._layers, layers)
         rows = describe(subject, spans, state.kinds, existing, layers)
         self._note_types(rows["format"])
-        if self._hash and (HASH not in existing or state.hashed != state.stamp):
+        # Of tiles that are about to change nobody needs the hash: a stale one only goes.
+        if self._hash and not subject.applying and (HASH not in existing or state.hashed != state.stamp):
             rows[HASH] = await asyncio.to_thread(self._hashed)
             state = replace(state, hashed=state.stamp)
         stale = HASH in existing and HASH not in rows and state.hashed != state.stamp

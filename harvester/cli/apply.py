@@ -7,9 +7,18 @@ from pathlib import Path
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.convert import disk_of, finished
+from harvester.cli.convert import BESIDE, disk_of, finished
 from harvester.cli.frame import say, show, show_json, verb
 from harvester.wording import counted
+
+HALF = "OUT is half applied, neither OLD nor NEW; the same command completes it."
+
+
+def how_it_stands(output: Path) -> str:
+    """What a stop left: a cache half way between OLD and NEW, or one that was not touched."""
+    from harvester.delta.application import half_applied
+
+    return HALF if half_applied(output) else BESIDE
 
 
 @verb("apply", example="harvester apply january-to-march.mbtiles streets.mbtiles")
@@ -20,7 +29,7 @@ def command(common: Common, delta: Path, output: Path) -> int:
     other cache is refused (exit 4)."""
     from harvester.delta.application import apply
 
-    done = finished(apply(delta, output, disk=disk_of()))
+    done = finished(apply(delta, output, disk=disk_of()), lambda: how_it_stands(output))
     if common.json:
         show_json(done.to_dict())
     elif not common.quiet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,14 +36,20 @@ def command(common: Common, source: Path, output: str, format: str | None, mode:
     """Write every tile of a cache, byte for byte, into a cache of another format that can hold it."""
     from harvester.delta.join import convert
 
-    return show_summary(
-        common,
-        finished(convert(source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of())),
-    )
+    left = how_it_stands(output, format, mode)
+    work = convert(source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of())
+    return show_summary(common, finished(work, lambda: left))
 
 
-def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a verb's work to its end; a signal stops it in order, and what was made beside the output goes."""
+BESIDE = "The same command begins again; no half cache was left."
+ADDED = "The same command goes on; the tiles that were added stay in OUT, each of them whole."
+
+
+def finished(work: Coroutine[Any, Any, T], left: Callable[[], str] = lambda: BESIDE) -> T:
+    """Run a verb's work to its end; a signal stops it in order, and what was made beside the output goes.
+
+    ``left`` says after a stop how things stand.
+    """
     from harvester.engine import StopSwitch
     from harvester.errors import StoppedError
     from harvester.loop import run_loop
@@ -59,8 +65,15 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if switch.reason is None:
             raise
-        hint = "The same command begins again; no half cache was left."
-        raise StoppedError(switch.reason.message, hint=hint, exit_code=switch.reason.exit_code) from None
+        raise StoppedError(switch.reason.message, hint=left(), exit_code=switch.reason.exit_code) from None
+
+
+def how_it_stands(output: str, format: str | None, mode: str) -> str:
+    """What a stop leaves of a copy that is about to begin."""
+    from harvester.caches.open import FORMATS, format_for, is_empty_or_missing
+
+    in_place = mode == "merge" and not is_empty_or_missing(Path(output))
+    return ADDED if in_place and not FORMATS[format_for(output, format)].sealed else BESIDE
 
 
 def disk_of() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.convert import disk_of, finished, show_summary
+from harvester.cli.convert import disk_of, finished, how_it_stands, show_summary
 from harvester.cli.frame import verb
 
 
@@ -30,7 +30,6 @@ def command(
     least."""
     from harvester.delta.join import merge
 
-    overwrite = mode == "overwrite"
-    return show_summary(
-        common, finished(merge(sources, output, format=format, overwrite=overwrite, dedup=dedup, disk=disk_of()))
-    )
+    left = how_it_stands(output, format, mode)
+    work = merge(sources, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of())
+    return show_summary(common, finished(work, lambda: left))

@@ -53,7 +53,9 @@ def command(common: Common, output: Path, deep: bool) -> int:
         more = finding.damaged_tiles + finding.other_damages - SHOWN
         if more > 0:
             say(f"... and {more:,} more (--json lists up to 1,000)")
-        if not finding.sound:
+        if finding.applying:
+            say(f"an apply was interrupted: run `harvester apply {finding.applying} {finding.output}` again")
+        elif not finding.sound:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
         elif not finding.complete:
             say("The same harvester run goes on with what is missing; harvester holes shows where it is.")

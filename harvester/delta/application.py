@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from harvester.caches.counted import manifest_of
 from harvester.caches.folders import kind_of
 from harvester.caches.open import is_empty_or_missing, open_cache, sniff
 from harvester.delta.notes import Notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, broken, hash_of, parse_block
 from harvester.delta.schemes import joined
+from harvester.delta.settlement import settlement
 from harvester.delta.summary import kind_or_trouble
 from harvester.delta.target import Target, locked, open_target, service_info
 from harvester.delta.walk import Walk
 from harvester.durable import Disk
-from harvester.edges import ServiceInfo
+from harvester.edges import ServiceInfo, Stamps
 from harvester.errors import CacheError, UsageError
+from harvester.output import OutputPaths, file_stamp
 from harvester.tiling.tile import BlockKey
 
 
@@ -81,17 +84,70 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
             walk = Walk(reader, index.scheme)
             changes = _Changes(delta, index, notes, stack)
             await changes.hold_against(walk, str(out))
+            said = manifest_of(reader)
+            resumed = said is not None and bool(said.applying)
             info = service_info(out, reader.info)
             info = replace(info, scheme=index.scheme, tile_format=changes.tile_format(info))
             levels = [level for level in index.levels(()) if level in index.target]
-            if paths.sealed and not changes.pending:
-                return changes.result(str(out), ())
             reader.close()
+            bring = _bring_package if paths.sealed else _bring_in_place
+            notices = await bring(changes, paths, format, info, levels, resumed=resumed, disk=disk)
+            return changes.result(str(out), notices)
+
+
+async def _bring_in_place(
+    changes: _Changes, paths: OutputPaths, format: str, info: ServiceInfo, levels: list[int], *, resumed: bool,
+    disk: Disk,
+) -> tuple[str, ...]:  # fmt: skip
+    """Change a cache under its name. From before the first tile until after the last one it says so itself."""
+    async with (
+        open_target(paths, format, info, levels, keep=True, disk=disk) as target,
+        settlement(
+            paths.final_ledger, paths.out, target.writer.stamps, target.subject.info.scheme, disk=disk
+        ) as ledger,
+    ):
+        if ledger is not None and not resumed:
+            await ledger.agree()
+        target.subject = replace(target.subject, applying="")
+        if changes.pending:
+            await target.mark(Path(changes.delta).name)
+        await changes.carry_out(target, info)
+        if ledger is not None:
+            await ledger.settle(changes.index.scheme, changes.index.blocks, changes.touched)
+        # Also with nothing left to do: a kill may have come between the last tile and the metadata.
+        await target.finish()
+        return tuple(target.notices)
+
+
+async def _bring_package(
+    changes: _Changes, paths: OutputPaths, format: str, info: ServiceInfo, levels: list[int], *, resumed: bool,
+    disk: Disk,
+) -> tuple[str, ...]:  # fmt: skip
+    """Make a package anew beside itself; until it takes the name, the old one is whole."""
+    notices: tuple[str, ...] = ()
+
+    def stamps_of(keys: Sequence[BlockKey]) -> Stamps:
+        return {None: file_stamp(paths.out)}
+
+    async with settlement(paths.final_ledger, paths.out, stamps_of, info.scheme, disk=disk) as ledger:
+        if ledger is not None:
+            await ledger.agree()
+        if changes.pending:
             async with open_target(paths, format, info, levels, keep=True, disk=disk) as target:
                 await changes.carry_out(target, info)
-                # Also with nothing left to do: a kill may have come between the last tile and the metadata.
-                await target.finish(release=stack.close)
-            return changes.result(str(out), tuple(target.notices))
+                await target.finish()
+                notices = tuple(target.notices)
+        if ledger is not None:
+            await ledger.settle(changes.index.scheme, changes.index.blocks, changes.touched)
+    return notices
+
+
+def half_applied(out: Path) -> bool:
+    """Does a cache say that a delta is half applied to it?"""
+    with suppress(CacheError), open_cache(out) as reader:
+        said = manifest_of(reader)
+        return said is not None and bool(said.applying)
+    return False
 
 
 def _format_of(out: Path) -> str:
@@ -113,8 +169,8 @@ class _Changes:
     def __init__(self, delta: Path, index: Index, notes: Notes, stack: ExitStack) -> None:
         self.pending = 0
         self._stored = self._deleted = self._already = 0
-        self._delta = str(delta)
-        self._index = index
+        self.delta = str(delta)
+        self.index = index
         self._notes = notes
         self._keys = frozenset(index.blocks)
         # A delta that only deletes holds no tile, and need not be readable as a cache.
@@ -133,18 +189,18 @@ class _Changes:
             return {}
         data = self._notes.read(block_name(key))
         if data is None:
-            raise broken(self._delta)
-        return parse_block(data, self._delta)
+            raise broken(self.delta)
+        return parse_block(data, self.delta)
 
     async def hold_against(self, walk: Walk, out: str) -> None:
         """Count what is left to do. Raises CacheError where the cache is not the base, or the delta is damaged."""
         base = SetHash()
-        if isinstance(why := joined(self._index.scheme, walk.reader.info.scheme, walk.reader.levels()), str):
+        if isinstance(why := joined(self.index.scheme, walk.reader.info.scheme, walk.reader.levels()), str):
             raise self._wrong_base(out, why)
         if walk.lost:
             raise self._wrong_base(out, f"it has tiles of LOD {walk.lost[0]}")
-        for level in self._index.levels(walk.levels):
-            for key, _ in groupby(heapq.merge(walk.blocks(level), self._index.blocks_of(level))):
+        for level in self.index.levels(walk.levels):
+            for key, _ in groupby(heapq.merge(walk.blocks(level), self.index.blocks_of(level))):
                 touched = self.touched(key)
                 self._require_bodies(key, touched)
                 there = {key.position(tile): hash_of(body) for tile, body in walk.tiles(key)}
@@ -161,8 +217,8 @@ class _Changes:
                         base.add(key.tile(position), before)
                 await asyncio.sleep(0)
         found_base = base.result()
-        for level in sorted({*found_base, *self._index.base}):
-            if found_base.get(level) != self._index.base.get(level):
+        for level in sorted({*found_base, *self.index.base}):
+            if found_base.get(level) != self.index.base.get(level):
                 raise self._wrong_base(out, f"its tiles of LOD {level} are others")
 
     def _require_bodies(self, key: BlockKey, touched: dict[int, Touched]) -> None:
@@ -175,19 +231,19 @@ class _Changes:
         if held != wanted:
             hint = "Copy it again from where it was made, or make it anew: harvester diff."
             raise CacheError(
-                f"{self._delta} is damaged: its tiles are not those that it names", hint=hint, code="damaged"
+                f"{self.delta} is damaged: its tiles are not those that it names", hint=hint, code="damaged"
             )
 
     def _wrong_base(self, out: str, why: str) -> CacheError:
         hint = "Apply a delta to the cache that it was made from (OLD of harvester diff), untouched since."
-        return CacheError(f"{out} is not what {self._delta} was made from: {why}", hint=hint, code="wrong_base")
+        return CacheError(f"{out} is not what {self.delta} was made from: {why}", hint=hint, code="wrong_base")
 
     async def carry_out(self, target: Target, info: ServiceInfo) -> None:
         """Store and delete what is left, block by block."""
         if not self.pending:
             return
         with open_cache(target.out) as reader:
-            walk = Walk(reader, self._index.scheme)
+            walk = Walk(reader, self.index.scheme)
             for key in sorted(self._keys):
                 touched = self.touched(key)
                 there = {key.position(tile): hash_of(body) for tile, body in walk.tiles(key)}
@@ -206,6 +262,6 @@ class _Changes:
 
     def result(self, out: str, notices: tuple[str, ...]) -> Applied:
         return Applied(
-            delta=self._delta, output=out, stored=self._stored, deleted=self._deleted, already=self._already,
+            delta=self.delta, output=out, stored=self._stored, deleted=self._deleted, already=self._already,
             notices=notices,
         )  # fmt: skip

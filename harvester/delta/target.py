@@ -91,6 +91,11 @@ class Target:
             await undisturbed(self.writer.remove(self._gone))
         self._batch, self._bytes, self._gone = [], 0, []
 
+    async def mark(self, delta: str) -> None:
+        """Say in the cache, durably, that a delta is being applied to it; ``finish`` takes it back."""
+        if self.in_place:
+            await undisturbed(self.writer.finish(replace(self.subject, finished=False, applying=delta)))
+
     async def finish(self, release: Callable[[], None] = lambda: None, carry: Carry | None = None) -> None:
         """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced."""
         await self.flush()

@@ -102,6 +102,10 @@ class Subject:
     """What chose the tiles, in words."""
     finished: bool = True
     """False while tiles are missing that a later run will bring."""
+    sources: tuple[str, ...] = ()
+    """Where the tiles are from that other caches brought, as these say; empty for a run's own."""
+    applying: str | None = None
+    """The delta that is being applied; "" when it is; None leaves what is said there."""
     manifest: Manifest | None = None
     """What the cache holds; None leaves the one that is there."""
 
