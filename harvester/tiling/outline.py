@@ -22,6 +22,9 @@ ROUNDING = 16 * float(np.finfo(np.float64).eps)
 """Relative error of coordinates in tiles and of places on edges between them: twelve roundings of half a bit, of
 numbers up to twice the largest, with room."""
 
+SLICE = 1 << 16
+"""Vertices that are placed on a grid at a time: what is computed of them on the way fits into a core's cache."""
+
 FEW_MOVED = 100
 """Moved vertices whose edges are looked at one by one: 100 times 100,000 edges are 0.1 s. Beyond it the parts are
 tested as wholes, which takes 0.5 s for a part of 100,000 vertices however few of them moved."""
@@ -65,9 +68,14 @@ class Outline:
 
     def _edges(self, scheme: TilingScheme, level: int) -> Edges:
         width, height = scheme.span(level)
-        x, moved_x = _snapped((self.coordinates[:, 0] - scheme.origin_x) / width)
-        y, moved_y = _snapped((scheme.origin_y - self.coordinates[:, 1]) / height)
-        moved = np.flatnonzero(moved_x | moved_y)
+        x, y = np.empty(len(self.coordinates)), np.empty(len(self.coordinates))
+        found = [np.empty(0, np.int64)]
+        for at in range(0, len(x), SLICE):
+            part = slice(at, at + SLICE)
+            x[part], moved_x = _snapped((self.coordinates[part, 0] - scheme.origin_x) / width)
+            y[part], moved_y = _snapped((scheme.origin_y - self.coordinates[part, 1]) / height)
+            found.append(np.flatnonzero(moved_x | moved_y) + at)
+        moved = np.concatenate(found)
         begins, ends = self._telling(x, y)
         if not moved.size or self._still_apart(x, y, moved):
             return Edges(x[begins], y[begins], x[ends], y[ends])
@@ -82,30 +90,34 @@ class Outline:
         change[last] -= 1
         whole = np.cumsum(change)[begins] == 0
         begins, ends = begins[whole], ends[whole]
-        found = Edges(x[begins], y[begins], x[ends], y[ends])
+        left = Edges(x[begins], y[begins], x[ends], y[ends])
         if not broken.size:
-            return found
+            return left
         mended = _edges(_polygons(shapely.make_valid(polygons[broken])))
-        return Edges(*(np.concatenate(pair) for pair in zip(found, mended, strict=True)))
+        return Edges(*(np.concatenate(pair) for pair in zip(left, mended, strict=True)))
 
     def _telling(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
         """The vertices between which edges tell all of the outline that is larger than a tile, and those at their ends.
 
         A vertex is left out where its two edges lie within the same open tile: the straight way between its neighbours
-        does too, and is on both sides of the tile's midline when they are. Rings within one tile stay as they are.
+        does too, and is on both sides of the tile's midline when they are. Of a ring within one tile its
+        westernmost and easternmost vertices are kept, so that it still is somewhere.
         """
-        row = np.floor(y)
-        within = y != row
-        same = row[1:] == row[:-1]
-        col = np.floor(x)
-        within &= x != col
-        same &= (col[1:] == col[:-1]) & within[1:] & within[:-1] & self._goes_on[:-1]
+        same = self._goes_on.copy()
+        for at in range(0, len(x), SLICE):
+            part = slice(at, at + SLICE + 1)  # one more, for the edge to the next slice
+            row, col = np.floor(y[part]), np.floor(x[part])
+            within = (y[part] != row) & (x[part] != col)
+            alike = (row[1:] == row[:-1]) & (col[1:] == col[:-1])
+            same[at : at + alike.size] &= alike & within[1:] & within[:-1]
         kept = np.ones(len(x), np.bool_)
-        kept[1:-1] = ~(same[1:] & same[:-1])
+        kept[1:] = ~(same[1:] & same[:-1])
         if kept.size:
             tiny = np.add.reduceat(kept, self._rings[:-1], dtype=np.int64) == 2
             if tiny.any():
-                kept |= np.repeat(tiny, np.diff(self._rings))
+                sizes = np.diff(self._rings)
+                for ends in (np.minimum.reduceat(x, self._rings[:-1]), np.maximum.reduceat(x, self._rings[:-1])):
+                    kept |= np.repeat(tiny, sizes) & (x == np.repeat(ends, sizes))
         vertices = np.flatnonzero(kept)
         follows = self._goes_on[vertices[:-1]]
         return vertices[:-1][follows], vertices[1:][follows]

@@ -106,30 +106,44 @@ def row_bands(edges: Edges, window: Window) -> list[tuple[int, int]]:
     whole = [(window.row_min, window.row_max)]
     if float(np.abs(edges.y1 - edges.y0).sum()) + 2 * edges.y0.size <= CUT:  # no edge crosses more rows than that
         return whole
-    low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
-    keep = (high > window.row_min) & (low < window.row_max + 1) & (low < high) & (edges.x0 != edges.x1)
-    begin = np.maximum(np.floor(low[keep]), window.row_min)
-    stop = np.minimum(np.ceil(high[keep]), window.row_max + 1)
-    crossings = int((stop - begin).sum())
+    ranges = [_crossed(part, window) for part in _slices(edges)]
+    crossings = sum(int((stop - begin).sum()) for begin, stop in ranges)
     _require_few(crossings)
     if crossings <= CUT:
         return whole
-    first = int(begin.min()) // BLOCK * BLOCK
+    first = int(min(begin.min() for begin, _ in ranges if begin.size)) // BLOCK * BLOCK
+    last = int(max(stop.max() for _, stop in ranges if stop.size))
     grain = BLOCK
-    while int(stop.max()) - first > grain * GRAINS:
+    while last - first > grain * GRAINS:
         grain *= 2
-    size = (int(stop.max()) - first) // grain + 2
-    edge = np.arange(1, size + 1, dtype=np.float64) * grain
-    crossed = np.zeros(size)
-    for rows, sign in ((begin - first, 1), (stop - first, -1)):
-        place = (rows // grain).astype(np.int64)
-        number = np.cumsum(np.bincount(place, minlength=size))
-        crossed += sign * (edge * number - np.cumsum(np.bincount(place, rows, minlength=size)))
+    size = (last - first) // grain + 2
+    numbers, sums = np.zeros(size), np.zeros(size)
+    for begin, stop in ranges:
+        for rows, sign in ((begin - first, 1), (stop - first, -1)):
+            place = rows // grain
+            numbers += sign * np.bincount(place, minlength=size)
+            sums += sign * np.bincount(place, rows, minlength=size)
+    crossed = np.arange(1, size + 1) * grain * np.cumsum(numbers) - np.cumsum(sums)
     at = np.searchsorted(crossed, np.arange(CUT, crossings, CUT))
     cuts = np.unique(first + (at + 1) * grain)
     cuts = cuts[(cuts > window.row_min) & (cuts <= window.row_max)]
     starts = [window.row_min, *cuts.tolist()]
     return list(zip(starts, [*(start - 1 for start in starts[1:]), window.row_max], strict=True))
+
+
+def _crossed(edges: Edges, window: Window) -> tuple[Ints, Ints]:
+    """The rows of the window that slanted edges cross, half-open."""
+    low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
+    keep = (high > window.row_min) & (low < window.row_max + 1) & (low < high) & (edges.x0 != edges.x1)
+    begin = np.maximum(np.floor(low[keep]), window.row_min)
+    stop = np.minimum(np.ceil(high[keep]), window.row_max + 1)
+    return begin.astype(np.int64), stop.astype(np.int64)
+
+
+def _slices(edges: Edges) -> Iterator[Edges]:
+    """Edges some at a time: what is computed of them on the way fits into a core's cache."""
+    for at in range(0, max(edges.x0.size, 1), BAND):
+        yield edges.take(slice(at, at + BAND))
 
 
 def _require_few(crossings: int) -> None:
@@ -145,6 +159,11 @@ def _downwards(edges: Edges, window: Window) -> Edges:
 
     Edges left and right of the window stay: whether a tile is inside is told by the edges to its left.
     """
+    parts = [_turned(part, window) for part in _slices(edges)]
+    return parts[0] if len(parts) == 1 else Edges(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _turned(edges: Edges, window: Window) -> Edges:
     low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
     flat = (low == high) & ((low == np.floor(low)) | (edges.x0 == edges.x1))
     keep = (high > window.row_min) & (low < window.row_max + 1) & ~flat

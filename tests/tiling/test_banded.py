@@ -238,3 +238,11 @@ def test_vertices_within_one_tile_change_nothing() -> None:
             parts = snapped(geometry, UNIT)
             odd = set(cover(geometry, UNIT, 0, window)) ^ by_fractions(parts, window)
             assert not odd or hardly_there(parts, odd), geometry.wkt
+
+
+def test_a_ring_within_one_tile_is_scanned_as_a_few_edges() -> None:
+    generator = np.random.default_rng(1)
+    rings = [star(generator, 5_000, 4.5, reach, 0.2) for reach in (0.3, 0.1)]
+    islands = shapely.MultiPolygon([area(*rings), area(star(generator, 3_000, 2.5, 0.1, 0.2))])
+    assert set(cover(islands, UNIT, 0, (0, 8, 0, 8))) == {(4, 4), (2, 2)}
+    assert Outline(islands).edges(UNIT, 0).x0.size < 15
