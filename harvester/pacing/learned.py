@@ -1,7 +1,8 @@
 """The rate that a host was found to bear, where it counts requests a second instead of requests in flight.
 
 It exists only once a host has refused what the requests in flight don't explain, or bore more than they allow when it
-was asked evenly. Starts are spaced, the bearable rate is enclosed between one that went well and one that was refused, held just below, and probed rarely.
+was asked evenly. Starts are spaced, the bearable rate is enclosed between one that went well and one that was refused,
+held just below, and probed rarely.
 """
 
 from __future__ import annotations
