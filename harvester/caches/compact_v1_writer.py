@@ -81,7 +81,7 @@ class CompactV1Writer(CompactWriter):
 
     def _close_block(self, block: OpenBlock) -> None:
         try:
-            if block.key in self._sums and self._failure is None:
+            if block.key in self._sums and self._thread.failure is None:
                 self._disk.fsync(block.descriptor)
         finally:
             self._sums.discard(block.key)

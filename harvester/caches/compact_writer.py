@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from harvester.caches.bundles import BundleReader, FolderBundles
 from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_stamp, stamp_of
 from harvester.caches.compact_documents import Documents
 from harvester.caches.records import mask_of, read_index, sound_numbers
+from harvester.caches.writer_thread import WriterThread
 from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
@@ -45,8 +45,6 @@ read for every record."""
 WRITE_BYTES = 512 << 10
 """Records joined into one write: less CPU than one write a tile, or one of many buffers or of megabytes at once."""
 
-T = TypeVar("T")
-
 
 async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> CompactWriter:
     """Open a compact cache V2 folder for writing; nothing is made before the first batch or ``finish``.
@@ -68,9 +66,7 @@ class CompactWriter:
         self._blocks: OrderedDict[BlockKey, OpenBlock] = OrderedDict()
         self._left: OrderedDict[BlockKey, tuple[str, NDArray[np.uint8]]] = OrderedDict()
         """Blocks that were written and closed: stamp, and which tiles are there, as bits."""
-        self._thread = ThreadPoolExecutor(1, "compact-writer")
-        self._failure: CacheError | None = None
-        self._closed = False
+        self._thread = WriterThread("compact-writer")
 
     def _folder(self) -> FolderBundles:
         return FolderBundles(self._documents.bundles, Disk())
@@ -114,38 +110,19 @@ class CompactWriter:
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably; gives the stamps of its blocks. Tiles that are there already aren't written again."""
-        return await self._run(lambda: self._store(batch)) if batch else {}
+        return await self._thread.run(lambda: self._store(batch), self._release) if batch else {}
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out again, durably; their bytes stay as gaps."""
-        return await self._run(lambda: self._remove(tiles)) if tiles else {}
+        return await self._thread.run(lambda: self._remove(tiles), self._release) if tiles else {}
 
     async def finish(self, subject: Subject) -> None:
         """Write conf.xml, conf.cdi and root.json, each only where its content differs."""
-        await self._run(lambda: self._finish(subject))
+        await self._thread.run(lambda: self._finish(subject), self._release)
 
     async def close(self) -> None:
         """Release the files, after what is being written. May be called twice."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._release)
-            self._thread.shutdown()
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._closed:
-            raise ValueError("the writer is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
-
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """After a failure nothing is written any more: what the file system kept of a failed sync is unknown."""
-        if self._failure is not None:
-            raise CacheError(self._failure.message, hint=self._failure.hint, code=self._failure.code)
-        try:
-            return work()
-        except CacheError as failure:
-            self._failure = failure
-            self._release()
-            raise
+        await self._thread.close(self._release)
 
     # ------------------------------------------------------------------------------------------ in the thread
 

@@ -7,18 +7,18 @@ several together (benchmarks/bench_folders.py).
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from harvester.caches.compact_block import STAMP_STEP_NANOSECONDS
 from harvester.caches.folders import Found, TileFolder, block_stamp, read_file
 from harvester.caches.records import mask_of
+from harvester.caches.writer_thread import WriterThread
 from harvester.durable import Disk, disk_error
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
@@ -35,8 +35,6 @@ SYNC_THREADS = 4
 
 MAX_BLOCKS = 8
 """Blocks whose files are remembered: 3 MB each when full; the plan's order works on a few at a time."""
-
-T = TypeVar("T")
 
 
 class FolderDocuments(Protocol):
@@ -70,11 +68,9 @@ class FolderWriter:
         self._disk = disk
         self._blocks: OrderedDict[BlockKey, dict[int, Found]] = OrderedDict()
         self._incoming = documents.folder / INCOMING
-        self._thread = ThreadPoolExecutor(1, "folder-writer")
+        self._thread = WriterThread("folder-writer")
         self._syncing = ThreadPoolExecutor(sync_threads, "folder-sync")
         self._sync_threads = sync_threads
-        self._failure: CacheError | None = None
-        self._closed = False
 
     # ------------------------------------------------------------------------------------------ asking
 
@@ -122,38 +118,20 @@ class FolderWriter:
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably; gives the stamps of its blocks. Tiles that are there already aren't written again."""
-        return await self._run(lambda: self._store(batch)) if batch else {}
+        return await self._thread.run(lambda: self._store(batch)) if batch else {}
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out again, durably."""
-        return await self._run(lambda: self._remove(tiles)) if tiles else {}
+        return await self._thread.run(lambda: self._remove(tiles)) if tiles else {}
 
     async def finish(self, subject: Subject) -> None:
         """Write what describes the cache, each document only where its content differs."""
-        await self._run(lambda: self._documents.write(subject))
+        await self._thread.run(lambda: self._documents.write(subject))
 
     async def close(self) -> None:
         """Release everything, after what is being written. May be called twice."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._release)
-            self._thread.shutdown()
-            self._syncing.shutdown()
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._closed:
-            raise ValueError("the writer is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
-
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """After a failure nothing is written any more: what the file system kept of a failed sync is unknown."""
-        if self._failure is not None:
-            raise CacheError(self._failure.message, hint=self._failure.hint, code=self._failure.code)
-        try:
-            return work()
-        except CacheError as failure:
-            self._failure = failure
-            raise
+        await self._thread.close(self._release)
+        self._syncing.shutdown()
 
     # ------------------------------------------------------------------------------------------ in the thread
 
