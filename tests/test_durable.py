@@ -91,6 +91,66 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
         assert path.read_bytes() == b"old"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_writing_whole_through_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    real, link = tmp_path / "deep" / "real.json", tmp_path / "link.json"
+    real.write_bytes(b"old")
+    os.link(real, tmp_path / "second name")
+    link.symlink_to(Path("deep") / "real.json")
+    Disk().write_whole(link, b"new")
+    assert link.is_symlink()
+    assert (real.read_bytes(), (tmp_path / "second name").read_bytes()) == (b"new", b"old")
+    assert sorted(file.name for file in (tmp_path / "deep").iterdir()) == ["real.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path, linked: bool) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "link" if linked else pipe
+    if linked:
+        target.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        Disk().try_whole(target)
+        Disk().write_whole(target, b"{}")
+        assert os.read(reader, 10) == b"{}"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert target.is_symlink() is linked
+    assert {file.name for file in tmp_path.iterdir()} == {"pipe", target.name}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors have no names")
+@pytest.mark.parametrize("folder", ["/proc/self/fd", "/dev/fd"])
+def test_what_a_process_has_open_is_written_to_where_it_stands(tmp_path: Path, folder: str) -> None:
+    shell, link = tmp_path / "out.txt", tmp_path / "link"
+    descriptor = os.open(shell, os.O_RDWR | os.O_CREAT)
+    link.symlink_to(f"{folder}/{descriptor}")
+    try:
+        os.write(descriptor, b"before ")
+        Disk().write_whole(Path(f"{folder}/{descriptor}"), b"report ")
+        Disk().write_whole(link, b"again ")
+        os.write(descriptor, b"after")
+    finally:
+        os.close(descriptor)
+    assert shell.read_bytes() == b"before report again after"
+    assert link.is_symlink()
+
+
+def test_whether_a_file_can_be_written_whole_is_seen_before_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    Disk().try_whole(tmp_path / "file")
+    Disk().try_whole(tmp_path / "new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+    for path in (tmp_path, tmp_path / "no folder" / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CacheError):
+            Disk().try_whole(path)
+
+
 def test_folders_are_made_removed_and_synced(tmp_path: Path) -> None:
     disk = Failing("none", OSError())
     deep = tmp_path / "a" / "b" / "c"

@@ -35,6 +35,8 @@ async def harvest_job(
     emit = listener = Listener(emit, switch)
     disk = disk or Disk()
     output = require_output(job)
+    if job.report is not None:
+        disk.try_whole(job.report.absolute())  # now, not after the harvest
     opened = await open_job_source(job)
     try:
         planned, left_out = await asyncio.to_thread(plan_layers, job, [layer.source.info for layer in opened.layers])

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harvester.durable.calls import WINDOWS, Buffer, free_bytes_at, pread, pwrite_all, sync_data
+from harvester.durable.targets import behind_links, is_replaceable, write_to
 from harvester.durable.trouble import disk_error
 from harvester.errors import CacheError
 
@@ -151,7 +152,15 @@ class Disk:
             self.sync_folder(folder.parent)
 
     def write_whole(self, path: Path, data: bytes) -> None:
-        """Write a small file of which readers see all of the old or all of the new: ``.part``, sync, rename, sync."""
+        """Write a small file of which readers see all of the old or all of the new: ``.part``, sync, rename, sync.
+
+        A link stays: what it points to is replaced. A device, a pipe or a descriptor (``/dev/stdout``) is written to.
+        """
+        if not is_replaceable(path):
+            with self._doing("write", path, len(data)):
+                write_to(path, data)
+            return
+        path = behind_links(path)
         part = path.with_name(path.name + ".part")
         descriptor = self.open(part, write=True, create=True, truncate=True)
         try:
@@ -161,6 +170,21 @@ class Disk:
             self.close(descriptor)
         self.replace(part, path)
         self.sync_folder(path.parent)
+
+    def try_whole(self, path: Path) -> None:
+        """See whether ``write_whole`` may write there; leaves nothing. Raises CacheError as that would."""
+        if not is_replaceable(path):
+            with self._doing("write", path):
+                if not os.access(path, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        path = behind_links(path)
+        with self._doing("write", path):
+            if os.path.isdir(path):  # noqa: PTH112 - never raises
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part = path.with_name(path.name + ".part")
+        self.close(self.open(part, write=True, create=True))
+        self.remove(part)
 
     def free_bytes(self, path: Path) -> int:
         """Bytes that this user may still write on the file system of ``path``, which need not exist yet."""

@@ -1,0 +1,53 @@
+"""Where a file that is written whole really goes: behind links, or into what is no file and must never be replaced."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+MOST_LINKS = 40
+"""As many links in a row as Linux follows."""
+
+
+def behind_links(path: Path) -> Path:
+    """The file that is to be replaced; a path without links as it is."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - never raises
+
+
+def is_replaceable(path: Path) -> bool:
+    """False for what a rename would destroy: a device, a pipe, a socket, something that a process has open."""
+    try:
+        kind = os.stat(path).st_mode  # noqa: PTH116 - a Path says nothing of a link that leads to a pipe
+    except OSError:
+        return True  # nothing is there, or nothing that can be seen
+    return (stat.S_ISREG(kind) or stat.S_ISDIR(kind)) and _descriptor(path) is None
+
+
+def write_to(path: Path, data: bytes) -> None:
+    """Write all of ``data`` into what is there. Raises OSError."""
+    number = _descriptor(path)
+    own = number is not None and number >= 0
+    descriptor = os.dup(number or 0) if own else os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def _descriptor(path: Path) -> int | None:
+    """The descriptor of this process that a link names; -1 for one of another process; None for any other path."""
+    ours = (f"/proc/{os.getpid()}/fd", "/dev/fd")
+    for _ in range(MOST_LINKS):
+        if not os.path.islink(path):  # noqa: PTH114
+            break
+        folder = os.path.realpath(path.parent)
+        if folder in ours and path.name.isdigit():
+            return int(path.name)
+        there = path.parent / path.readlink()
+        if folder.startswith("/proc/") and not os.path.islink(there):  # noqa: PTH114
+            return -1
+        path = there
+    return None
