@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,8 +94,17 @@ def _log_to(path: Path | None, ctx: click.Context) -> None:
     ctx.find_root().call_on_close(end)
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""C0 and C1 (ECMA-48), but for tab and line feed: what a service puts in a name must not steer a terminal."""
+
+
+def printable(text: str) -> str:
+    """The text without control characters; lines stay lines."""
+    return _CONTROLS.sub("", text)
+
+
 class _Redacting(logging.Formatter):
     """A formatter whose lines never hold a secret, whatever was logged."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact_text(super().format(record))
+        return printable(redact_text(super().format(record)))

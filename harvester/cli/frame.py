@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-from harvester.cli.common import Common, common_params, log
+from harvester.cli.common import Common, common_params, log, printable
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
@@ -147,7 +148,7 @@ def _complain(error: HarvesterError, common: Common) -> int:
     if common.json:
         document = {"error": {"code": error.code, "message": message, "hint": hint}}
         with suppress(CacheError, ReaderGoneError):  # the code speaks for itself
-            _write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            _write_json(document)
             _flush()
     return error.exit_code
 
@@ -167,7 +168,7 @@ def make_output_safe() -> None:
 def say(text: str) -> None:
     """A line for a person, on stderr; a closed stderr stops nothing."""
     try:
-        sys.stderr.write(scrub(text) + "\n")
+        sys.stderr.write(printable(scrub(text)) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
@@ -175,13 +176,21 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """Data for whoever reads stdout."""
-    _write(scrub(text) + "\n")
+    _write(printable(scrub(text)) + "\n")
+
+
+_STEERING = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON may hold as they are; terminals that know C1 would obey them."""
 
 
 def show_json(document: object) -> None:
     """One JSON document on stdout."""
-    text = json.dumps(scrub_json(document), ensure_ascii=False, indent=2, allow_nan=False)
-    _write(text + "\n")
+    _write_json(scrub_json(document))
+
+
+def _write_json(document: object) -> None:
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    _write(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 class ReaderGoneError(Exception):

@@ -280,7 +280,14 @@ def _run_row(run: StoredRun, *, is_chosen: bool) -> str:
 
 
 def _notices(document: Mapping[str, Any]) -> str:
-    notices = document.get("notices", ())
+    notices = [
+        *document.get("notices", ()),
+        *(
+            f"one body came for {counted(one['tiles'], 'tile')} ({one['share']:.0%}, such as {one['sample']}); if it "
+            f'means "no data": --placeholder {one["hash"]}'
+            for one in document.get("repeats", ())
+        ),
+    ]
     if not notices:
         return ""
     return _section("Notices", "<ul>" + "".join(f"<li>{_text(notice)}</li>" for notice in notices) + "</ul>")

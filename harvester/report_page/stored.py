@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harvester.audit import Audited
+from harvester.engine.repeats import Repeat
 from harvester.engine.stop import StopReason
 from harvester.errors import CacheError, UsageError
 from harvester.events import Counts
 from harvester.ledger_reader import LedgerReader, Run
 from harvester.report import FailedTile, LodReport, Report
 from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.tile import Tile
 
 FAILURES_SHOWN = 1000
 """As many as a report lists; the ledger has all of them."""
@@ -156,6 +158,10 @@ def _report(document: Mapping[str, Any], scheme: TilingScheme) -> Report:
         **{name: document[name] for name in UNKNOWN},
         failures=tuple(FailedTile(**failure) for failure in document["failures"]),
         notices=tuple(document.get("notices", ())),
+        repeats=tuple(
+            Repeat(one["hash"], one["tiles"], one["share"], Tile(*map(int, one["sample"].split("/"))))
+            for one in document.get("repeats", ())
+        ),
         stop=stop,
     )
 

@@ -108,6 +108,24 @@ def test_a_gif_in_place_of_a_png_is_not_stored(cli, serve):
     }
 
 
+def test_what_a_service_says_of_itself_does_not_steer_the_terminal(cli, serve):
+    from harvester.testing.service import ArcGisSite
+
+    url = serve(ArcGisSite(copyright="c\x1b]0;owned\x07\r\x9b2J by us")).url
+    assert cli("run", url, "--lods", "0-1", "-o", "out.mbtiles").code == 0
+    for command in (
+        ("scales", url),
+        ("info", "out.mbtiles"),
+        ("scales", url, "--json"),
+        ("info", "out.mbtiles", "--json"),
+    ):
+        result = cli(*command)
+        assert result.code == 0
+        assert "owned" in result.out and "by us" in result.out
+        assert not set(result.out + result.err) & {"\x1b", "\x07", "\r", "\x9b"}
+    assert result.json["attribution"] == "c\x1b]0;owned\x07\r\x9b2J by us"
+
+
 def test_a_tilemap_that_says_nothing_is_there_is_told(cli, serve):
     from harvester.testing.service import ArcGisSite
 

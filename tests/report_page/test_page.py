@@ -147,6 +147,14 @@ def test_nothing_of_a_source_becomes_markup(tmp_path: Path) -> None:
     assert page.words.count(evil) >= 7
 
 
+def test_a_body_that_came_for_many_tiles_is_told_with_its_hash(tmp_path: Path) -> None:
+    repeat = {"hash": "ab" * 16, "tiles": 40, "share": 0.8, "sample": "4/3/2"}
+    page = Page(page_of(make_ledger(tmp_path / "out.mbtiles", [document(repeats=[repeat])])))
+    assert f'one body came for 40 tiles (80%, such as 4/3/2); if it means "no data": --placeholder {"ab" * 16}' in (
+        page.words
+    )
+
+
 def test_secrets_that_slipped_into_the_ledger_are_masked(tmp_path: Path) -> None:
     secret = "https://gis.example.org/x?token=canary0123456789"
     said = document(

@@ -41,6 +41,15 @@ def test_the_document_as_a_report_says_the_same_again(tmp_path: Path) -> None:
     assert "2 x http_500" in summary(report)
 
 
+def test_a_body_that_came_for_many_tiles_is_still_told_later(tmp_path: Path) -> None:
+    said = document(repeats=[{"hash": "ab" * 16, "tiles": 40, "share": 0.8, "sample": "4/3/2"}])
+    (run,) = runs_of(make_ledger(tmp_path / "out.mbtiles", [said]))
+    report = run.report(INFO.scheme)
+    assert report is not None
+    assert report.to_dict()["repeats"] == said["repeats"]
+    assert f'such as 4/3/2); if it means "no data": --placeholder {"ab" * 16}' in summary(report)
+
+
 def test_a_stopped_run_that_was_complete_all_the_same_stays_complete(tmp_path: Path) -> None:
     said = document(error={"code": "budget", "message": "used up", "hint": ""})
     (run,) = runs_of(make_ledger(tmp_path / "out.mbtiles", [said]))
