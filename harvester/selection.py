@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
-from harvester.job import SCALE_TOLERANCE, Policy
+from harvester.policy import SCALE_TOLERANCE, Policy
 from harvester.tiling.scheme import Lod
 from harvester.wording import plain_number
 
