@@ -5,9 +5,9 @@ One JSON object, the same in every format, without times, paths and secrets:
     {"manifest": 1, "source": "https://...", "attribution": "...", "policies": ["LODs 0-9, state.geojson"],
      "lods": [{"level": 0, "resolution": 156543.03, "tiles": 1, "bytes": 1234, "hash": "<32 hex>"}, ...]}
 
-Two keys are there only where they have something to say: ``sources``, a list, where the tiles are of several (``source``
-has them all in one text then), and ``applying``, the name of a delta, from before the first tile that ``apply`` changes
-until after the last one.
+Two keys are there only where they have something to say: ``sources``, a list, where the tiles are of several (then
+``source`` has them all in one text), and ``applying``, the name of a delta, from before the first tile that ``apply``
+changes until after the last one.
 
 where it lies:
 
