@@ -29,7 +29,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import xxhash
@@ -116,6 +116,10 @@ class Manifest:
     policies: tuple[str, ...] = ()
     lods: tuple[HeldLod, ...] = field(default=())
 
+    def of_all(self, sources: Sequence[str]) -> Manifest:
+        """The same of these sources; of none or one it is as it was."""
+        return replace(self, source="; ".join(sources), sources=tuple(sources)) if len(sources) > 1 else self
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
@@ -179,12 +183,11 @@ def held_lods(sums: Iterable[tuple[Lod, TileSum]]) -> tuple[HeldLod, ...]:
 
 
 def joined_sources(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Every source once, in the order in which they came; a last ``/`` and the case of scheme and host don't count."""
+    """Every source once, in the order in which they came; a last ``/`` and the case don't count: services are found
+    whatever the case, and identities are in lower case."""
     found: dict[str, str] = {}
     for source in (words for sources in lists for words in sources if words):
-        scheme, mark, rest = source.rstrip("/").partition("://")
-        host, slash, path = rest.partition("/")
-        found.setdefault(f"{scheme.lower()}{mark}{host.lower()}{slash}{path}" if mark else source, source)
+        found.setdefault(source.rstrip("/").lower(), source)
     return tuple(found.values())
 
 

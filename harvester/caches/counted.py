@@ -20,7 +20,7 @@ import numpy as np
 from harvester.caches.placed import Place, place_levels
 from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject
 from harvester.errors import CacheError
-from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies
+from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
 from harvester.tiling.grouping import by_block
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
@@ -95,10 +95,12 @@ class CountedWriter:
         return found
 
     def _manifest(self, subject: Subject) -> Manifest:
-        info = subject.info
         manifest = Manifest(
-            source=info.source, attribution=info.attribution, policies=subject.policies, applying=subject.applying or ""
-        )
+            source=subject.info.source,
+            attribution=subject.info.attribution,
+            policies=subject.policies,
+            applying=subject.applying or "",
+        ).of_all(subject.sources)
         reader = self.look()
         if reader is None:
             return manifest
@@ -110,6 +112,8 @@ class CountedWriter:
                     policies=joined_policies((there.policies, manifest.policies)),
                     applying=there.applying if subject.applying is None else subject.applying,
                 )
+                if there.sources and not subject.sources:
+                    manifest = manifest.of_all(joined_sources((there.sources, (manifest.source,))))
             if not subject.finished:
                 return manifest
             # A cache that can't be read to its end is described without what it holds; verify says what is wrong.

@@ -100,6 +100,8 @@ class XyzDocuments:
             "tileSize": info.scheme.tile_width,
             **old,
         }
+        if mixed:
+            document["format"] = "mixed"
         if info.attribution:
             document["attribution"] = info.attribution
         if subject.generator:

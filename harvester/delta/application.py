@@ -23,11 +23,12 @@ from harvester.delta.notes import Notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, broken, hash_of, parse_block
 from harvester.delta.schemes import joined
 from harvester.delta.settlement import settlement
+from harvester.delta.statements import service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
-from harvester.delta.target import Target, locked, open_target, service_info
+from harvester.delta.target import Target, locked, open_target
 from harvester.delta.walk import Walk
 from harvester.durable import Disk
-from harvester.edges import ServiceInfo, Stamps
+from harvester.edges import CacheReader, ServiceInfo, Stamps
 from harvester.errors import CacheError, UsageError
 from harvester.output import OutputPaths, file_stamp
 from harvester.tiling.tile import BlockKey
@@ -86,6 +87,7 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
             await changes.hold_against(walk, str(out))
             said = manifest_of(reader)
             resumed = said is not None and bool(said.applying)
+            changes.add_sources(reader)
             info = service_info(out, reader.info)
             info = replace(info, scheme=index.scheme, tile_format=changes.tile_format(info))
             levels = [level for level in index.levels(()) if level in index.target]
@@ -101,7 +103,7 @@ async def _bring_in_place(
 ) -> tuple[str, ...]:  # fmt: skip
     """Change a cache under its name. From before the first tile until after the last one it says so itself."""
     async with (
-        open_target(paths, format, info, levels, keep=True, disk=disk) as target,
+        open_target(paths, format, info, levels, keep=True, sources=changes.sources, disk=disk) as target,
         settlement(
             paths.final_ledger, paths.out, target.writer.stamps, target.subject.info.scheme, disk=disk
         ) as ledger,
@@ -133,7 +135,9 @@ async def _bring_package(
         if ledger is not None:
             await ledger.agree()
         if changes.pending:
-            async with open_target(paths, format, info, levels, keep=True, disk=disk) as target:
+            async with open_target(
+                paths, format, info, levels, keep=True, sources=changes.sources, disk=disk
+            ) as target:
                 await changes.carry_out(target, info)
                 await target.finish()
                 notices = tuple(target.notices)
@@ -168,6 +172,7 @@ class _Changes:
 
     def __init__(self, delta: Path, index: Index, notes: Notes, stack: ExitStack) -> None:
         self.pending = 0
+        self.sources: tuple[str, ...] = ()
         self._stored = self._deleted = self._already = 0
         self.delta = str(delta)
         self.index = index
@@ -177,6 +182,10 @@ class _Changes:
         self._walk: Walk | None = None
         if index.added or index.changed:
             self._walk = Walk(stack.enter_context(open_cache(delta)), index.scheme)
+
+    def add_sources(self, there: CacheReader) -> None:
+        """Where the tiles are from when all is done, as the cache and the delta say."""
+        self.sources = sources_of([there, *([self._walk.reader] if self._walk is not None else ())])
 
     def tile_format(self, info: ServiceInfo) -> Any:
         """The delta's own, where the cache doesn't state any."""

@@ -14,15 +14,9 @@ from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.delta.notes import Notes, require_carrier, write_notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, hash_of, pack_block
 from harvester.delta.schemes import shared_scheme
+from harvester.delta.statements import policies_of, service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
-from harvester.delta.target import (
-    Target,
-    locked,
-    open_target,
-    policies_of,
-    require_cache_or_nothing,
-    service_info,
-)
+from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk, disk_error
 from harvester.edges import ServiceInfo
@@ -87,7 +81,14 @@ async def diff(
         async with locked(path, name, disk=disk) as paths:
             spool = stack.enter_context(_spool(paths.out.absolute().parent))
             async with open_target(
-                paths, name, info, levels, keep=False, policies=policies_of([readers[1][1]]), disk=disk
+                paths,
+                name,
+                info,
+                levels,
+                keep=False,
+                policies=policies_of([readers[1][1]]),
+                sources=sources_of([readers[1][1]]),
+                disk=disk,
             ) as target:
                 work = _Comparison(walks, target, info, str(new), spool)
                 await work.run()

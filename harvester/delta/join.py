@@ -11,22 +11,22 @@ from pathlib import Path
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
 from harvester.delta.schemes import shared_scheme
-from harvester.delta.summary import Summary, dedup_saved, kind_or_trouble
-from harvester.delta.target import (
-    Target,
+from harvester.delta.statements import (
+    joined_format,
+    joined_format_name,
     joined_texts,
     listed,
-    locked,
-    open_target,
     policies_of,
-    require_cache_or_nothing,
     service_info,
+    sources_of,
     union,
 )
+from harvester.delta.summary import Summary, dedup_saved, kind_or_trouble
+from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk
-from harvester.edges import CacheReader, ServiceInfo, TileFormat
-from harvester.errors import CacheError, UsageError
+from harvester.edges import CacheReader, ServiceInfo
+from harvester.errors import UsageError
 from harvester.payload.pbf import GZIP, in_gzip
 from harvester.tiling.tile import Tile
 
@@ -100,9 +100,21 @@ async def _join(
             kept = not overwrite and not is_empty_or_missing(out)
             there = stack.enter_context(open_cache(out)) if kept else None
             policies = policies_of(reader for _, reader in readers)
+            joined = [*([there] if there is not None else ()), *(reader for _, reader in readers)]
+            origins = sources_of(joined)
             async with open_target(
-                paths, name, info, levels, keep=not overwrite, dedup=dedup, policies=policies, disk=disk
+                paths,
+                name,
+                info,
+                levels,
+                keep=not overwrite,
+                dedup=dedup,
+                policies=policies,
+                sources=origins,
+                disk=disk,
             ) as target:
+                if len(origins) > 1:
+                    target.notices.append(f"tiles of different sources are joined: {'; '.join(origins)}")
                 summary.notices = target.notices
                 own = Walk(there, info.scheme) if there is not None else None
                 copy = _Copy(walks, own, target, summary, info, ours_win)
@@ -122,25 +134,12 @@ def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]
     for (name, reader), other in zip(readers[1:], infos[1:], strict=True):
         info = replace(
             info,
-            tile_format=_joined_format(info.tile_format, other.tile_format, name),
+            tile_format=joined_format(info.tile_format, other.tile_format, name),
+            format_name=joined_format_name(info.format_name, other.format_name),
             extent=union(info.extent, other.extent) if reader.levels() else info.extent,
         )
     attribution = ", ".join(joined_texts([each.attribution for each in infos]))
     return replace(info, attribution=attribution, vector_layers=listed([each.vector_layers for each in infos]))
-
-
-_RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP})
-
-
-def _joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:
-    if one is other or other is TileFormat.UNKNOWN:
-        return one
-    if one is TileFormat.UNKNOWN:
-        return other
-    if {one, other} <= _RASTERS:
-        return TileFormat.MIXED
-    hint = "Vector tiles, elevation and pictures don't go into one cache."
-    raise CacheError(f"{name} holds {other.value} tiles, not {one.value}", hint=hint, code="other_format")
 
 
 @dataclass

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harvester.caches.counted import manifest_of
 from harvester.caches.open import (
     FORMATS,
     is_empty_or_missing,
@@ -21,14 +20,12 @@ from harvester.caches.open import (
     unpack,
 )
 from harvester.caches.placed import place_levels
-from harvester.caches.vector_layers import join_layers
 from harvester.delta.schemes import scheme_for
+from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, union
 from harvester.durable import Disk, is_network_share, lock
-from harvester.edges import CacheInfo, CacheReader, CacheWriter, ServiceInfo, Stored, Subject, VectorLayer
+from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
-from harvester.manifest import KEY, Manifest, joined_policies
 from harvester.output import OutputPaths, exists, finish_swap, swap
-from harvester.tiling.scheme import Box
 from harvester.tiling.tile import Tile
 from harvester.version import __version__
 
@@ -139,38 +136,6 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def policies_of(readers: Iterable[CacheReader]) -> tuple[str, ...]:
-    """What chose the tiles of some caches, as their manifests say."""
-    return joined_policies(found.policies for reader in readers if (found := manifest_of(reader)) is not None)
-
-
-def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
-    """What a cache says of itself, as a writer wants to hear it of a source.
-
-    ``source`` is its path, for messages; ``identity`` the service that it says it is from.
-    """
-    details = info.details
-    manifest = Manifest.parse(details.get(KEY, ""))
-    try:
-        quality = float(details.get("compressionQuality", "0"))
-    except ValueError:
-        quality = 0.0
-    return ServiceInfo(
-        source=str(path),
-        identity=details.get("source", "") or (manifest.source if manifest is not None else ""),
-        kind="cache",
-        name=info.name or path.stem,
-        scheme=info.scheme,
-        extent=info.extent,
-        tile_format=info.tile_format,
-        format_name=details.get("tileFormat", ""),
-        compression_quality=quality,
-        attribution=info.attribution,
-        description=details.get("description", ""),
-        vector_layers=info.vector_layers,
-    )
-
-
 @asynccontextmanager
 async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputPaths]:
     """Hold an output's lock; what a killed verb left is cleared away. Raises CacheError where a run isn't finished."""
@@ -233,6 +198,7 @@ async def open_target(
     keep: bool,
     dedup: bool = False,
     policies: Sequence[str] = (),
+    sources: Sequence[str] = (),
     disk: Disk,
 ) -> AsyncIterator[Target]:
     """Open a locked output to be written in the levels of ``info``; what was made beside goes unless it is finished.
@@ -249,7 +215,14 @@ async def open_target(
     told = replace(info, source=info.identity or info.name)
     scheme, subject = (
         info.scheme,
-        Subject(info=told, levels=tuple(levels), extent=info.extent, generator=GENERATOR, policies=tuple(policies)),
+        Subject(
+            info=told,
+            levels=tuple(levels),
+            extent=info.extent,
+            generator=GENERATOR,
+            policies=tuple(policies),
+            sources=tuple(sources),
+        ),
     )
     if kept:
         subject = _with_what_is_there(out, format, subject)
@@ -306,6 +279,8 @@ def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:
     info = replace(
         ours,
         scheme=scheme,
+        tile_format=joined_format(ours.tile_format, there.tile_format, str(out)),
+        format_name=joined_format_name(there.details.get("tileFormat", ""), ours.format_name),
         name=there.name or ours.name,
         description=there.details.get("description", "") or ours.description,
         attribution=", ".join(joined_texts([there.attribution, ours.attribution])),
@@ -313,26 +288,3 @@ def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:
         vector_layers=listed((there.vector_layers, ours.vector_layers)),
     )
     return replace(subject, info=info, levels=tuple(sorted(levels, key=order.__getitem__)), extent=info.extent)
-
-
-def listed(lists: Sequence[tuple[VectorLayer, ...]]) -> tuple[VectorLayer, ...]:
-    """The layers of several caches' vector tiles; none where one does not list its own, so that the tiles are asked."""
-    return join_layers(*lists) if all(lists) else ()
-
-
-def joined_texts(texts: Sequence[str]) -> list[str]:
-    """Those that aren't empty, none that is part of one before it."""
-    found: list[str] = []
-    for text in texts:
-        if text and not any(text in other for other in found):
-            found.append(text)
-    return found
-
-
-def union(one: Box | None, other: Box | None) -> Box | None:
-    """The box of two, or the one that there is."""
-    if one is None or other is None:
-        return one or other
-    return Box(
-        min(one.xmin, other.xmin), min(one.ymin, other.ymin), max(one.xmax, other.xmax), max(one.ymax, other.ymax)
-    )

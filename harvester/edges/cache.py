@@ -103,7 +103,7 @@ class Subject:
     finished: bool = True
     """False while tiles are missing that a later run will bring."""
     sources: tuple[str, ...] = ()
-    """Where the tiles are from that other caches brought, as these say; empty for a run's own."""
+    """Where the tiles are from, those of what is there included, where caches are joined; empty for a run's own."""
     applying: str | None = None
     """The delta that is being applied; "" when it is; None leaves what is said there."""
     manifest: Manifest | None = None

@@ -176,12 +176,22 @@ class _Copy:
         import asyncio
 
         from harvester.caches.open import open_writer, seal
+        from harvester.delta.statements import policies_of, sources_of
         from harvester.edges import Subject
         from harvester.output import swap
         from harvester.version import __version__
 
         extent = info.extent if plan is None else plan.extent
-        subject = Subject(info=info, levels=levels, extent=extent, generator=f"harvester {__version__}")
+        origins = sources_of([reader])
+        subject = Subject(
+            # Where the tiles are from, not where the file lay that they were read from.
+            info=replace(info, source="; ".join(origins) or info.name),
+            levels=levels,
+            extent=extent,
+            generator=f"harvester {__version__}",
+            policies=policies_of([reader]),
+            sources=origins,
+        )
         try:
             writer = await open_writer(self.format, paths.new, subject, disk=disk)
             try:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from harvester.audit import verify
+from harvester.caches.counted import manifest_of
 from harvester.caches.open import open_cache
-from harvester.delta.join import merge
+from harvester.delta.join import convert, merge
 from harvester.edges import TileFormat
 from harvester.errors import CacheError
 from harvester.loop import run_loop
@@ -98,3 +100,78 @@ def test_vector_tiles_and_pictures_do_not_mix(tmp_path):
     other = make(tmp_path / "two.mbtiles", vector, format="mbtiles", tile_format=TileFormat.PBF)
     with pytest.raises(CacheError, match=r"holds pbf tiles, not png|tile size"):
         run_loop(merge([one, other], tmp_path / "out.mbtiles"))
+
+
+def source_of(number):
+    return f"https://gis.example.org/arcgis/rest/services/Streets{number}/MapServer"
+
+
+def from_source(path, tiles, number, format, **facts):
+    """A cache that a run of that source left."""
+    return make(path, tiles, format=format, source=source_of(number), identity=source_of(number), **facts)
+
+
+@pytest.mark.parametrize("format", [name for name in SUFFIX if name != "vtpk"])
+def test_caches_of_different_sources_are_named_in_a_notice_and_in_the_manifest(tmp_path, format):
+    one = from_source(tmp_path / f"one{SUFFIX[format]}", some("3/1/1", "4/0/0"), 1, format)
+    two = from_source(tmp_path / f"two{SUFFIX[format]}", some("3/2/2", first=9), 2, format)
+    three = from_source(tmp_path / f"three{SUFFIX[format]}", some("3/3/3", first=12), 3, format)
+    out = tmp_path / f"out{SUFFIX[format]}"
+    summary = run_loop(merge([one, two], out, format=format))
+    assert f"tiles of different sources are joined: {source_of(1)}; {source_of(2)}" in summary.notices
+    assert summary.notices == summary.to_dict()["notices"]
+    said = manifest(out)
+    assert said.sources == (source_of(1), source_of(2))
+    assert said.source == f"{source_of(1)}; {source_of(2)}"
+    assert [lod.tiles for lod in said.lods] == [2, 1]
+    summary = run_loop(convert(three, out, format=format))
+    assert any(text.endswith(f"; {source_of(3)}") for text in summary.notices)
+    assert manifest(out).sources == tuple(map(source_of, (1, 2, 3)))
+    again = run_loop(convert(out, tmp_path / "copy", format="compactv2"))
+    assert manifest(tmp_path / "copy").sources == tuple(map(source_of, (1, 2, 3)))
+    assert verify(tmp_path / "copy", deep=True).exit_code == 0
+    assert again.complete
+
+
+def test_one_source_is_no_news(tmp_path):
+    one = from_source(tmp_path / "one", some("3/1/1"), 1, "compactv2")
+    two = from_source(tmp_path / "two.mbtiles", some("3/2/2"), 1, "mbtiles")
+    summary = run_loop(merge([one, two], tmp_path / "out.gpkg"))
+    assert summary.notices == []
+    said = manifest(tmp_path / "out.gpkg")
+    assert (said.source, said.sources) == (source_of(1), ())
+    assert "sources" not in said.to_dict()
+
+
+@pytest.mark.parametrize("format", ["compactv2", "compact", "exploded", "xyz", "tpkx", "gpkg"])
+def test_the_format_of_joined_tiles_is_that_of_all(tmp_path, format):
+    pngs = from_source(tmp_path / "png", some("3/1/1"), 1, "compactv2", tile_format=TileFormat.PNG)
+    jpegs = from_source(
+        tmp_path / "jpg", {Tile(3, 2, 2): picture(9, kind="JPEG")}, 1, "compactv2", tile_format=TileFormat.JPEG
+    )
+    out = tmp_path / f"out{SUFFIX[format]}"
+    run_loop(convert(pngs, out, format=format))
+    run_loop(convert(jpegs, out, format=format))
+    with open_cache(out) as reader:
+        assert reader.info.tile_format is TileFormat.MIXED
+    both = tmp_path / f"both{SUFFIX[format]}"
+    run_loop(merge([pngs, jpegs], both, format=format))
+    with open_cache(both) as reader:
+        assert reader.info.tile_format is TileFormat.MIXED
+
+
+def test_two_depths_of_png_are_png(tmp_path):
+    eight = from_source(tmp_path / "8", some("3/1/1"), 1, "compactv2", format_name="PNG8")
+    full = from_source(tmp_path / "32", some("3/2/2"), 1, "compactv2", format_name="PNG32")
+    run_loop(merge([eight, full], tmp_path / "out"))
+    run_loop(convert(full, eight))
+    for name in ("out", "8"):
+        with open_cache(tmp_path / name) as reader:
+            assert reader.info.details["tileFormat"] == "PNG"
+
+
+def manifest(path):
+    with open_cache(path) as reader:
+        found = manifest_of(reader)
+    assert found is not None
+    return found

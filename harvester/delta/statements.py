@@ -1,0 +1,102 @@
+"""What several caches say of themselves, as one: format, texts, extent, layers, policies and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harvester.caches.counted import manifest_of
+from harvester.caches.vector_layers import join_layers
+from harvester.edges import CacheInfo, CacheReader, ServiceInfo, TileFormat, VectorLayer
+from harvester.errors import CacheError
+from harvester.manifest import KEY, Manifest, joined_policies, joined_sources
+from harvester.tiling.scheme import Box
+
+_RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP})
+
+
+def policies_of(readers: Iterable[CacheReader]) -> tuple[str, ...]:
+    """What chose the tiles of some caches, as their manifests say."""
+    return joined_policies(found.policies for reader in readers if (found := manifest_of(reader)) is not None)
+
+
+def sources_of(readers: Iterable[CacheReader]) -> tuple[str, ...]:
+    """Where the tiles of some caches are from, each source once, as far as they say."""
+
+    def told(reader: CacheReader) -> tuple[str, ...]:
+        manifest = manifest_of(reader)
+        if manifest is not None and manifest.sources:
+            return manifest.sources
+        source = reader.info.details.get("source", "") or (manifest.source if manifest is not None else "")
+        return (source,) if "://" in source else ()
+
+    return joined_sources(told(reader) for reader in readers)
+
+
+def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
+    """What a cache says of itself, as a writer wants to hear it of a source.
+
+    ``source`` is its path, for messages; ``identity`` the service that it says it is from.
+    """
+    details = info.details
+    manifest = Manifest.parse(details.get(KEY, ""))
+    try:
+        quality = float(details.get("compressionQuality", "0"))
+    except ValueError:
+        quality = 0.0
+    return ServiceInfo(
+        source=str(path),
+        identity=details.get("source", "") or (manifest.source if manifest is not None else ""),
+        kind="cache",
+        name=info.name or path.stem,
+        scheme=info.scheme,
+        extent=info.extent,
+        tile_format=info.tile_format,
+        format_name=details.get("tileFormat", ""),
+        compression_quality=quality,
+        attribution=info.attribution,
+        description=details.get("description", ""),
+        vector_layers=info.vector_layers,
+    )
+
+
+def joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:
+    """The format of two caches' tiles, ``other``'s called ``name``. Raises CacheError where none can hold both."""
+    if one is other or other is TileFormat.UNKNOWN:
+        return one
+    if one is TileFormat.UNKNOWN:
+        return other
+    if {one, other} <= _RASTERS:
+        return TileFormat.MIXED
+    hint = "Vector tiles, elevation and pictures don't go into one cache."
+    raise CacheError(f"{name} holds {other.value} tiles, not {one.value}", hint=hint, code="other_format")
+
+
+def joined_format_name(one: str, other: str) -> str:
+    """ArcGIS's word for both: PNG is any depth of PNG8, PNG24 and PNG32; "" where their format has to say it."""
+    if not one or not other or one == other:
+        return one or other
+    return "PNG" if one.startswith("PNG") and other.startswith("PNG") else ""
+
+
+def listed(lists: Sequence[tuple[VectorLayer, ...]]) -> tuple[VectorLayer, ...]:
+    """The layers of several caches' vector tiles; none where one does not list its own, so that the tiles are asked."""
+    return join_layers(*lists) if all(lists) else ()
+
+
+def joined_texts(texts: Sequence[str]) -> list[str]:
+    """Those that aren't empty, none that is part of one before it."""
+    found: list[str] = []
+    for text in texts:
+        if text and not any(text in other for other in found):
+            found.append(text)
+    return found
+
+
+def union(one: Box | None, other: Box | None) -> Box | None:
+    """The box of two, or the one that there is."""
+    if one is None or other is None:
+        return one or other
+    return Box(
+        min(one.xmin, other.xmin), min(one.ymin, other.ymin), max(one.xmax, other.xmax), max(one.ymax, other.ymax)
+    )
