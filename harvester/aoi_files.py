@@ -86,9 +86,9 @@ def _kind(path: Path) -> str:
 
 def _colon_hint(path: Path) -> str:
     head, colon, _ = str(path).rpartition(":")
-    return (
-        f"There is no {head} either." if colon and len(head) > 1 else "Relative paths start at the job file's folder."
-    )
+    if colon and len(head) > 1:
+        return f"There is no {head} either."
+    return "Check the path; a relative one starts at the current folder, in a job file at the folder of that."
 
 
 def _decode(data: bytes) -> str:

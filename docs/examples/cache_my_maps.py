@@ -5,7 +5,8 @@
 
 WEBMAP is a web map (JSON file or portal item) or the address of one service. A policy is COARSEST:FINEST[:AREA]: the
 scales between two denominators, inside an area (a feature class or an AOI file; without one, everywhere). The packages
-are TARGET/<layer>/<service>.tpk; the same command again fetches only what is missing.
+are TARGET/<layer>/<service>.tpk; the same command again fetches only what is missing. Vector tile layers
+are named and left out: ``harvester run`` exports them as .vtpk.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ import harvester
 
 TOLERANCE = 1e-3
 """Scales are the same within 0.1 %: 577790.554289 is often written 577791."""
+
+
+VECTOR = "arcgis-vector"
+"""The kind of a service whose tiles are no pictures."""
 
 
 class Policy(NamedTuple):
@@ -54,7 +59,12 @@ def layers_of(source: str, token_env: str | None) -> list[dict[str, Any]]:
     for skipped in document.get("skipped", ()):
         print(f"skipped {skipped['name']}: {skipped['reason']}")
     layers: list[dict[str, Any]] = document.get("layers", [document])
-    return layers
+    for layer in layers:
+        if layer["kind"] == VECTOR:
+            print(
+                f"skipped {layer['name']}: vector tiles go into no .tpk; harvester run {layer['source']} -o FILE.vtpk"
+            )
+    return [layer for layer in layers if layer["kind"] != VECTOR]
 
 
 def scales_for(layer: dict[str, Any], policy: Policy) -> list[float]:
@@ -80,7 +90,8 @@ def folders_for(layers: list[dict[str, Any]]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export every layer; gives the highest of the exit codes."""
+    """Export every layer; gives the highest of the exit codes. A policy that no layer has a scale for is refused before
+    anything is fetched."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -93,6 +104,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     worst = 0
     layers = layers_of(options.webmap, options.token_env)
+    if not layers:
+        print("error: there is no layer of pictures to export", file=sys.stderr)
+        return 3
+    for policy in options.policy:
+        if not any(scales_for(layer, policy) for layer in layers):
+            shown = f"{policy.coarsest:.10g}:{policy.finest:.10g}"
+            print(f"error: no layer has a scale in {shown}; harvester scales lists them", file=sys.stderr)
+            return 2
     for layer, folder in zip(layers, folders_for(layers), strict=True):
         for policy in options.policy:
             scales = scales_for(layer, policy)

@@ -118,14 +118,18 @@ class ExportTiles:
         with tempfile.TemporaryDirectory() as folder:
             command = _command(parameters, folder)
             with open(os.path.join(folder, "report.json"), "w+", encoding="utf-8") as report:
-                code = _run(command, report)
+                code, plain = _run(command, report)
                 report.seek(0)
-                text = report.read()
+                document = _document(report.read())
+        trouble = document.get("error") or {}
+        # On stderr it says its error for a person as well; once is enough.
+        for line in plain:
+            if line not in (f"error: {trouble.get('message')}", trouble.get("hint")):
+                arcpy.AddWarning(line)
         if code in STOPPED:
-            arcpy.AddWarning("Stopped; what was fetched is kept, and the same export goes on with what is missing.")
+            kept = "Stopped; what was fetched is kept, and the same export goes on with what is missing."
+            arcpy.AddWarning(f"{trouble['message']}. {trouble['hint']}" if trouble else kept)
             return
-        document = json.loads(text) if text.strip() else {}
-        trouble = document.get("error")
         if trouble:
             arcpy.AddError(f"{trouble['message']} {trouble['hint']}")
         if code != 0:
@@ -134,6 +138,15 @@ class ExportTiles:
             raise arcpy.ExecuteError(f"harvester ended with exit code {code}")
         arcpy.AddMessage(f"{document['stored']} tiles in {document['output']}")
         parameters[OUTPUT].value = document["output"]
+
+
+def _document(text):
+    """What the program wrote at its end; nothing, if it was ended before that."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _parameter(name, title, kind, **settings):
@@ -213,17 +226,24 @@ def _command(parameters, folder):
 
 
 def _run(command, report):
-    """Run to the end, or to Cancel; gives the exit code. stdout goes into ``report``."""
-    process = subprocess.Popen(
-        command, stdout=report, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", **_surroundings()
-    )
+    """Run to the end, or to Cancel; gives the exit code, and what it said in plain lines. stdout goes into
+    ``report``."""
+    try:
+        process = subprocess.Popen(
+            command, stdout=report, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", **_surroundings()
+        )
+    except OSError as error:
+        what = f"{command[0]} could not be started ({error.strerror or error})."
+        arcpy.AddError(f"{what} Name the harvester program (parameter, or variable HARVESTER_EXE).")
+        raise arcpy.ExecuteError(what) from error
+    plain = []
     lines = queue.Queue()
     reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stderr], daemon=True)
     reader.start()
     cancelled = False
     while reader.is_alive() or not lines.empty():
         try:
-            _relay(lines.get(timeout=POLL_SECONDS))
+            _relay(lines.get(timeout=POLL_SECONDS), plain)
         except queue.Empty:
             pass
         if arcpy.env.isCancelled and not cancelled:
@@ -236,19 +256,19 @@ def _run(command, report):
     code = process.wait()
     if cancelled:
         timer.cancel()
-        return code if code == 0 else STOPPED[0]
-    return code
+        return (code if code == 0 else STOPPED[0]), plain
+    return code, plain
 
 
-def _relay(line):
-    """One line of ``--progress json``; anything else is said as it is."""
+def _relay(line, plain):
+    """One line of ``--progress json``; anything else is put in ``plain``."""
     try:
         said = json.loads(line)
     except ValueError:
         said = None
     if not isinstance(said, dict):
         if line.strip():
-            arcpy.AddWarning(line.strip())
+            plain.append(line.strip())
         return
     if said.get("type") == "notice":
         arcpy.AddMessage(said["text"])

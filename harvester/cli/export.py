@@ -43,7 +43,7 @@ from harvester.errors import StoppedError
 @click.option(
     "--export-extent",
     metavar='"XMIN YMIN XMAX YMAX"',
-    help="In the service's CRS; an area of interest takes its place.",
+    help="In the service's CRS; or a layer, whose extent counts. An area of interest takes its place.",
 )
 @click.option(
     "--overwrite",

@@ -64,8 +64,9 @@ async def diff(
 ) -> Difference:
     """Write the tiles of ``new`` that ``old`` has not or has otherwise, and which are gone, as the delta ``out``.
 
-    An earlier delta there is replaced. Raises CacheError where the schemes differ, a tile to be written is damaged, or
-    ``out`` is a cache that is no delta; UnsupportedFormatError where its format can't carry a delta.
+    An earlier delta of the same ``old`` is replaced. Raises CacheError where the schemes differ, a tile to be written
+    is damaged, or ``out`` is a cache that is no delta, or one of another base; UnsupportedFormatError where its format
+    can't carry a delta.
     """
     disk = disk or Disk()
     name, path = format_for(out, format), Path(out)
@@ -93,6 +94,9 @@ async def diff(
                 work = _Comparison(walks, target, info, str(new), spool)
                 await work.run()
                 index = work.index()
+                replaced = _replaced(path, index)
+                if replaced:
+                    target.notices.append(replaced)
 
                 def carry(ready: Path, disk: Disk) -> None:
                     write_notes(ready, name, work.notes(index), disk=disk)
@@ -115,6 +119,19 @@ def _require_delta(out: Path) -> None:
         if notes.read(INDEX) is None:
             hint = "Choose another output, or remove it."
             raise CacheError(f"{out} exists and is no delta", hint=hint, code="not_a_delta")
+
+
+def _replaced(out: Path, index: Index) -> str:
+    """What a person hears of the delta that is there; "" where there is none, or the same. Raises CacheError where that
+    one leads from elsewhere: nothing that is no longer wanted tells itself from what is."""
+    if is_empty_or_missing(out):
+        return ""
+    with Notes(out) as notes:
+        there = Index.parse(notes.read(INDEX) or b"", str(out))
+    if dict(there.base) != dict(index.base):
+        hint = "Choose another output, or remove it."
+        raise CacheError(f"{out} is a delta of another base", hint=hint, code="other_base")
+    return "" if dict(there.target) == dict(index.target) else f"{out} led to another cache: it is replaced"
 
 
 def _spool(folder: Path) -> IO[bytes]:

@@ -121,7 +121,8 @@ def read_extent(value: object) -> Extent | None:
     """``xmin ymin xmax ymax`` (blanks, commas or semicolons between), four numbers, or arcpy's Extent object.
 
     None where none is given; so mean ``MAXOF``, ``MINOF`` and ``DEFAULT``, since a service has but one extent. A text
-    may end in the name of its CRS, as ArcGIS Pro writes it. Raises UsageError.
+    may end in the name of its CRS, as ArcGIS Pro writes it. The name of a layer that is there means its extent.
+    Raises UsageError.
     """
     if is_default(value):
         return None
@@ -132,7 +133,7 @@ def read_extent(value: object) -> Extent | None:
             raise UsageError("export_extent: DISPLAY needs a map on screen", hint='Write "xmin ymin xmax ymax".')
         found = _EXTENT.fullmatch(value)
         if found is None:
-            raise UsageError(f"export_extent: {value!r:.80} is no box", hint='Write "xmin ymin xmax ymax".')
+            return _extent_of(value.strip())
         rest = re.sub(r"(?i)^(?:nan[\s,;]*)+", "", found[5] or "").strip()
         return Extent(_checked([float(number) for number in found.groups()[:4]]), rest or None)
     document = _json_of(value)
@@ -146,6 +147,30 @@ def read_extent(value: object) -> Extent | None:
         return Extent(_checked([float(number) for number in value]))  # type: ignore[attr-defined]
     except (TypeError, ValueError) as cause:
         raise UsageError(f"export_extent: {value!r:.80} is no box", hint='Write "xmin ymin xmax ymax".') from cause
+
+
+def _extent_of(name: str) -> Extent:
+    """The box of everything in a layer, in the layer's own CRS."""
+    from harvester.aoi_files import read_file
+    from harvester.crs import WGS84
+
+    file = feature_class(name)
+    if not file.path.exists():
+        hint = 'Write "xmin ymin xmax ymax", or name a layer that is there.'
+        raise UsageError(f"export_extent: {name!r:.80} is no box and no layer", hint=hint)
+    layer = read_file(file)
+    boxes = [
+        tuple(map(float, found.geometry.bounds))
+        for found in layer.features
+        if found.geometry is not None and not found.geometry.is_empty
+    ]
+    if not boxes:
+        raise UsageError(f"export_extent: {layer.name} is empty", hint="Name a layer that has features.")
+    lows, highs = (
+        (min(box[axis] for box in boxes) for axis in (0, 1)),
+        (max(box[axis] for box in boxes) for axis in (2, 3)),
+    )
+    return Extent(_checked([*lows, *highs]), (layer.crs or WGS84).spatial_reference())
 
 
 def _checked(box: Sequence[float]) -> tuple[float, float, float, float]:

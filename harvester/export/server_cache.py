@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import HarvesterError, UnsupportedFormatError, UsageError
 from harvester.events import Event, Notice
 from harvester.export.arguments import (
     Extent,
@@ -146,8 +146,11 @@ class ServerExport:
 
     async def job_for(self, base: Job) -> Job:
         """The job, after a look at the service: its name, and the CRS that the extent is in. ``base`` has the service
-        as its source, and limits, credentials and the like. Raises UsageError, SourceError, AuthError."""
+        as its source, and limits, credentials and the like. Raises UsageError, UnsupportedFormatError, SourceError,
+        AuthError."""
         from harvester.assemble.sources import open_job_source
+        from harvester.durable import safe_name
+        from harvester.edges import TileFormat
 
         opened = await open_job_source(base, may_be_empty=True)
         await opened.close()
@@ -157,6 +160,12 @@ class ServerExport:
                 hint="Export its layers one by one, or harvest them all: harvester run WEBMAP -o FOLDER.",
             )
         info = opened.layers[0].source.info
+        if info.tile_format is TileFormat.PBF:
+            raise UnsupportedFormatError(
+                f"input_service: {opened.source} is a vector tile service; an export holds pictures",
+                hint="Harvest it as a vector tile package: "
+                f"harvester run {opened.source} -o {safe_name(info.name)}.vtpk",
+            )
         policy = self.policy
         if self.extent is not None:
             policy = replace(policy, geometry=self._extent_in(info.scheme.crs))
@@ -206,7 +215,8 @@ def export_map_server_cache(
     ``num_of_caching_service_instances``: at most so many requests in flight; -1: harvester's own choice.
     ``area_of_interest``: a feature class or AOI file, a FeatureSet (object, JSON text, mapping), or a
     geometry (shapely's and ``__geo_interface__`` in WGS 84).
-    ``export_extent``: "xmin ymin xmax ymax" in the service's CRS; ignored where there is an area of interest.
+    ``export_extent``: "xmin ymin xmax ymax" in the service's CRS, or a feature class or AOI file, whose extent counts;
+    ignored where there is an area of interest.
     ``overwrite``: MERGE keeps tiles that are there already; OVERWRITE replaces the whole cache once the new one is
     complete. Pixels are neither clipped at the area's edge nor blended: tiles are copied whole.
 

@@ -229,15 +229,24 @@ def test_what_is_no_delta_is_refused(tmp_path):
         run_loop(apply(tmp_path / "delta", tmp_path / "delta"))
 
 
-def test_a_delta_replaces_a_delta_and_no_other_cache(tmp_path):
+@pytest.mark.parametrize("format", ["mbtiles", "tpkx", "compactv2"])
+def test_a_delta_replaces_a_delta_of_the_same_base_and_no_other_cache(tmp_path, format):
     old, new = pair(tmp_path)
-    run_loop(diff(old, new, tmp_path / "delta.mbtiles"))
-    run_loop(diff(new, old, tmp_path / "delta.mbtiles"))
-    run_loop(apply(tmp_path / "delta.mbtiles", new))
-    assert held(new) == OLD
+    delta = tmp_path / f"delta{SUFFIX[format]}"
+    assert run_loop(diff(old, new, delta)).notices == ()
+    assert run_loop(diff(old, new, delta)).notices == ()
+    before = files(delta)
+    with pytest.raises(CacheError, match=r"is a delta of another base") as refusal:
+        run_loop(diff(new, old, delta))
+    assert (refusal.value.exit_code, refusal.value.code) == (4, "other_base")
+    assert files(delta) == before
+    third = make(tmp_path / "third", some("0/0/0", "3/3/3"), format="compactv2")
+    assert run_loop(diff(old, third, delta)).notices == (f"{delta} led to another cache: it is replaced",)
+    run_loop(apply(delta, old))
+    assert held(old) == held(third)
     with pytest.raises(CacheError, match=r"exists and is no delta"):
         run_loop(diff(old, old, new))
-    assert held(new) == OLD
+    assert held(new) == NEW
 
 
 def test_a_damaged_tile_in_new_makes_no_delta(tmp_path):

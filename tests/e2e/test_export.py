@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import harvester
+from harvester.testing import schemes
 from harvester.testing.script import Rule
+from harvester.testing.service import ArcGisSite
 from tests.e2e.claims import files, script
 
 SCALES = ";".join(f"{591657527.591555 / 2**level:.6f}" for level in range(3))
@@ -78,6 +80,39 @@ def test_exit_codes_are_runs(cli, serve, tmp_path):
     assert large.code == 2
     assert "harvester export" in large.err
     assert "--max-tiles" in large.err
+
+
+def test_a_missing_area_is_looked_for_where_the_person_is(cli, serve):
+    told = cli("export", serve().url, "out", "--area-of-interest", "none.geojson", "--json")
+    assert told.code == 2
+    assert "none.geojson: there is no such file" in told.json["error"]["message"]
+    assert "a relative one starts at the current folder" in told.json["error"]["hint"]
+
+
+def test_a_vector_tile_service_is_refused_with_the_command_that_takes_it(cli, serve, tmp_path):
+    service = serve(ArcGisSite(kind="vector", grid=schemes.WEB_MERCATOR_512, name="Roads"))
+    for kind in ("TILE_PACKAGE", "CACHE_DATASET"):
+        told = cli("export", service.url, "out", "--export-cache-type", kind, "--json")
+        assert told.code == 4
+        assert "vector tile service" in told.json["error"]["message"]
+        assert f"harvester run {service.url} -o Roads.vtpk" in told.json["error"]["hint"]
+        assert "--format" not in told.err
+    assert not (tmp_path / "out").exists()
+    assert not service.log.tiles()
+
+
+def test_an_export_extent_may_be_a_layer_whose_extent_counts(cli, serve, tmp_path):
+    service = serve()
+    ring = [[10.0, 10.0], [60.0, 10.0], [20.0, 60.0], [10.0, 10.0]]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    (tmp_path / "area.geojson").write_text(json.dumps(shape))
+    told = cli("export", service.url, "out", "--scales", SCALES, "--export-extent", "area.geojson")
+    assert told.code == 0, told.err
+    # Of the whole box, not of the triangle in it.
+    assert {str(tile) for tile in service.log.tiles()} == {"0/0/0", "1/0/1", "2/1/2"}
+    wrong = cli("export", service.url, "other", "--export-extent", "none.geojson", "--json")
+    assert wrong.code == 2
+    assert "no box and no layer" in wrong.json["error"]["message"]
 
 
 def test_an_export_stopped_by_its_budget_goes_on_with_the_same_command(cli, serve):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +56,8 @@ class Environment:
 
     autoCancelling = True
     cancel_after: int | None = None
+    cancel_when: Callable[[], Any] | None = None
+    """Says itself whether Cancel was pressed, before the first tile too."""
 
     def __init__(self, said: list[tuple[Any, ...]]) -> None:
         self._said = said
@@ -62,6 +65,8 @@ class Environment:
 
     @property
     def isCancelled(self) -> bool:
+        if self.cancel_when is not None:
+            return bool(self.cancel_when())
         if self.cancel_after is None or not any(word == "position" for word, *_ in self._said):
             return False
         self._looks += 1

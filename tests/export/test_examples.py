@@ -16,6 +16,7 @@ import pytest
 
 import harvester
 from harvester.demo.running import running_world
+from harvester.testing import schemes
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
@@ -78,6 +79,36 @@ def test_the_script_ends_with_the_exit_code_of_what_went_wrong(tmp_path, capsys,
         with pytest.raises(SystemExit) as ended:
             script.main([service.url.replace("Streets", "No"), "out", "--policy", "2:1"])
     assert ended.value.code == 3
+
+
+def test_vector_layers_are_told_once_and_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = loaded("cache_my_maps.py")
+    grid = schemes.WEB_MERCATOR_512
+    with FaultyService(ArcGisSite()) as rasters, FaultyService(ArcGisSite(kind="vector", grid=grid)) as vectors:
+        layers = [
+            {"id": "1", "title": "Roads", "url": vectors.url, "layerType": "VectorTileLayer",
+             "styleUrl": f"{vectors.url}/resources/styles/root.json"},
+            {"id": "2", "title": "Base", "url": rasters.url, "layerType": "ArcGISTiledMapServiceLayer"},
+        ]  # fmt: skip
+        (tmp_path / "map.json").write_text(json.dumps({"operationalLayers": layers}))
+        arguments = ["out", "--policy", "600000000:500000000", "--policy", "300000000:290000000"]
+        assert script.main(["map.json", *arguments]) == 0
+        out = capsys.readouterr().out
+        assert sum(line.startswith("skipped Roads: vector tiles") for line in out.splitlines()) == 1
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"Base"}
+        assert script.main([vectors.url, *arguments]) == 3
+        assert not vectors.log.tiles()
+
+
+def test_a_policy_that_no_layer_has_a_scale_for_is_refused_before_anything_is_fetched(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = loaded("cache_my_maps.py")
+    with FaultyService(ArcGisSite()) as service:
+        assert script.main([service.url, "out", "--policy", "600000000:290000000", "--policy", "1:2"]) == 2
+        assert not service.log.tiles()
+    assert "no layer has a scale in 2:1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_layers_of_one_name_get_folders_of_their_own():
@@ -210,6 +241,41 @@ def test_failed_tiles_and_a_refused_job_fail_the_tool_with_what_harvester_says(a
     parameters = filled(tool, service, tmp_path / "out", scales=["3"])
     with pytest.raises(arcpy.ExecuteError, match="exit code 2"):
         tool.execute(list(parameters.values()), None)
+
+
+def told(arcpy: Any, *kinds: str) -> list[str]:
+    """What a person read of these kinds."""
+    return [text for word, text, *_ in arcpy.said if word in kinds]
+
+
+def test_a_program_that_is_not_there_fails_the_tool_and_is_named(arcpy, tool, service, tmp_path):
+    program = str(tmp_path / "no-such-program")
+    parameters = filled(tool, service, tmp_path / "out", scales=SCALES[:2], program=program)
+    with pytest.raises(arcpy.ExecuteError, match="could not be started"):
+        tool.execute(list(parameters.values()), None)
+    (text,) = told(arcpy, "error")
+    assert program in text
+    assert "HARVESTER_EXE" in text
+
+
+def test_an_error_is_said_once(arcpy, tool, service, tmp_path):
+    parameters = filled(tool, service, tmp_path / "out", scales=["3"])
+    with pytest.raises(arcpy.ExecuteError):
+        tool.execute(list(parameters.values()), None)
+    found = told(arcpy, "error", "warning", "message")
+    assert sum("no LOD at scale 3" in text for text in found) == 1
+    assert sum("The LODs are 0" in text for text in found) == 1
+
+
+def test_cancel_before_the_first_tile_does_not_speak_of_what_was_fetched(arcpy, tool, service, tmp_path):
+    service.script = Script(rules=(Rule(do="answer", kind="document", delay=600),))
+    arcpy.env.cancel_when = lambda: service.log.count("document")
+    parameters = filled(tool, service, tmp_path / "out", scales=SCALES[:2])
+    tool.execute(list(parameters.values()), None)
+    found = told(arcpy, "error", "warning", "message")
+    assert sum("Nothing was fetched yet" in text for text in found) == 1
+    assert not any("is kept" in text for text in found)
+    assert not service.log.tiles()
 
 
 def test_the_program_starts_without_the_variables_of_arcgis_pros_python(tool, monkeypatch):
