@@ -21,8 +21,8 @@ from harvester.wording import counted
 @click.option("--format", metavar="NAME", help="Its format, where the suffix doesn't say it.")
 def command(common: Common, old: Path, new: Path, output: str, format: str | None) -> int:
     """Write the tiles in which NEW differs from OLD, and which are gone, as a cache that harvester apply brings OLD to
-    NEW with. Exit 0 whether or not tiles differ. A delta that is there is replaced if it was made from the same OLD, else
-    refused (exit 4)."""
+    NEW with. Exit 0 whether or not tiles differ. A delta that is there is replaced if it was made from the same OLD,
+    else refused (exit 4)."""
     from harvester.cli.tables import size
     from harvester.delta.difference import diff
 

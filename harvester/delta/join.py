@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
 from harvester.delta.schemes import shared_scheme
@@ -113,6 +114,11 @@ async def _join(
                 sources=origins,
                 disk=disk,
             ) as target:
+                target.notices += [
+                    f"{path} is half applied: `harvester apply {said.applying} {path}` completes it; copied as it is"
+                    for path, reader in readers
+                    if (said := manifest_of(reader)) is not None and said.applying
+                ]
                 if len(origins) > 1:
                     target.notices.append(f"tiles of different sources are joined: {'; '.join(origins)}")
                 summary.notices = target.notices

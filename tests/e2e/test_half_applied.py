@@ -95,6 +95,22 @@ def test_also_a_killed_one_is_not_called_whole(cli, tmp_path, format):
     assert between
 
 
+def test_a_copy_of_a_half_applied_cache_is_told(cli, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        raise Killed
+
+    out = stages(tmp_path, "compactv2")
+    assert cli("diff", out.name, "new", "-o", "delta.mbtiles").code == 0
+    with pytest.raises((Killed, CacheError)):
+        finished(apply(tmp_path / "delta.mbtiles", out, disk=CrashingDisk(CrashPoint(25), kill=kill)))
+    assert cli("verify", out.name).code == 1
+    notices = cli("convert", out.name, "copy.mbtiles", "--json").json["notices"]
+    assert any("is half applied" in text for text in notices)
+
+
 def test_a_run_into_a_half_applied_cache_leaves_the_mark(cli, serve, tmp_path):
     service = serve()
     assert cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", "-q").code == 0
