@@ -6,7 +6,7 @@ only then 498. Such a stand-in is the same for every tile, so a few different pi
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from harvester.tiling.tile import BlockKey, Tile, block_of
 STAND_INS = 3
 """Different pictures that a service may put in the place of tiles (one a format, one a size). One more than these, and
 at least one of them is a real tile."""
+
+ALIKE = 2
+"""Answers without a picture from which they are doubted though nothing was refused."""
 
 REMEMBERED = 8192
 """Answers that can be doubted: beyond these, a token that opened nothing would have been refused long ago. 3 MB."""
@@ -42,6 +45,14 @@ class Ended(NamedTuple):
         """The tiles that it ended."""
         key = block_of(self.tile)
         return (key.tile(index) for index in self.indexes) if self.indexes else (self.tile,)
+
+
+class Question(NamedTuple):
+    """What would tell whether a credential still opens the service: a tile whose picture is none of the stand-ins."""
+
+    tile: Tile
+    stand_ins: frozenset[int]
+    """Pictures (xxh3-64) that came more than once since the credential surely opened the service."""
 
 
 class Doubt:
@@ -85,7 +96,32 @@ class Doubt:
         """
         if credential <= self._settled:
             return []
-        known, self._settled = self._settled, credential
+        found = self._doubtful(credential)
+        self._settled = credential
+        return found
+
+    def question(self, credential: int) -> Question | None:
+        """What to ask when nothing else is left to ask and nothing was refused. None where nothing is in doubt (no two
+        answers were alike), or where no picture came that differs."""
+        doubtful = self._doubtful(credential)
+        times = Counter(ended.digest for ended in doubtful if ended.digest is not None)
+        stand_ins = frozenset(digest for digest, number in times.items() if number > 1)
+        absent = sum(ended.state is State.ABSENT and not ended.indexes for ended in doubtful)
+        if not stand_ins and absent < ALIKE:
+            return None
+        surely = (one for one in self.recent if one.digest is not None and one.digest not in times)
+        perhaps = (one for one in doubtful if one.digest is not None and one.digest not in stand_ins)
+        known = next(surely, None) or next(perhaps, None)
+        return None if known is None else Question(known.tile, stand_ins)
+
+    def settle(self) -> None:
+        """The credential held after all that came."""
+        self.recent.clear()
+
+    def _doubtful(self, credential: int) -> list[Ended]:
+        known = self._settled
+        if credential <= known:
+            return []
         found: list[Ended] = []
         pictures: set[int] = set()
         since: float | None = None

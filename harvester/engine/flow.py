@@ -10,7 +10,7 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
-from harvester.engine.doubt import Doubt, Ended
+from harvester.engine.doubt import Doubt, Ended, Question
 from harvester.engine.feed import Feed
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
@@ -316,6 +316,19 @@ class Flow:
         """A new credential is there: go on."""
         self._renewing = False
         self._wake()
+
+    def question(self) -> Question | None:
+        """What would tell whether the credential still holds, where answers are in doubt."""
+        return self._doubt.question(self._source.credential) if self._guarded else None
+
+    def holds(self) -> None:
+        """The credential holds: nothing is in doubt."""
+        self._doubt.settle()
+
+    def ended(self) -> int:
+        """The credential had ended: what is in doubt is pending again. Gives how many whole tiles are left."""
+        self._take_back(self._source.credential)
+        return self._whole
 
     def _take_back(self, credential: int) -> None:
         """A credential was refused: what may have been answered to it after its end is pending again, and asked."""

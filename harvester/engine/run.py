@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Ledger, LedgerFailure, Source, Transport
+from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
+from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
 from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
@@ -101,6 +102,8 @@ class Engine:
         self._at_once = asyncio.Event()
         self._renew = asyncio.Event()
         self._next_progress = 0.0
+        self._left_by_last = -1
+        """Whole tiles that were left when a credential was last found to have ended in silence."""
         self._writer = Writer(cache, ledger, clock=clock, on_recorded=self._recorded, on_room=transport.wake)
         self._feed = Feed(
             blocks(),
@@ -167,7 +170,9 @@ class Engine:
                     group.create_task(self._renewals()),
                 ]
                 writing = group.create_task(self._write())
-                await self._drain()
+                await self._drain(self._flow.next_request, self._flow.done)
+                while await self._has_more_to_ask():
+                    await self._drain(self._flow.next_request, self._flow.done)
                 self._writer.finish()
                 await writing
                 for helper in helpers:
@@ -176,8 +181,30 @@ class Engine:
             # What the caller handles, without the group that the tasks put around it.
             raise next(_leaves(errors)) from None
 
-    async def _drain(self) -> None:
-        drain = asyncio.create_task(self._transport.drain(self._flow.next_request, self._flow.done))
+    async def _has_more_to_ask(self) -> bool:
+        """Settle what is in doubt though nothing was refused; True when it is to be asked again with a new token."""
+        question, stop = self._flow.question(), self._stop
+        if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
+            return False
+        proof = Proof(question, self._source, pacer=self._pacer, tally=self._tally, clock=self._clock)
+        if stop is None or stop.code in ASKED_AFTER:
+            await self._drain(proof.next_request, proof.done)
+        if proof.holds:
+            self._flow.holds()
+            return False
+        left = self._flow.ended()
+        if proof.holds is None:
+            self.stop(UNPROVEN)
+        elif left <= self._left_by_last or not self._source.can_renew:
+            self.stop(ENDED)
+        if self._stop is not None:
+            return False
+        self._left_by_last = left
+        self._flow.renew()
+        return True
+
+    async def _drain(self, next_request: Next, done: Done) -> None:
+        drain = asyncio.create_task(self._transport.drain(next_request, done))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({drain, stopping}, return_when=asyncio.FIRST_COMPLETED)

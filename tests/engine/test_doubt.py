@@ -10,6 +10,7 @@ import pytest
 
 from harvester.edges import Answer, Request, State
 from harvester.engine.doubt import REMEMBERED, Doubt, Ended
+from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
 from harvester.job import Limits
 from harvester.testing.images import tile_png
@@ -131,6 +132,111 @@ def test_nothing_is_asked_while_a_token_that_runs_out_is_renewed():
     assert outturn.tally.counts().stored == 341
     assert source.renewals == 1
     assert max(after - before for before, after in pairwise(times)) >= 59
+
+
+# ------------------------------------------------------------------------------------------------ no refusal comes
+
+
+@pytest.mark.parametrize("lie", ["a picture", "404"])
+def test_where_the_plan_runs_out_before_the_refusal_the_credential_is_proven(lie):
+    service = Ending(40, 10**6, LIES[lie])
+    bench = Bench(service=service, source=MemorySource(renewable=True), limits=Limits(concurrency=4))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert (outturn.stop, counts.stored, counts.absent, outturn.tally.fetched) == (None, 85, 0, 85)
+    assert service.lies > 40
+    assert bench.source.renewals == 1
+    assert bench.cache.bodies == {tile: tile_png(*tile) for tile in bench.cache.bodies}
+    assert outturn.tally.tile_requests == len(bench.asked)
+
+
+@pytest.mark.parametrize(
+    ("why", "lie"),
+    [
+        ("a signal", "a picture"), ("a signal", "404"), ("--max-duration", "a picture"), ("--max-duration", "404"),
+        ("--max-tiles", "a picture"),
+    ],
+)  # fmt: skip
+def test_a_run_that_is_stopped_before_the_refusal_leaves_what_is_in_doubt_pending(why, lie):
+    service = Ending(40, 10**6, LIES[lie])
+    limits = {"--max-tiles": {"max_tiles": 70}, "--max-duration": {"max_duration_seconds": 0.5}}.get(why, {})
+    bench = Bench(
+        service=service,
+        source=MemorySource(renewable=True),
+        plan=plan_of((0, 1, 2, 3, 4, 5)),
+        limits=Limits(concurrency=4, **limits),
+    )
+
+    async def press(engine):
+        while service.lies < 20:
+            await asyncio.sleep(0.01)
+        engine.stop(StopReason.signal("SIGINT", 130))
+
+    bench.meanwhile = press if why == "a signal" else None
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is not None and outturn.stop.code in ("stopped", "budget")
+    assert service.lies >= 20
+    assert (bench.source.renewals, counts.absent) == (0, 0)
+    assert 20 <= counts.stored <= 40
+    assert counts.stored == len(bench.cache.bodies) == outturn.tally.fetched
+    assert bench.cache.bodies == {tile: tile_png(*tile) for tile in bench.cache.bodies}
+    again = Bench(cache=bench.cache, ledger=bench.ledger, plan=bench.plan).go()
+    assert (again.stop, again.tally.counts().stored) == (None, 1365)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_tiles": 60}])
+def test_an_honest_service_of_many_equal_tiles_keeps_them_all_for_one_request_more(limits):
+    def body(tile):
+        return tile_png(*tile) if tile.level < 3 else BLANK
+
+    source = MemorySource(renewable=True)
+    bench = Bench(service=MemoryService(body=body), source=source, limits=Limits(concurrency=4, **limits))
+    outturn = bench.go()
+    wanted = limits.get("max_tiles", 85)
+    assert (outturn.stop is None) is not bool(limits)
+    assert outturn.tally.counts().stored == len(bench.cache.bodies) == wanted
+    assert (source.renewals, len(bench.asked)) == (0, wanted + 1)
+
+
+def test_tokens_that_are_ended_from_the_start_end_the_run():
+    """Each new one is answered with stand-ins: no loop of renewals."""
+    good = MemoryService()
+
+    def service(request):
+        return good(request) if len(bench.transport.log) < 10 else http(200, BLANK)
+
+    bench = Bench(service=service, source=MemorySource(renewable=True), limits=Limits(concurrency=4))
+    outturn = bench.go()
+    assert outturn.stop is not None and (outturn.stop.code, outturn.stop.exit_code) == ("auth", 3)
+    assert BLANK not in bench.cache.bodies.values()
+    assert bench.source.renewals <= 2
+
+
+def test_a_credential_that_cannot_be_renewed_ends_the_run_when_the_proof_fails():
+    source = MemorySource()
+    bench = Bench(
+        service=lambda request: http(200, tile_png(*request.tile) if len(bench.transport.log) < 30 else BLANK),
+        source=source,
+        limits=Limits(concurrency=4),
+    )
+    source.renewals = 1  # a token was given: its generation is above 0
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.exit_code == 3
+    assert BLANK not in bench.cache.bodies.values()
+
+
+def test_a_proof_that_nobody_answers_leaves_what_is_in_doubt_pending():
+    def service(request):
+        if len(bench.transport.log) >= 85:
+            return http(502)
+        return http(200, tile_png(*request.tile) if request.tile.level < 3 else BLANK)
+
+    bench = Bench(service=service, source=MemorySource(renewable=True), limits=Limits(concurrency=4))
+    outturn = bench.go()
+    assert outturn.stop is not None and (outturn.stop.code, outturn.stop.exit_code) == ("unproven", 1)
+    assert BLANK not in bench.cache.bodies.values()
+    assert 10 <= outturn.tally.counts().stored <= 21
 
 
 # ------------------------------------------------------------------------------------------------ what is in doubt
