@@ -21,7 +21,7 @@ class Outcome(Enum):
     RETRY = "retry"
     """The tile's own fault: try again, up to the retry limit, then FAILED with this reason."""
     THROTTLED = "throttled"
-    """The host is busy (429, 503, 502, 504): wait and try again without using up the tile's tries."""
+    """The host is busy (429, 503): wait and try again without using up the tile's tries."""
     DENIED = "denied"
     """401, 498, 499: renew the credential and ask once more."""
     FAILED = "failed"

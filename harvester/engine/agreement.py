@@ -118,6 +118,7 @@ class Agreement:
                 counts[State.PENDING] -= row[state]
                 counts[state] += row[state]
             self.tally.kept += row[State.STORED]
+        self.tally.one_kept = self.tally.one_kept or found.one_kept
 
     async def _settle(self, chunk: Sequence[tuple[BlockKey, Mask]], tally: Tally) -> None:
         ledger, holding = self._ledger, self._holding
@@ -177,6 +178,8 @@ def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: lis
         changes.append(BlockChange(key, State.PENDING, indexes))
         tiles[State.PENDING] += tiles[State.FAILED]
         tiles[State.FAILED] = 0
+    if tally.one_kept is None and tiles[State.STORED]:
+        tally.one_kept = key.tile(int(np.flatnonzero(mask.ravel() & (states.ravel() == State.STORED))[0]))
     # A tile that a refresh found unchanged is, for a run, one that was stored before it.
     tiles[State.STORED] += tiles[State.UNCHANGED]
     tiles[State.UNCHANGED] = 0

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
+from harvester.engine.busy import Busy
 from harvester.engine.doubt import Doubt, Ended, Question
 from harvester.engine.feed import Feed
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.suspicion import SUSPECTS, Suspicion
 from harvester.engine.tally import Tally
+from harvester.engine.witness import AGAIN, CROWD, Witness
 from harvester.engine.writer import Writer
 from harvester.job import Limits
-from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap
+from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
 from harvester.tiling.tile import Tile, block_of
 
 WINDOW_TRIES = 3
@@ -76,6 +78,7 @@ class Flow:
         self._wake = wake
         self._stop = stop
         self._renew = renew
+        self._draw = draw
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._retry_heap = self._waiting_tries.waiting
         self._at_once: deque[Request] = deque()
@@ -92,7 +95,10 @@ class Flow:
         self._repeats = repeats
         self._placeholders = bool(repeats.placeholders)
         self._whole = 0
-        self._answered_well = False
+        self._witness = Witness(pacer.breaker, tally.one_kept)
+        self._busy = Busy()
+        self._unusable: StopReason | None = None
+        """Why to stop, if a tile that is known to be good is not served either."""
         self.stopping = False
         self.in_flight = 0
         self.any_ended = False
@@ -139,18 +145,23 @@ class Flow:
         now = self._clock()
         retries, feed = self._waiting_tries, self._feed
         due = retries.next_due()
-        retry = due is not None and due <= now and (feed.exhausted or not self._pacer.retries_wait)
-        if feed.next_tile is None and not retry and feed.window_due is None and not self._at_once:
+        retry = due is not None and due <= now and (feed.exhausted or not self._pacer.retries_wait or self._is_crowded)
+        some_left = due is not None or feed.next_tile is not None or self._at_once or feed.window_due is not None
+        known = some_left and self._witness.is_next(now)
+        if not known and feed.next_tile is None and not retry and feed.window_due is None and not self._at_once:
             if due is not None:
                 return Wait(max(due - now, MINIMUM_WAIT_SECONDS))
             return None if feed.exhausted and not self.in_flight else HOLD
-        if self._max_tiles is not None and self._whole + self.in_flight >= self._max_tiles:
+        if not known and self._max_tiles is not None and self._whole + self.in_flight >= self._max_tiles:
             return HOLD
         seconds = self._pacer.may_start(now, self.in_flight)
         if seconds > 0.0:
             return HOLD if seconds == math.inf else Wait(seconds)
         self.in_flight += 1
         self._tally.requests += 1
+        if known:
+            self._pacer.breaker.asking = True
+            return self._repeat(self._source.request(self._witness.tile(), AGAIN))
         if self._at_once:
             return self._repeat(self._at_once.popleft())
         if retry:
@@ -161,6 +172,11 @@ class Flow:
             return window
         self._tally.tile_requests += 1
         return self._source.request(feed.take(), 0)
+
+    @property
+    def _is_crowded(self) -> bool:
+        """True when the tiles that failed are to end before more are tried: the host is well, and they are many."""
+        return self._pacer.breaker.is_vouched and len(self._waiting_tries) >= CROWD
 
     def _repeat(self, request: Request) -> Request:
         """The same thing asked anew, with the credential of now."""
@@ -188,16 +204,20 @@ class Flow:
             self._window_done(now, request, answer)
         else:
             verdict = self._source.judge(request, answer)
-            outcome, body = verdict.outcome, verdict.body
+            body = verdict.body
             first = request.attempt == 0
-            self._pacer.ended(now, outcome, answer.seconds, first_try=first, retry_after=verdict.retry_after)
             if first:
                 self._suspects.append(verdict.reason)
+            elif request.attempt == AGAIN:
+                self._known_done(now, request, answer, verdict)
+                return
             credential = request.credential
-            if credential <= self._refused and outcome is not Outcome.DENIED:
+            if verdict.outcome is not WHOLE:
+                self._otherwise(now, request, answer, verdict)
+                return
+            self._pacer.ended(now, WHOLE, answer.seconds, first_try=first)
+            if credential <= self._refused:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
-            elif outcome is not WHOLE:
-                self._not_whole(now, request, answer, verdict)
             elif self._placeholders and self._repeats.is_placeholder(body):
                 self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
             else:
@@ -205,7 +225,8 @@ class Flow:
                 if self._whole <= TYPES_LOOKED_AT:
                     self._look_at_type(answer, verdict.kind)
                 self._repeats.saw(request.tile, body)
-                self._answered_well = self.any_ended = True
+                self._witness.served = request.tile
+                self.any_ended = True
                 tally.last_ended = now
                 if self._guarded:
                     sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
@@ -213,13 +234,63 @@ class Flow:
                 self._writer.store(_new(Stored, (request.tile, body, verdict.kind)))
                 if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
-        if self._max_bytes is not None and tally.bytes >= self._max_bytes and not self._finished():
-            self._stop(StopReason.budget("--max-bytes", str(self._max_bytes)))
+        if self._max_bytes is not None:
+            self._look_at_bytes(self._max_bytes)
+
+    def _look_at_bytes(self, most: int) -> None:
+        if self._tally.bytes >= most and not self._finished():
+            self._stop(StopReason.budget("--max-bytes", str(most)))
+
+    def _otherwise(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
+        """Any answer to a tile's own request that is no whole tile."""
+        outcome, times, own = verdict.outcome, 1, False
+        if outcome is Outcome.THROTTLED:
+            times, own = self._busy.saw(request.tile, self._whole)
+        if own:
+            self._pacer.unheard()
+        else:
+            self._pacer.ended(
+                now, outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
+            )
+        if request.credential <= self._refused and outcome is not Outcome.DENIED:
+            self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
+        elif outcome is Outcome.THROTTLED:
+            self._throttled(now, request, verdict, times, own)
+        else:
+            self._not_whole(now, request, answer, verdict)
+        if self._max_bytes is not None:
+            self._look_at_bytes(self._max_bytes)
+
+    def _known_done(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
+        """A tile that is known to be good was asked again: served, the host is well, and the others are bad tiles."""
+        breaker, outcome = self._pacer.breaker, verdict.outcome
+        breaker.asking = False
+        was_open = breaker.open_since is not None
+        if request.credential <= self._refused and outcome is not Outcome.DENIED:
+            self._pacer.unheard()
+            self._at_once.append(request)
+            return
+        self._pacer.ended(now, outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
+        if outcome is Outcome.DENIED:
+            self._denied(request, verdict)
+        elif outcome is WHOLE or outcome is Outcome.UNCHANGED:
+            self._unusable = None
+            self._witness.served = request.tile
+            if was_open:
+                breaker.vouch()
+        elif self._unusable is not None and self._witness.served is None:
+            self._stop(self._unusable)
+        else:
+            self._unusable = None
+            self.last_trouble = verdict.reason
+            self._tally.throttled += outcome is Outcome.THROTTLED
 
     def _ask_afresh(self, request: Request) -> None:
         """An old connection was closed while the request was on its way: a race that no tile has to pay for with one of
         its tries. It goes again at once, and from now on over new connections, so this happens once at most."""
         self._pacer.unheard()
+        if request.attempt == AGAIN:
+            self._pacer.breaker.asking = False
         self._at_once.append(request._replace(fresh=True))
 
     def _look_at_type(self, answer: Answer, kind: str) -> None:
@@ -247,12 +318,11 @@ class Flow:
             return
         if outcome is Outcome.UNCHANGED:
             self._ended(now)
+            self._witness.served = tile
             self._writer.mark(tile, State.UNCHANGED)
             return
         self.last_trouble = verdict.reason
-        if outcome is Outcome.THROTTLED:
-            self._throttled(now, request, verdict)
-        elif outcome is Outcome.DENIED:
+        if outcome is Outcome.DENIED:
             self._denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:
             again = request._replace(attempt=request.attempt + 1)
@@ -265,23 +335,37 @@ class Flow:
         if verdict.reason in SUSPECTS:
             open_since = self._pacer.breaker.open_since
             open_for = None if open_since is None else now - open_since
-            reason = self._suspicion.reason_to_stop(verdict.reason, answer, self._answered_well, open_for)
+            served = self._witness.served is not None
+            reason = self._suspicion.reason_to_stop(verdict.reason, answer, served, open_for)
             if reason is not None:
-                self._stop(reason)
+                self._seems_unusable(now, reason)
 
-    def _throttled(self, now: float, request: Request, verdict: Verdict) -> None:
+    def _seems_unusable(self, now: float, reason: StopReason) -> None:
+        """All that was asked says so; a tile that an earlier run stored may say otherwise."""
+        breaker = self._pacer.breaker
+        if not self._witness.is_due:
+            self._stop(reason)
+            return
+        self._unusable = reason
+        if breaker.open_since is None:
+            breaker.open(now)
+
+    def _throttled(self, now: float, request: Request, verdict: Verdict, times: int, own: bool) -> None:
         self._tally.throttled += 1
+        self.last_trouble = verdict.reason
         asked = verdict.retry_after or 0.0
         left = (
             LONGEST_PAUSE_SECONDS
             if self._max_duration is None
             else min(LONGEST_PAUSE_SECONDS, self._max_duration - (now - self._tally.started))
         )
-        if asked > left:
+        if asked > left and not own:
             budget = asked <= LONGEST_PAUSE_SECONDS
             self._stop(StopReason.come_back(asked, ever=self.any_ended or budget))
-        # Being throttled is the host's state, not the tile's fault: its tries are not used up.
-        self._waiting_tries.push(request, now, tries=request.attempt + 1, throttled=True)
+        # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
+        wait = backoff(times, 1.0, throttled=True) if own else 0.0
+        spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
+        self._waiting_tries.push_at(request, now + max(asked, wait) + spread)
 
     def _denied(self, request: Request, verdict: Verdict) -> None:
         if request.credential == self._source.credential:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harvester.edges import State
 from harvester.events import Counts
+from harvester.tiling.tile import Tile
 
 RATE_WINDOW_SECONDS = 30.0
 """Span over which the speed, and so the ETA, is averaged."""
@@ -34,6 +35,8 @@ class Tally:
     """Tiles stored by this run."""
     kept: int = 0
     """Tiles stored before it."""
+    one_kept: Tile | None = None
+    """One of them, where there is any."""
     answered_404: int = 0
     absences: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Tiles that this run found absent, by level and how: ``http_404``, ``http_204``, ``blank_tile``,

@@ -31,18 +31,24 @@ class Breaker:
 
     Only first tries are counted, so one bad tile's own retries can't open it. Throttled answers say that the host is
     alive: they don't count as a streak, only in the share of the last half minute.
+
+    After ``vouch`` (a tile that is known to be good was answered well while all others failed) it opens again only
+    after twice as many failures as the last time, retries among them, until a first try is good.
     """
 
     __slots__ = (
         "_bad",
         "_delay",
         "_good",
+        "_patience",
         "_probe_at",
         "_probing",
         "_slots",
         "_start",
         "_streak",
+        "asking",
         "open_since",
+        "probes",
         "slot_until",
     )
 
@@ -51,6 +57,11 @@ class Breaker:
         """When it opened; None while closed."""
         self.slot_until = 0.0
         """While closed: results up to this moment may be told together."""
+        self.probes = 0
+        """Probes that went since it opened."""
+        self.asking = False
+        """True while the probe is a tile that is known to be good: nothing else counts until its answer."""
+        self._patience = STREAK
         self._delay = FIRST_PROBE_SECONDS
         self._probe_at = 0.0
         self._probing = False
@@ -70,7 +81,21 @@ class Breaker:
         if self._probing or now < self._probe_at:
             return False
         self._probing = True
+        self.probes += 1
         return True
+
+    def probe_now(self, now: float) -> None:
+        """While open: the next probe need not wait."""
+        self._probe_at = min(self._probe_at, now)
+
+    def vouch(self) -> None:
+        """A tile that is known to be good was answered well: the host is well, and what failed were bad tiles."""
+        self._patience *= 2
+
+    @property
+    def is_vouched(self) -> bool:
+        """True from ``vouch`` until another first try is good, or until it opens."""
+        return self._patience > STREAK and self.open_since is None
 
     def ready_in(self, now: float) -> float:
         """Seconds until ``allow`` can be true; infinite while a probe is under way."""
@@ -100,15 +125,20 @@ class Breaker:
             self._forget(now)
 
     def on_result(self, now: float, *, ok: bool, first_try: bool, throttled: bool = False) -> None:
-        """An answer came. While open any good one closes, whoever asked."""
+        """An answer came. While open any good one closes, whoever asked, but while ``asking`` nothing counts."""
+        if self.asking:
+            return
         if ok:
             if self.open_since is not None:
                 self.open_since = None
                 self._probing = False
+                if first_try:
+                    self._patience = STREAK
                 self._delay = FIRST_PROBE_SECONDS
                 self._reset(now)
             elif first_try:
                 self._streak = 0
+                self._patience = STREAK
                 self._good += 1
                 if now >= self.slot_until:
                     self._forget(now)
@@ -116,19 +146,25 @@ class Breaker:
         if self.open_since is not None:
             if self._probing:
                 self._probing = False
-                self._delay = min(self._delay * 2, LAST_PROBE_SECONDS)
+                if self.probes > 1 or now >= self.open_since + self._delay:
+                    self._delay = min(self._delay * 2, LAST_PROBE_SECONDS)
                 self._probe_at = now + self._delay
             return
-        if not first_try:
+        if not first_try and self._patience == STREAK:
             return
         self._bad += 1
         if not throttled:
             self._streak += 1
         if now >= self.slot_until:
             self._forget(now)
-        if self._streak >= STREAK or self._nearly_all_bad(now):
-            self.open_since = now
-            self._probe_at = now + self._delay
+        if self._streak >= self._patience or (self._bad >= self._patience and self._nearly_all_bad(now)):
+            self.open(now)
+
+    def open(self, now: float) -> None:
+        """Nothing goes but probes."""
+        self.open_since = now
+        self.probes = 0
+        self._probe_at = now + self._delay
 
     def cancel_probe(self) -> None:
         """The probe ended without an answer about the host (it was cancelled): the next one may go."""

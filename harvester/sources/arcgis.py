@@ -21,7 +21,7 @@ from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 BLANK_TILE_VERSION = 10.2
 """From this ``currentVersion`` on a server turns its "no data" pictures into 404 for ``blankTile=false``."""
 
-THROTTLING = frozenset({429, 502, 503, 504})
+THROTTLING = frozenset({429, 503})
 DENYING = frozenset({401, 498, 499})
 
 HeaderPairs = tuple[tuple[str, str], ...]

@@ -57,9 +57,7 @@ _OUTCOMES = {
     429: Outcome.THROTTLED,
     498: Outcome.DENIED,
     499: Outcome.DENIED,
-    502: Outcome.THROTTLED,
     503: Outcome.THROTTLED,
-    504: Outcome.THROTTLED,
 }
 
 

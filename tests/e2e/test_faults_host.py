@@ -71,11 +71,11 @@ def test_a_pause_longer_than_what_is_left_of_the_time_stops_the_run(serve, cli):
 
 def test_being_throttled_uses_up_no_tries(serve, cli, tmp_path):
     """Row 3: busy without a word of when, and no retry allowed: each tile comes all the same."""
-    tries = {429: "1", 502: "1", 503: "1-2", 504: "1"}
+    tries = {429: "1", 503: "1-2"}
     rules = (Rule(do="status", status=code, tiles=(f"3/2/{code % 8}",), tries=tries[code]) for code in tries)
     service = serve(script=script(*rules))
     result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, *PATIENT)
-    assert (result.code, result.json["stored"], result.json["throttled"]) == (0, TILES, 5)
+    assert (result.code, result.json["stored"], result.json["throttled"]) == (0, TILES, 3)
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
@@ -94,7 +94,57 @@ def test_a_tile_that_is_always_busy_ends_the_run_with_1_and_stays_pending(serve,
     assert "http_503" in result.err
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateway_that_fails_for_one_tile_uses_up_its_tries(serve, cli, status):
+    service = serve(script=script(Rule(do="status", status=status, tiles=("3/2/2",))))
+    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY)
+    report = result.json
+    assert (result.code, report["stored"], report["failed"], report["throttled"]) == (1, TILES - 1, 1, 0)
+    assert failures(report) == {"3/2/2": f"http_{status}"}
+    assert service.log.count("tile") == TILES + 1
+
+
+def test_a_tile_that_always_asks_for_a_pause_does_not_keep_the_others_waiting(serve, cli):
+    service = serve(script=script(Rule(do="status", status=503, retry_after=1, tiles=("0/0/0",))))
+    command = ("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", *HASTY, "--give-up-after", "8")
+    result = cli(*command)
+    report = result.json
+    assert (result.code, report["error"]["code"]) == (1, "gave_up")
+    assert (report["stored"], report["failed"], report["pending"]) == (1364, 0, 1)
+    busy = [asked.rule is not None for asked in service.log.of("tile")]
+    assert sum(busy[: max(at for at, own in enumerate(busy) if not own)]) <= 12, "three pauses, then ever more seldom"
+    service.script = script()
+    assert cli(*command).json["stored"] == 1365
+
+
 # ------------------------------------------------------------------------------------------------ failing altogether
+
+
+@pytest.mark.parametrize("do", [{"do": "status", "status": 500}, {"do": "html"}], ids=["500", "a page"])
+def test_a_whole_region_of_bad_tiles_is_failed_and_the_tiles_behind_it_are_stored(serve, cli, tmp_path, do):
+    """The second time with nothing else left to ask."""
+    service = serve(script=script(Rule(**do, levels="5", rows="0-7")))
+    command = ("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", *HASTY)
+    for _ in range(2):
+        result = cli(*command)
+        assert (result.code, result.json["failed"], result.json["stored"]) == (1, 256, 1365 - 256)
+        assert result.json.get("error") is None
+        assert sums_hold(result.json)
+    assert service.log.count("tile") <= 1365 + 3 * 256 + 20
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_tiles_that_stay_bad_are_failed_again_by_the_same_command(serve, cli, status):
+    bad = tuple(f"5/{i * 7 % 32}/{i * 11 % 32}" for i in range(30))
+    service = serve(script=script(Rule(do="status", status=status, tiles=bad)))
+    command = ("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", *HASTY)
+    for _ in range(2):
+        result = cli(*command)
+        assert (result.code, result.json["failed"], result.json["pending"]) == (1, 30, 0)
+        assert result.json.get("error") is None
+    service.script = script()
+    assert (cli(*command).json["stored"], service.log.count("tile") <= 1365 + 120 + 10) == (1365, True)
 
 
 @pytest.mark.parametrize("do", ["500", "reset_before", "garbage"])

@@ -17,8 +17,16 @@ QUARTER_HOUR = 900.0
 
 
 def failing_but(*good: Tile) -> MemoryService:
-    """Answers 500 for every tile but these, always."""
-    return MemoryService(scripted=lambda request: None if request.tile in good else http(500))
+    """Answers 500 for every tile but these, and for these from the second time on."""
+    left = set(good)
+
+    def scripted(request: Request) -> Answer | None:
+        if request.tile not in left:
+            return http(500)
+        left.remove(request.tile)
+        return None
+
+    return MemoryService(scripted=scripted)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 5])

@@ -147,3 +147,50 @@ def test_a_pause_over_ten_minutes_is_reported() -> None:
     assert pause.too_long == 3600.0
     assert pause.ready_in(0.0) == 600.0
     assert "too long" in repr(pause)
+
+
+def test_while_a_tile_that_is_known_to_be_good_is_asked_again_nothing_else_counts() -> None:
+    breaker = opened(0.0)
+    breaker.probe_now(0.0)
+    assert breaker.ready_in(0.0) == 0.0 and breaker.allow(0.0)
+    breaker.asking = True
+    for ok in (False, True):
+        breaker.on_result(0.1, ok=ok, first_try=True)
+    assert breaker.open_since == 0.0 and breaker.ready_in(0.1) == math.inf
+    breaker.asking = False
+    breaker.on_result(0.2, ok=False, first_try=False)
+    assert breaker.ready_in(0.2) == 1.0, "then it is as if it had just opened"
+
+
+def test_a_host_that_was_vouched_for_is_doubted_after_twice_as_many_failures_until_a_first_try_is_good() -> None:
+    breaker = Breaker(0.0)
+
+    def failures_until_open() -> int:
+        failed = 0
+        while breaker.open_since is None:
+            breaker.on_result(1.0, ok=False, first_try=failed % 2 == 0 or not breaker.is_vouched)
+            failed += 1
+        return failed
+
+    row = []
+    for _ in range(5):
+        row.append(failures_until_open())
+        breaker.on_result(1.0, ok=True, first_try=False)
+        breaker.vouch()
+        assert breaker.is_vouched
+    assert row == [20, 40, 80, 160, 320]
+    breaker.on_result(1.0, ok=True, first_try=True)
+    assert not breaker.is_vouched
+    assert failures_until_open() == 20
+
+
+def test_a_host_that_was_vouched_for_is_not_doubted_for_its_share_of_failures_either() -> None:
+    breaker = opened(0.0)
+    breaker.on_result(0.0, ok=True, first_try=False)
+    for _ in range(3):
+        breaker.vouch()
+    for step in range(159):
+        breaker.on_result(step * 0.25, ok=False, first_try=True, throttled=True)
+    assert breaker.open_since is None
+    breaker.on_result(40.0, ok=False, first_try=True, throttled=True)
+    assert breaker.open_since == 40.0
