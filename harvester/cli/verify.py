@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -54,7 +55,8 @@ def command(common: Common, output: Path, deep: bool) -> int:
         if more > 0:
             say(f"... and {more:,} more (--json lists up to 1,000)")
         if finding.applying:
-            say(f"an apply was interrupted: run `harvester apply {finding.applying} {finding.output}` again")
+            again = shlex.join(["harvester", "apply", finding.applying, finding.output])  # a stranger wrote the name
+            say(f"an apply was interrupted: run `{again}` again")
         elif not finding.sound:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
         elif not finding.complete:
