@@ -12,6 +12,7 @@ from pathlib import Path
 from harvester.assemble.collect import Collection, is_sealed, open_collection
 from harvester.assemble.finish import finish, judge_all_404
 from harvester.assemble.made import Made
+from harvester.assemble.placeholders import take_out_placeholders
 from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
 from harvester.assemble.sources import Layer, Opened, transport_for
@@ -27,6 +28,7 @@ from harvester.output import OutputPaths
 from harvester.pacing import Pacer, RateLimit
 from harvester.report import Report
 from harvester.version import __version__
+from harvester.wording import counted
 
 GENERATOR = f"harvester {__version__}"
 
@@ -102,6 +104,7 @@ class LayerRun:
         tally = await agreement.begin(planned.plan.blocks())
         named = agreement.named_absent
         absent_before = {n: states[State.ABSENT] - named.get(n, 0) for n, states in tally.levels.items()}
+        await self._take_out_placeholders(collection, agreement)
         run = await ledger.add_run(str(collection.paths.out))
         await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
@@ -109,7 +112,7 @@ class LayerRun:
         if wanted:
             outturn = await self._fetch(collection, agreement)
         self._tell_index(collection, agreement)
-        if wanted or named:
+        if wanted or named or tally.absences:
             try:
                 known = await ledger.get_meta("absences")
                 await ledger.set_meta({"absences": absences(tally, absent_before, known)})
@@ -170,6 +173,15 @@ class LayerRun:
             collection.made.kept = tally.tile_requests > 0
             self.switch.detach()
             await transport.close()
+
+    async def _take_out_placeholders(self, collection: Collection, agreement: Agreement) -> None:
+        count = await take_out_placeholders(collection, agreement, self.job.placeholders, self.planned.plan.contains)
+        if count:
+            text = f"{counted(count, 'stored tile')} had a body that --placeholder names: taken out, and absent"
+            collection.notices.append(text)
+            for text in collection.notices[self.told :]:
+                self.emit(Notice(text=text))
+            self.told = len(collection.notices)
 
     def _tell_index(self, collection: Collection, agreement: Agreement) -> None:
         """Tiles that nobody asked for, since the source's own index does not name them."""
