@@ -128,6 +128,44 @@ def test_a_host_that_comes_back_amid_bad_tiles_is_noticed_by_the_tile_that_is_kn
     assert outturn.tally.counts().failed == 12 * 32
 
 
+def test_a_tile_that_is_good_no_more_keeps_nobody_from_noticing_that_the_host_is_back():
+    first = Bench(plan=plan_of((0,)))
+    first.go()
+    asked: list[Request] = []
+
+    def scripted(request: Request) -> Answer | None:
+        asked.append(request)
+        return http(500) if len(asked) < 40 or request.tile == Tile(0, 0, 0) else None
+
+    service = MemoryService(scripted=scripted)
+    again = Bench(service=service, plan=plan_of((0, 5)), cache=first.cache, ledger=first.ledger)
+    assert again.go().tally.counts() == (1025, 1025, 0, 0, 0, 0)
+    assert any(request.tile == Tile(0, 0, 0) for request in asked)
+
+
+def test_tiles_of_a_large_bad_region_come_to_their_end_long_before_the_last_one_was_tried():
+    """At this rate all first tries together take longer than a run waits for a tile to end."""
+    service = bad_where(lambda tile: tile.row >= 20, http(500))
+    bench = Bench(service=service, plan=plan_of((7,)), limits=Limits(rate=5.0, retries=1, max_duration_seconds=6000))
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.code == "budget"
+    assert outturn.tally.counts().failed > 10_000
+
+
+def test_the_known_tile_is_asked_within_the_rate_and_counted_as_a_request_and_its_body_is_not_stored_again():
+    service = bad_where(lambda tile: tile.row >= 20, http(500))
+    bench = Bench(service=service, plan=plan_of((5,)), limits=Limits(rate=50.0, retries=0))
+    outturn = bench.go()
+    starts = [when for when, _ in bench.transport.log]
+    questions = sum(request.attempt < 0 for request in bench.asked)
+    assert outturn.tally.counts() == (1024, 640, 0, 0, 384, 0)
+    assert sum(bench.cache.batches) == outturn.tally.fetched == 640
+    assert questions >= 2
+    assert outturn.tally.retries == questions
+    assert outturn.tally.requests == outturn.tally.tile_requests == len(bench.asked) == 1024 + questions
+    assert max(sum(start <= other < start + 1.0 for other in starts) for start in starts) <= 50
+
+
 # ------------------------------------------------------------------------------------------------ always busy
 
 
