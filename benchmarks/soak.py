@@ -1,7 +1,8 @@
 """A long run: a million small tiles on loopback with 5 % mixed faults, complete, byte-exact, in flat memory.
 
 ``python -m benchmarks.soak --tiles 1000000`` serves, harvests into MBTiles in a process of its own, checks every
-promise that a run makes, and keeps what it measured in ``results/soak.json``. ``make soak`` does that; then it kills a
+promise that a run makes, and, at its full size or with ``--save``, keeps what it measured in ``results/soak.json``.
+``make soak`` does that; then it kills a
 thousand runs (``benchmarks/kills.py``), lets the power fail at every moment of a run in every format, and has the
 machine of runs, kills and damage play some hundred games. Naming one part with its number does that part alone.
 """
@@ -280,6 +281,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--games", type=int, help=f"sequences that each machine plays ({GAMES})")
     parser.add_argument("--minutes", type=float, default=120.0, help="the most that the kills may take (120)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--save", action="store_true", help="keep what a smaller trial measured, too")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--harvest", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -296,11 +298,13 @@ def main(argv: Sequence[str]) -> int:
     if tiles:
         with tempfile.TemporaryDirectory() as folder:
             measured = soak(tiles, Path(folder), options.seed)
-        keep("soak", measured)
+        if options.save or tiles >= TILES:
+            keep("soak", measured)
         print(json.dumps(measured, indent=1))
         broken |= bool(measured["broken"])
     if kills:
-        broken |= bool(killing([*f"--save --kills {kills} --minutes {options.minutes} --tale".split(), str(TALE)]))
+        save = ["--save"] if options.save or kills >= KILLS else []
+        broken |= bool(killing([*save, *f"--kills {kills} --minutes {options.minutes} --tale".split(), str(TALE)]))
         if not broken:
             TALE.unlink(missing_ok=True)
     if cuts:

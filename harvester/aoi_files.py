@@ -139,7 +139,8 @@ def _read_wkt(text: str, name: str) -> Layer:
         if re.match(r"(?i)(compoundcurve|circularstring|curvepolygon|multisurface|multicurve)", body):
             raise UsageError(f"{where}: curves cannot be read", hint="Make straight lines of them (ST_CurveToLine).")
         try:
-            geometry = shapely.force_2d(shapely.from_wkt(body))
+            with np.errstate(invalid="ignore"):  # a NaN is refused below, in words
+                geometry = shapely.force_2d(shapely.from_wkt(body))
         except (shapely.errors.GEOSException, ValueError) as error:
             hint = "Write POLYGON ((lon lat, lon lat, ...)): a space inside a point, a comma between points."
             raise UsageError(f"{where}: not WKT ({str(error)[:120]})", hint=hint) from error
@@ -181,7 +182,12 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
             raise UsageError(f"{name}: {_words(path, error)}", hint=_layers_hint(path)) from error
-        except (RuntimeError, ValueError, OSError, LookupError) as error:  # LookupError: of a file without a layer
+        except LookupError as error:  # of a file without a layer, in which GDAL found no more than its first bytes
+            raise UsageError(
+                f"{name}: no layer in it can be read: it is damaged, cut short or empty",
+                hint="Write it again from where it came, or fetch it again.",
+            ) from error
+        except (RuntimeError, ValueError, OSError) as error:
             what = f"where {file.where!r:.200}: " if file.where is not None else ""
             raise UsageError(f"{name}: {what}{str(error)[:300]}") from error
     if shapes is None:

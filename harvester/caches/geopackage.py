@@ -25,7 +25,7 @@ from harvester.caches.geopackage_sql import (
     set_metadata,
 )
 from harvester.caches.geopackage_tables import FileState, metadata_row, obstacle
-from harvester.caches.sqlite_file import WrittenFile
+from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat
@@ -198,7 +198,8 @@ class GeoPackageWriter:
             if kind == "webp":
                 webp.add(table)
         counted.update(self._state.kinds)
-        return await self._change(rows, {}, dict(counted), webp)
+        with saying_what_is_needed(self.path, batch):
+            return await self._change(rows, {}, dict(counted), webp)
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out in one durable transaction."""

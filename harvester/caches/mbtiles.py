@@ -29,7 +29,7 @@ from harvester.caches.mbtiles_schema import (
     detect,
 )
 from harvester.caches.mbtiles_state import FileState
-from harvester.caches.sqlite_file import WrittenFile
+from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
 from harvester.caches.vector_layers import layers_for, parse_text
 from harvester.database import Database, open_beside_writer, read_header, sqlite_errors
 from harvester.durable import Disk
@@ -213,7 +213,8 @@ class MBTilesWriter:
         addresses = self._addresses([stored.tile for stored in batch])
         # The last of two bodies for one tile counts.
         rows = dict(zip(addresses, [stored.body for stored in batch], strict=True))
-        return await self._change(rows, (), dict(kinds))
+        with saying_what_is_needed(self.path, batch):
+            return await self._change(rows, (), dict(kinds))
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out in one durable transaction."""

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.database import Database, Header, damaged, open_beside_writer, read_header
-from harvester.durable import Disk
+from harvester.durable import Disk, disk_full
+from harvester.edges import Stored
+from harvester.errors import CacheError
 
 QUICK_CHECK_BYTES = 1 << 30
 """Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
+
+
+@contextmanager
+def saying_what_is_needed(path: Path, batch: Sequence[Stored]) -> Iterator[None]:
+    """SQLite says that the disk is full, and not for how much: at least the bodies of the batch have no place."""
+    try:
+        yield
+    except CacheError as error:
+        if error.code != "disk_full":
+            raise
+        raise disk_full(path, sum(len(stored.body) for stored in batch)) from error
 
 
 class WrittenFile:

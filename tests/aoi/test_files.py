@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,8 @@ def test_ewkt_names_its_crs(tmp_path: Path) -> None:
         ("a.wkt", "POLYGON ((0 0, 1", "not WKT"),
         ("a.wkt", "CURVEPOLYGON (CIRCULARSTRING (0 0, 1 1, 2 0, 1 -1, 0 0))", "curves"),
         ("a.wkt", "SRID=999999;POINT (1 1)", "999999"),
+        ("a.wkt", "POLYGON ((0 0, nan 1, 1 1, 0 0))", "not finite"),
+        ("a.fgb", "fgb\x03fgb" + "\x01" * 200, "damaged"),
         ("a.kml", "<kml>", "a.kml"),
         ("a.shp", "nonsense", "a.shp"),
         ("a.zip", "nonsense", "not a zip"),
@@ -246,7 +249,8 @@ def test_ewkt_names_its_crs(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=said) as caught:
+    with warnings.catch_warnings(), pytest.raises(UsageError, match=said) as caught:
+        warnings.simplefilter("error")
         area_of(tmp_path / name)
     assert name in caught.value.message
 
