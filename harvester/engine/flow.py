@@ -21,6 +21,7 @@ from harvester.engine.witness import AGAIN, CROWD, Witness
 from harvester.engine.writer import Writer
 from harvester.job import Limits
 from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
+from harvester.redact import PLAIN_HEADERS
 from harvester.tiling.tile import Tile, block_of
 
 WINDOW_TRIES = 3
@@ -85,7 +86,8 @@ class Flow:
         self._denials: dict[tuple[Tile, int], int] = {}
         self._doubt = Doubt(writer, tally)
         self._recent = self._doubt.recent
-        self._guarded = source.can_renew or source.credential > 0 or any(host.headers for host in source.hosts)
+        shown = (name.lower() for host in source.hosts for name, _ in host.headers)
+        self._guarded = source.can_renew or source.credential > 0 or any(name not in PLAIN_HEADERS for name in shown)
         """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
         self._suspicion = Suspicion()
         self._suspects = self._suspicion.reasons
