@@ -20,7 +20,7 @@ from harvester.output import OutputPaths, exists, file_stamp, finish_swap
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
-from harvester.tiling.tile import BlockKey
+from harvester.tiling.tile import BlockKey, Tile
 from harvester.version import __version__
 
 if TYPE_CHECKING:
@@ -99,6 +99,14 @@ class Collection:
                 # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
                 await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))
         return self.writer
+
+    def stored_body(self, tile: Tile) -> bytes | None:
+        """A tile's bytes as an earlier run stored them, in the source's levels; None where they can't be read now."""
+        try:
+            with open_cache(self.paths.collect) as reader:
+                return PlacedReader(reader, self.info.scheme).read(tile)
+        except CacheError:
+            return None
 
     async def close(self) -> None:
         """Release everything; no journal stays behind. May be called twice."""

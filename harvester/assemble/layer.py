@@ -164,6 +164,7 @@ class LayerRun:
             probe=job.tilemap and layer.source.info.tilemap,
             planned=plan.contains,
             placeholders=job.placeholders,
+            stored_body=collection.stored_body,
             emit=self.emit,
         )
         self.switch.attach(engine.stop)

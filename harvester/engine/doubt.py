@@ -7,7 +7,7 @@ only then 498. Such a stand-in is the same for every tile, so a few different pi
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from harvester.edges import Answer, Request, State
@@ -100,9 +100,10 @@ class Doubt:
         self._settled = credential
         return found
 
-    def question(self, credential: int) -> Question | None:
+    def question(self, credential: int, kept: Callable[[], tuple[Tile, int] | None]) -> Question | None:
         """What to ask when nothing else is left to ask and nothing was refused. None where nothing is in doubt (no two
-        answers were alike), or where no picture came that differs."""
+        answers were alike), or where no picture is known that differs: none that came, and not that of the tile
+        that an earlier run stored (``kept``: the tile, and its digest)."""
         doubtful = self._doubtful(credential)
         times = Counter(ended.digest for ended in doubtful if ended.digest is not None)
         stand_ins = frozenset(digest for digest, number in times.items() if number > 1)
@@ -112,7 +113,10 @@ class Doubt:
         surely = (one for one in self.recent if one.digest is not None and one.digest not in times)
         perhaps = (one for one in doubtful if one.digest is not None and one.digest not in stand_ins)
         known = next(surely, None) or next(perhaps, None)
-        return None if known is None else Question(known.tile, stand_ins)
+        if known is not None:
+            return Question(known.tile, stand_ins)
+        earlier = kept()
+        return None if earlier is None or earlier[1] in stand_ins else Question(earlier[0], stand_ins)
 
     def settle(self) -> None:
         """The credential held after all that came."""

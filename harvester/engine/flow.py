@@ -65,8 +65,10 @@ class Flow:
         renew: Callable[[], None],
         draw: Callable[[], float],
         repeats: Repeats,
+        stored_body: Callable[[Tile], bytes | None] = lambda tile: None,
     ) -> None:
         self._source = source
+        self._stored_body = stored_body
         self._feed = feed
         self._writer = writer
         self._pacer = pacer
@@ -405,7 +407,13 @@ class Flow:
 
     def question(self) -> Question | None:
         """What would tell whether the credential still holds, where answers are in doubt."""
-        return self._doubt.question(self._source.credential) if self._guarded else None
+        return self._doubt.question(self._source.credential, self._kept) if self._guarded else None
+
+    def _kept(self) -> tuple[Tile, int] | None:
+        """A tile that an earlier run stored, with its digest."""
+        tile = self._witness.kept
+        body = None if tile is None else self._stored_body(tile)
+        return None if tile is None or body is None else (tile, xxh3_64_intdigest(body))
 
     def holds(self) -> None:
         """The credential holds: nothing is in doubt."""

@@ -81,6 +81,7 @@ class Engine:
         probe: bool = True,
         planned: Callable[[Tile], bool] = lambda tile: True,
         placeholders: Iterable[str] = (),
+        stored_body: Callable[[Tile], bytes | None] = lambda tile: None,
         emit: Callable[[Event], None] = lambda event: None,
         grace_seconds: float = GRACE_SECONDS,
         draw: Callable[[], float] = random.random,
@@ -123,6 +124,7 @@ class Engine:
             wake=transport.wake,
             stop=self.stop,
             renew=self._renew.set,
+            stored_body=stored_body,
             draw=draw,
             repeats=self._repeats,
         )

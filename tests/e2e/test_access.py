@@ -145,6 +145,25 @@ def test_pictures_that_came_for_an_ended_token_are_not_kept_when_no_new_one_is_t
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
+def test_a_credential_that_ended_before_the_run_is_found_out_by_a_tile_of_an_earlier_one(serve, cli, tmp_path):
+    """Every answer of this run is alike, so nothing that came in it could tell."""
+    service = serve()
+    header = ("-o", "out.mbtiles", "--header", "X-Api-Key: canary-4711", *HASTY)
+    assert cli("run", service.url, *SMALL, *header).code == 0
+    before = held(tmp_path / "out.mbtiles")
+    service.script = script(Rule(do="status", status=404))
+    for _ in range(2):
+        result = cli("run", service.url, "--lods", "0-4", *header)
+        assert (result.code, result.json["error"]["code"]) == (3, "auth")
+        assert (result.json["stored"], result.json["absent"], result.json["pending"]) == (TILES, 0, 256)
+    assert held(tmp_path / "out.mbtiles") == before
+    service.script = script()
+    assert cli("run", service.url, "--lods", "0-4", *header).json["stored"] == TILES + 256
+    service.script = script(Rule(do="status", status=404, levels="5"))
+    absent = cli("run", service.url, "--lods", "0-5", *header)
+    assert (absent.code, absent.json["absent"]) == (0, 1024), "the known tile is served: these are not there"
+
+
 def test_a_token_is_renewed_before_it_ends_so_no_tile_is_refused(serve, cli):
     service = serve(secured(lifetime_seconds=5.0))
     result = cli("run", service.url, *RUN, *LOGIN, "--rate", "12")
