@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sqlite3
 from collections import Counter
@@ -11,19 +10,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harvester.caches.generation import SEEN, Generation
+from harvester.caches.mbtiles_adopt import OTHER_OUTPUT, prepare, refuse_other_tiles, set_metadata
+from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
 from harvester.caches.mbtiles_pictures import Address, Pictures
+from harvester.caches.mbtiles_places import OTHER_FORMATS, Places
 from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
 from harvester.caches.mbtiles_schema import (
-    APPLICATION_ID,
-    DEDUP,
     DEDUP_SCHEMA,
-    FLAT,
     FLAT_SCHEMA,
-    METADATA,
     Kind,
     Schema,
     detect,
@@ -31,23 +29,16 @@ from harvester.caches.mbtiles_schema import (
 from harvester.caches.mbtiles_state import FileState
 from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
 from harvester.caches.vector_layers import layers_for, parse_text
-from harvester.database import Database, open_beside_writer, read_header, sqlite_errors
+from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
-from harvester.tiling.scheme import GooglePlace
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
 
 __all__ = ["MBTilesReader", "MBTilesWriter", "open_reader", "open_writer"]
-
-HASH = "agg_tiles_hash"
-"""Metadata row: MD5 over zoom, column, row (decimal digits) and bytes of every tile, in that order, upper-case hex, as
-MapLibre's ``mbtiles`` computes it."""
-
-OTHER_FORMATS = "Write compactv2, compact, exploded, tpkx or gpkg instead."
 
 
 async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False) -> MBTilesWriter:
@@ -56,9 +47,7 @@ async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, 
     Raises UnsupportedFormatError when the scheme or the tiles do not fit, CacheError when what is there is not MBTiles,
     is damaged, of another kind of tiles, or laid out in a way that can't be extended.
     """
-    places = {level: _place(subject, level) for level in subject.levels}
-    _refuse_misfits(subject, places)
-    writer = MBTilesWriter(path, subject, places, dedup=dedup, disk=disk, hash=hash)
+    writer = MBTilesWriter(path, subject, Places(subject), dedup=dedup, disk=disk, hash=hash)
     try:
         await writer.attach()
     except BaseException:
@@ -67,36 +56,10 @@ async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, 
     return writer
 
 
-def _place(subject: Subject, level: int) -> GooglePlace:
-    scheme = subject.info.scheme
-    place = scheme.google(level) if level in scheme.by_level else None
-    if place is None:
-        raise UnsupportedFormatError(
-            f"LOD {level} of {subject.info.name or subject.info.source} is off the Google grid; MBTiles holds no other",
-            hint=OTHER_FORMATS,
-        )
-    return place
-
-
-def _refuse_misfits(subject: Subject, places: Mapping[int, GooglePlace]) -> None:
-    if subject.info.tile_format is TileFormat.LERC:
-        raise UnsupportedFormatError("MBTiles cannot hold LERC tiles", hint=OTHER_FORMATS)
-    taken: dict[int, int] = {}
-    for level, place in places.items():
-        if place.zoom in taken:
-            raise UnsupportedFormatError(
-                f"LODs {taken[place.zoom]} and {level} are both zoom {place.zoom}, and MBTiles holds each zoom once",
-                hint=f"{OTHER_FORMATS} Or choose one of the LODs.",
-            )
-        taken[place.zoom] = level
-
-
 class MBTilesWriter:
     """One MBTiles file being written. ``notices`` are for a person to read; ``finish`` may add to them."""
 
-    def __init__(
-        self, path: Path, subject: Subject, places: dict[int, GooglePlace], *, dedup: bool, disk: Disk, hash: bool
-    ) -> None:
+    def __init__(self, path: Path, subject: Subject, places: Places, *, dedup: bool, disk: Disk, hash: bool) -> None:
         self.path = path
         self.notices: list[str] = []
         self._subject = subject
@@ -139,9 +102,8 @@ class MBTilesWriter:
 
     def _adopt(self, schema: Schema, metadata: Mapping[str, str], changes: int) -> None:
         if schema.writable:
-            hint = "Write to another output; harvester merge joins the two."
-            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=hint, code="schema")
-        self._refuse_other_tiles()
+            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=OTHER_OUTPUT, code="schema")
+        refuse_other_tiles(self.path, self._subject.info)
         if self._dedup and schema.kind is Kind.FLAT:
             self.notices.append(f"{self.path} holds every tile by itself already and goes on so, without --dedup")
         if not self._dedup and schema.kind is Kind.SHARED:
@@ -154,24 +116,6 @@ class MBTilesWriter:
         self._state = replace(self._state, changes=changes)
         self._prepared = self._is_ours and not schema.missing_indexes and not written_since
 
-    def _refuse_other_tiles(self) -> None:
-        with open_reader(self.path) as reader:
-            there, ours = reader.info, self._subject.info
-            if not reader.levels():
-                return
-        hint = "Choose another output, or replace it with --mode overwrite."
-        vector = (there.tile_format is TileFormat.PBF, ours.tile_format is TileFormat.PBF)
-        if vector[0] != vector[1] and TileFormat.UNKNOWN not in (there.tile_format, ours.tile_format):
-            raise CacheError(
-                f"{self.path} holds {there.tile_format.value} tiles, the source has {ours.tile_format.value}", hint=hint
-            )
-        if not vector[0] and there.scheme.tile_width != ours.scheme.tile_width:
-            widths = f"{there.scheme.tile_width} x {there.scheme.tile_height} is not"
-            raise CacheError(
-                f"{self.path}: tile size {widths} {ours.scheme.tile_width} x {ours.scheme.tile_height} pixels",
-                hint=hint,
-            )
-
     # ------------------------------------------------------------------------------------------ looking
 
     def present(self, key: BlockKey) -> Mask:
@@ -182,7 +126,7 @@ class MBTilesWriter:
         looking = self._file.looking
         if looking is None or not (self._is_ours or self._seen_stamp):
             return mask
-        place = self._place_of(key.level)
+        place = self._places.of(key.level)
         top, left = key.row + place.row_offset, key.col + place.col_offset
         with sqlite_errors(self.path, "read"):
             found = present_in(looking, self._schema, place.zoom, top, left, trusted=self._prepared)
@@ -194,12 +138,6 @@ class MBTilesWriter:
         """The stamp of the whole file under None; empty while there is no file."""
         return {None: self._seen_stamp}
 
-    def _place_of(self, level: int) -> GooglePlace:
-        place = self._places.get(level)
-        if place is None:
-            place = self._places[level] = _place(self._subject, level)
-        return place
-
     # ------------------------------------------------------------------------------------------ writing
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
@@ -210,7 +148,7 @@ class MBTilesWriter:
         kinds.update([stored.kind for stored in batch])
         if "lerc" in kinds:
             raise UnsupportedFormatError("MBTiles cannot hold LERC tiles", hint=OTHER_FORMATS)
-        addresses = self._addresses([stored.tile for stored in batch])
+        addresses = self._places.addresses([stored.tile for stored in batch])
         # The last of two bodies for one tile counts.
         rows = dict(zip(addresses, [stored.body for stored in batch], strict=True))
         with saying_what_is_needed(self.path, batch):
@@ -220,25 +158,7 @@ class MBTilesWriter:
         """Take tiles out in one durable transaction."""
         if not tiles:
             return {}
-        return await self._change({}, self._addresses(tiles), self._state.kinds)
-
-    def _addresses(self, tiles: Sequence[Tile]) -> list[Address]:
-        """Zoom, column and TMS row of tiles."""
-        addresses: list[Address] = []
-        level, zoom, row_offset, col_offset, size = -1, 0, 0, 0, 0
-        for tile in tiles:
-            if tile[0] != level:
-                level = tile[0]
-                zoom, row_offset, col_offset = self._place_of(level)
-                size = 1 << zoom
-            row, col = tile[1] + row_offset, tile[2] + col_offset
-            if not (0 <= row < size and 0 <= col < size):
-                raise UnsupportedFormatError(
-                    f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds",
-                    hint=OTHER_FORMATS,
-                )
-            addresses.append((zoom, col, size - 1 - row))
-        return addresses
+        return await self._change({}, self._places.addresses(tiles), self._state.kinds)
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
         database = await self._file.connect_to_write()
@@ -247,7 +167,8 @@ class MBTilesWriter:
         schema = self._schema.index
         try:
             async with database.transaction():
-                await self._prepare(database)
+                if not self._prepared:
+                    await prepare(database, self.path, self._schema, self._subject.info)
                 if self._schema.kind is Kind.SHARED:
                     pictures = self._pictures_of(database)
                     unused = await (pictures.put(rows) if rows else pictures.remove(gone))
@@ -265,7 +186,7 @@ class MBTilesWriter:
                     await database.executemany(
                         f"DELETE FROM {schema} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", gone
                     )
-                await self._set(database, {STAMP: state.text()})
+                await set_metadata(database, {STAMP: state.text()})
         except BaseException:
             # The pictures remembered may not be in the file, and a commit may have succeeded before it was cancelled.
             if self._pictures is not None:
@@ -281,56 +202,6 @@ class MBTilesWriter:
         if self._pictures is None:
             self._pictures = Pictures(database, self._schema, complete=not self._state.unused)
         return self._pictures
-
-    async def _prepare(self, database: Database) -> None:
-        """Inside the first transaction: make a new file's tables, or make another's file fit to be extended."""
-        if self._prepared:
-            return
-        tables = await database.execute("SELECT name, type FROM sqlite_master")
-        if not tables:
-            await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            for sql in (*METADATA, *(DEDUP if self._schema.kind is Kind.SHARED else FLAT)):
-                await database.execute(sql)
-            info = self._subject.info
-            await self._set(
-                database, {"name": info.name or "tiles", "format": commonest({}, info.tile_format), STAMP: ""}
-            )
-            return
-        if not any(name == "metadata" for name, _ in tables):
-            for sql in METADATA:
-                await database.execute(sql)
-        elif ("metadata", "table") not in [tuple(row) for row in tables]:
-            hint = "Write to another output; harvester merge joins the two."
-            raise CacheError(f"{self.path} cannot be extended: its metadata is a view", hint=hint, code="schema")
-        await self._drop_empty(database)
-        try:
-            for sql in self._schema.missing_indexes:
-                await database.execute(sql)
-        except CacheError as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError):
-                hint = "Write to another output; harvester merge joins the two."
-                message = f"{self.path} cannot be extended: it holds a tile more than once"
-                raise CacheError(message, hint=hint, code="schema") from error
-            raise
-        await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
-
-    async def _drop_empty(self, database: Database) -> None:
-        """Rows without bytes are no tiles; from here on the index alone says what is there."""
-        schema = self._schema
-        if schema.kind is Kind.FLAT:
-            await database.execute("DELETE FROM tiles WHERE tile_data IS NULL OR length(tile_data) = 0")
-            return
-        await database.execute(
-            f"DELETE FROM {schema.index} WHERE NOT EXISTS (SELECT 1 FROM {schema.pictures} WHERE"
-            f" {schema.pictures}.{schema.id_column} = {schema.index}.{schema.id_column} AND length(tile_data) > 0)"
-        )
-
-    async def _set(self, database: Database, rows: Mapping[str, str]) -> None:
-        """Set metadata rows. By hand: not every file has a unique name there."""
-        for name, value in rows.items():
-            found = await database.execute("UPDATE metadata SET value = ? WHERE name = ? RETURNING name", (value, name))
-            if not found:
-                await database.execute("INSERT INTO metadata (name, value) VALUES (?, ?)", (name, value))
 
     # ------------------------------------------------------------------------------------------ finishing
 
@@ -353,7 +224,7 @@ class MBTilesWriter:
         self._note_types(rows["format"])
         # Of tiles that are about to change nobody needs the hash: a stale one only goes.
         if self._hash and not subject.applying and (HASH not in existing or state.hashed != state.stamp):
-            rows[HASH] = await asyncio.to_thread(self._hashed)
+            rows[HASH] = await asyncio.to_thread(hash_of, self.path) if self._seen_stamp else OF_NOTHING
             state = replace(state, hashed=state.stamp)
         stale = HASH in existing and HASH not in rows and state.hashed != state.stamp
         rows = {name: value for name, value in rows.items() if existing.get(name) != value}
@@ -362,14 +233,15 @@ class MBTilesWriter:
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
         await self._file.connect_to_write()
         async with database.transaction():
-            await self._prepare(database)
+            if not self._prepared:
+                await prepare(database, self.path, self._schema, self._subject.info)
             if self._state.unused:
                 # After a crash nobody remembers which: then all are looked at.
                 pictures = self._pictures_of(database)
                 await pictures.sweep(everything=not pictures.remembers)
             if stale:
                 await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
-            await self._set(database, {**rows, STAMP: state.text()})
+            await set_metadata(database, {**rows, STAMP: state.text()})
         self._state, self._seen_stamp, self._is_ours, self._prepared = state, state.stamp, True, True
 
     def _layers(self, stated: Sequence[VectorLayer]) -> tuple[VectorLayer, ...]:
@@ -393,20 +265,6 @@ class MBTilesWriter:
         table = self._schema.index
         sql = f"SELECT zoom_level, min(tile_column), max(tile_column), min(tile_row), max(tile_row) FROM {table}"
         return [Span(*row) for row in await database.execute(f"{sql} GROUP BY zoom_level ORDER BY zoom_level")]
-
-    def _hashed(self) -> str:
-        digest = hashlib.md5(usedforsecurity=False)
-        sql = "SELECT zoom_level, tile_column, tile_row, tile_data FROM tiles ORDER BY 1, 2, 3"
-        with sqlite_errors(self.path, "read"):
-            connection = open_beside_writer(self.path)
-            try:
-                rows: Any = connection.execute(sql) if self._seen_stamp else ()
-                for zoom, col, row, body in rows:
-                    digest.update(f"{zoom}{col}{row}".encode())
-                    digest.update(body)
-            finally:
-                connection.close()
-        return digest.hexdigest().upper()
 
     async def close(self) -> None:
         """Close the file; no journal stays. May be called twice."""

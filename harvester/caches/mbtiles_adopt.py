@@ -1,0 +1,86 @@
+"""An MBTiles file made fit for more tiles, new or anyone's: its tables and indexes, or why it can't take them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from harvester.caches.mbtiles_hash import HASH
+from harvester.caches.mbtiles_metadata import commonest
+from harvester.caches.mbtiles_reader import STAMP, open_reader
+from harvester.caches.mbtiles_schema import APPLICATION_ID, DEDUP, FLAT, METADATA, Kind, Schema
+from harvester.database import Database
+from harvester.edges import ServiceInfo, TileFormat
+from harvester.errors import CacheError
+
+OTHER_OUTPUT = "Write to another output; harvester merge joins the two."
+
+
+def refuse_other_tiles(path: Path, info: ServiceInfo) -> None:
+    """Raises CacheError where the file holds tiles that can't lie beside the source's: another kind, another size."""
+    with open_reader(path) as reader:
+        there = reader.info
+        if not reader.levels():
+            return
+    hint = "Choose another output, or replace it with --mode overwrite."
+    vector = (there.tile_format is TileFormat.PBF, info.tile_format is TileFormat.PBF)
+    if vector[0] != vector[1] and TileFormat.UNKNOWN not in (there.tile_format, info.tile_format):
+        raise CacheError(
+            f"{path} holds {there.tile_format.value} tiles, the source has {info.tile_format.value}", hint=hint
+        )
+    if not vector[0] and there.scheme.tile_width != info.scheme.tile_width:
+        widths = f"{there.scheme.tile_width} x {there.scheme.tile_height} is not"
+        raise CacheError(
+            f"{path}: tile size {widths} {info.scheme.tile_width} x {info.scheme.tile_height} pixels", hint=hint
+        )
+
+
+async def prepare(database: Database, path: Path, schema: Schema, info: ServiceInfo) -> None:
+    """Inside the first transaction: make a new file's tables, or make another's file fit to be extended.
+
+    Raises CacheError where the file holds a tile more than once or its metadata is a view.
+    """
+    tables = await database.execute("SELECT name, type FROM sqlite_master")
+    if not tables:
+        await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        for sql in (*METADATA, *(DEDUP if schema.kind is Kind.SHARED else FLAT)):
+            await database.execute(sql)
+        await set_metadata(
+            database, {"name": info.name or "tiles", "format": commonest({}, info.tile_format), STAMP: ""}
+        )
+        return
+    if not any(name == "metadata" for name, _ in tables):
+        for sql in METADATA:
+            await database.execute(sql)
+    elif ("metadata", "table") not in [tuple(row) for row in tables]:
+        raise CacheError(f"{path} cannot be extended: its metadata is a view", hint=OTHER_OUTPUT, code="schema")
+    await _drop_empty(database, schema)
+    try:
+        for sql in schema.missing_indexes:
+            await database.execute(sql)
+    except CacheError as error:
+        if isinstance(error.__cause__, sqlite3.IntegrityError):
+            message = f"{path} cannot be extended: it holds a tile more than once"
+            raise CacheError(message, hint=OTHER_OUTPUT, code="schema") from error
+        raise
+    await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
+
+
+async def _drop_empty(database: Database, schema: Schema) -> None:
+    """Rows without bytes are no tiles; from here on the index alone says what is there."""
+    if schema.kind is Kind.FLAT:
+        await database.execute("DELETE FROM tiles WHERE tile_data IS NULL OR length(tile_data) = 0")
+        return
+    await database.execute(
+        f"DELETE FROM {schema.index} WHERE NOT EXISTS (SELECT 1 FROM {schema.pictures} WHERE"
+        f" {schema.pictures}.{schema.id_column} = {schema.index}.{schema.id_column} AND length(tile_data) > 0)"
+    )
+
+
+async def set_metadata(database: Database, rows: Mapping[str, str]) -> None:
+    """Set metadata rows. By hand: not every file has a unique name there."""
+    for name, value in rows.items():
+        found = await database.execute("UPDATE metadata SET value = ? WHERE name = ? RETURNING name", (value, name))
+        if not found:
+            await database.execute("INSERT INTO metadata (name, value) VALUES (?, ?)", (name, value))
