@@ -22,7 +22,7 @@ from harvester.caches.compact_block import Change, OpenBlock, OpenFile, stamp_of
 from harvester.caches.compact_documents import Documents
 from harvester.caches.compact_v1 import PairFolder, PairReader, twin_of
 from harvester.caches.compact_writer import CompactWriter, absent
-from harvester.durable import Disk
+from harvester.durable import Bulk, Disk, is_network_share
 from harvester.edges import Subject
 from harvester.errors import CacheError
 from harvester.tiling.tile import BlockKey
@@ -38,14 +38,14 @@ async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None =
     """
     disk = disk or Disk()
     documents = await asyncio.to_thread(Documents.open, Path(path), subject, disk, COMPACT_V1)
-    return CompactV1Writer(documents, disk)
+    return CompactV1Writer(documents, disk, Bulk(disk, direct=not is_network_share(Path(path))))
 
 
 class CompactV1Writer(CompactWriter):
     """A CacheWriter of pairs."""
 
-    def __init__(self, documents: Documents, disk: Disk) -> None:
-        super().__init__(documents, disk)
+    def __init__(self, documents: Documents, disk: Disk, bulk: Bulk) -> None:
+        super().__init__(documents, disk, bulk)
         self._twins: dict[BlockKey, int] = {}
         """Descriptors of the open .bundlx files."""
         self._sums: set[BlockKey] = set()

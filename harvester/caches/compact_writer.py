@@ -23,7 +23,7 @@ from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_sta
 from harvester.caches.compact_documents import Documents
 from harvester.caches.records import mask_of, read_index, sound_numbers
 from harvester.caches.writer_thread import WriterThread
-from harvester.durable import Disk, disk_error
+from harvester.durable import BULK_BYTES, Bulk, Disk, disk_error, is_network_share
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.tiling.grouping import Group, by_block
@@ -42,26 +42,28 @@ MAX_LEFT_BLOCKS = 512
 """Bundles that were closed again of which is remembered which tiles they hold: 2 KB each, where looking them up takes a
 read for every record."""
 
-WRITE_BYTES = 512 << 10
-"""Records joined into one write: less CPU than one write a tile, or one of many buffers or of megabytes at once."""
 
-
-async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> CompactWriter:
+async def open_writer(
+    path: str | Path, subject: Subject, *, disk: Disk | None = None, read_soon: bool = False
+) -> CompactWriter:
     """Open a compact cache V2 folder for writing; nothing is made before the first batch or ``finish``.
+
+    ``read_soon``: what is written is read again by the same run, to make a package of it.
 
     Raises CacheError where ``path`` is neither empty nor a cache of the subject's tiling scheme.
     """
     disk = disk or Disk()
     documents = await asyncio.to_thread(Documents.open, Path(path), subject, disk)
-    return CompactWriter(documents, disk)
+    return CompactWriter(documents, disk, Bulk(disk, direct=not read_soon and not is_network_share(Path(path))))
 
 
 class CompactWriter:
     """A CacheWriter. All file work of ``store``, ``remove`` and ``finish`` runs in one thread of its own, in order."""
 
-    def __init__(self, documents: Documents, disk: Disk) -> None:
+    def __init__(self, documents: Documents, disk: Disk, bulk: Bulk) -> None:
         self._documents = documents
         self._disk = disk
+        self._bulk = bulk
         self._bundles = self._folder()
         self._blocks: OrderedDict[BlockKey, OpenBlock] = OrderedDict()
         self._left: OrderedDict[BlockKey, tuple[str, NDArray[np.uint8]]] = OrderedDict()
@@ -184,9 +186,10 @@ class CompactWriter:
         pieces[1::2] = bodies
         first, start = 0, block.end
         while first < len(bodies):
-            stop = int(np.searchsorted(ends, start + WRITE_BYTES)) + 1
-            self._disk.pwrite(block.descriptor, b"".join(pieces[2 * first : 2 * stop]), start)
-            first, start = stop, int(ends[min(stop, len(bodies)) - 1])
+            stop = max(first + 1, int(np.searchsorted(ends, start + BULK_BYTES, "right")))
+            end = int(ends[stop - 1])
+            self._bulk.write(block.descriptor, pieces[2 * first : 2 * stop], end - start, start)
+            first, start = stop, end
 
     def _holds(self, block: OpenBlock, entry: int, body: bytes) -> bool:
         return self._disk.read(block.descriptor, len(body), entry & MAX_OFFSET) == body
@@ -313,6 +316,7 @@ class CompactWriter:
         while self._blocks:
             self._close_block(self._blocks.popitem()[1])
         self._bundles.close()
+        self._bulk.close()
 
 
 def absent(block: OpenBlock, numbers: NDArray[np.int64]) -> Change:

@@ -47,6 +47,8 @@ async def open_writer(
     """
     chosen = FORMATS[working(format, f"format {format}")]
     options: dict[str, Any] = {"dedup": dedup, "hash": hash} if chosen.name == "mbtiles" else {}
+    if chosen.sealed:
+        options["read_soon"] = True
     opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)
     writer: CacheWriter = await opened
     written = "compactv2" if chosen.sealed else chosen.name

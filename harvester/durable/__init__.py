@@ -1,5 +1,6 @@
 """The one room that knows the operating system: durable file operations, the lock of a run, safe names, shares."""
 
+from harvester.durable.bulk import BULK_BYTES, Bulk
 from harvester.durable.calls import Buffer
 from harvester.durable.disk import REPLACE_PATIENCE_SECONDS, Disk
 from harvester.durable.locking import Lock, lock
@@ -8,6 +9,6 @@ from harvester.durable.shares import is_network_share
 from harvester.durable.trouble import disk_error, disk_full
 
 __all__ = [
-    "MAX_NAME_BYTES", "REPLACE_PATIENCE_SECONDS", "Buffer", "Disk", "Lock", "disk_error", "disk_full",
-    "is_network_share", "lock", "safe_name", "unique_names",
+    "BULK_BYTES", "MAX_NAME_BYTES", "REPLACE_PATIENCE_SECONDS", "Buffer", "Bulk", "Disk", "Lock", "disk_error",
+    "disk_full", "is_network_share", "lock", "safe_name", "unique_names",
 ]  # fmt: skip
