@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harvester.assemble.holding import PackageHolding, WrittenHolding
 from harvester.assemble.made import Made
 from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
-from harvester.edges import ServiceInfo, Stamps, Subject, TileFormat
+from harvester.edges import ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
 from harvester.output import OutputPaths, exists, file_stamp, finish_swap
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
-from harvester.tiling.tile import BlockKey, Tile
+from harvester.tiling.tile import Tile
 from harvester.version import __version__
-
-if TYPE_CHECKING:
-    from harvester.edges import Mask
 
 SUMS = "sums"
 """The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
-
-
-class PackageHolding:
-    """What a finished package holds, by the source's levels; its stamp is its size and time."""
-
-    def __init__(self, path: Path, info: ServiceInfo) -> None:
-        self._path = path
-        self._placed = PlacedReader(open_cache(path), info.scheme)
-
-    def present(self, key: BlockKey) -> Mask:
-        """Which tiles of a block are there."""
-        return self._placed.present(key)
-
-    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
-        """Short texts that change whenever these blocks may have changed."""
-        return {None: file_stamp(self._path)}
-
-    def close(self) -> None:
-        """Release the files. May be called twice."""
-        self._placed.reader.close()
 
 
 @dataclass(slots=True)
@@ -79,6 +57,10 @@ class Collection:
     def collect_format(self) -> str:
         """The format of the cache that is written to."""
         return "compactv2" if self.sealed else self.format
+
+    async def holding(self) -> PackageHolding | WrittenHolding:
+        """What says which tiles are there: the package as long as nothing is written, else the cache."""
+        return self.package or WrittenHolding(await self.open_for_writing(), self.paths.collect)
 
     async def open_for_writing(self) -> CountedWriter:
         """The cache to write to; an existing package is unpacked into the work folder first."""

@@ -93,10 +93,9 @@ class LayerRun:
 
     async def _harvest(self, collection: Collection) -> Report:
         planned, ledger, switch = self.planned, collection.ledger, self.switch
-        holding = collection.package or await collection.open_for_writing()
         agreement = Agreement(
             ledger,
-            holding,
+            await collection.holding(),
             totals={lod.level: lod.planned for lod in planned.plan.lods},
             budget=self.job.limits.max_tiles,
             known=index_of(self.layer.source, self.opened.session),
@@ -145,7 +144,7 @@ class LayerRun:
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
         writer = await collection.open_for_writing()
-        agreement.goes_on_with(writer)
+        agreement.goes_on_with(await collection.holding())
         for text in collection.notices[self.told :]:
             self.emit(Notice(text=text))
         await ledger.set_meta({"dirty": True, "swapping": False})

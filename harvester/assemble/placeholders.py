@@ -35,7 +35,7 @@ async def take_out_placeholders(
         found = await asyncio.to_thread(_having, held, collection.info.scheme, frozenset(wanted))
     if found:
         writer = await collection.open_for_writing()
-        agreement.goes_on_with(writer)
+        agreement.goes_on_with(await collection.holding())
         collection.made.kept = True
         await ledger.set_meta({"dirty": True, "swapping": False})
         for key, indexes in found.items():

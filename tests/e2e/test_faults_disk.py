@@ -222,6 +222,34 @@ def test_a_damaged_cache_is_refused_with_4_or_mended_and_never_called_whole(serv
         assert len(held(out)) == TILES
 
 
+@pytest.mark.parametrize("ledger", ["ledger", "no ledger"])
+@pytest.mark.parametrize(
+    ("format", "left"), [("compactv2", 0), ("compactv2", 40), ("compactv2", 131_135), ("compact", 59)]
+)
+def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
+    serve, cli, tmp_path, format, left, ledger
+):
+    """Also by the same command again, and only to who needs it: a plan without its tiles goes on."""
+    service = serve()
+    command = ("run", service.url, "-o", "out", "--format", format, *HASTY)
+    assert cli(*command, *SMALL).code == 0
+    (bundle,) = (tmp_path / "out" / "_alllayers" / "L03").glob("*.bundle")
+    bundle.write_bytes(bundle.read_bytes()[:left])
+    if ledger == "no ledger":
+        (tmp_path / "out.ledger").unlink()
+    before = snapshot(tmp_path / "out")
+    service.log.clear()
+    for _ in range(2):
+        result = cli(*command, *SMALL)
+        assert (result.code, result.json["error"]["code"]) == (4, "damaged"), result.out
+        assert bundle.name in result.json["error"]["message"]
+        assert service.log.count("tile") == service.log.count("tilemap") == 0
+        assert snapshot(tmp_path / "out") == before
+    assert cli(*command, "--lods", "0-2").code == 0
+    assert cli(*command, *SMALL, "--mode", "overwrite").code == 0
+    assert len(held(tmp_path / "out")) == TILES
+
+
 @pytest.mark.parametrize(
     ("name", "left"),
     [
