@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,20 @@ from harvester.caches.recognising import is_empty_or_missing, sniff
 from harvester.durable import Disk
 from harvester.edges import CacheReader, CacheWriter, Subject
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.redact import redact_url
 from harvester.tiling.scheme import TilingScheme
 
 __all__ = [
-    "FORMATS", "NAMES", "SUFFIXES", "Format", "format_for", "is_empty_or_missing", "open_cache", "open_writer",
+    "FORMATS", "NAMES", "SUFFIXES", "Format", "format_for", "is_empty_or_missing", "no_cache", "open_cache",
+    "open_writer",
     "require_can_hold", "seal", "sniff", "unpack",
 ]  # fmt: skip
+
+NAMED = 3
+"""Caches of a folder that an error names."""
+
+LOOKED_AT = 200
+"""Entries of a folder that are looked at for them: each may have to be opened."""
 
 
 def open_cache(path: str | Path) -> CacheReader:
@@ -25,17 +35,46 @@ def open_cache(path: str | Path) -> CacheReader:
     path = Path(path)
     name = sniff(path)
     if name is None:
-        if not path.exists():
-            raise CacheError(f"{path} is not there", hint="Check the path.", code="missing")
-        what = "is empty" if is_empty_or_missing(path) else "is no cache"
-        hint = f"Formats that can be read: {', '.join(FORMATS)}."
-        raise CacheError(f"{path} {what}", hint=hint, code="not_a_cache")
+        raise no_cache(path)
     if name not in FORMATS:
         raise UnsupportedFormatError(
             f"{path} is a {name} cache, which can't be read yet", hint=f"Formats that can: {', '.join(FORMATS)}."
         )
     reader: CacheReader = importlib.import_module(FORMATS[name].module).open_reader(path)
     return reader
+
+
+def no_cache(path: Path) -> CacheError:
+    """What to say of a path at which no cache lies: what is there instead, and what was probably meant."""
+    if address := re.fullmatch(r"(?i)(https?):/+(.*)", path.as_posix()):
+        text = redact_url(f"{address[1]}://{address[2]}")
+        return CacheError(
+            f"{text} is an address, not a cache",
+            hint="Name a cache's path; harvester scales shows a service, harvester run SOURCE -o OUT makes its cache.",
+            code="missing",
+        )
+    if not path.exists():
+        return CacheError(f"{path} is not there", hint="Check the path.", code="missing")
+    if is_empty_or_missing(path):
+        what = "folder" if path.is_dir() else "file"
+        return CacheError(f"{path} is empty: a {what} without a cache", hint="Check the path.", code="not_a_cache")
+    hint = f"Formats that can be read: {', '.join(FORMATS)}."
+    inside = _caches_in(path)
+    if inside:
+        hint = f"Name one of the caches in it: {', '.join(map(str, inside[:NAMED]))}."
+    elif path.suffix.lower() == ".ledger":
+        hint = f"It is a ledger; name the cache: {path.with_suffix('')}."
+    elif path.suffix.lower() == ".toml":
+        hint = "A job file? Name its output, the cache."
+    return CacheError(f"{path} is no cache", hint=hint, code="not_a_cache")
+
+
+def _caches_in(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(islice(folder.iterdir(), LOOKED_AT)) if folder.is_dir() else []
+        return [entry for entry in entries if sniff(entry) is not None]
+    except OSError:
+        return []
 
 
 async def open_writer(

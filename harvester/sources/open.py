@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from harvester.errors import SourceError
@@ -23,9 +24,11 @@ async def open_services(source: str, session: Documents, options: Options | None
     """Open a service, a portal item or a web map. Raises SourceError (AuthError for credentials)."""
     asker = Asker.of(session, options)
     if "://" not in source or any(word in source.lower() for word in MAP_WORDS):
-        from harvester.sources import webmap
+        from harvester.sources import typed_path, webmap
         from harvester.sources.portal_item import item_in
 
+        if typed_path.is_path(source):
+            await asyncio.to_thread(typed_path.require_no_other, Path(source))
         if webmap.is_file(source):
             return await webmap.open_file(Path(source), asker)
         item = item_in(source)

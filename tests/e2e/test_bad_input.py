@@ -164,6 +164,88 @@ def test_an_address_that_is_no_tiled_service_says_what_it_looks_like(serve, cli,
     assert refused(cli("run", source, *RUN), tmp_path, code)
 
 
+def _lay_out(folder: Path) -> None:
+    """What lies about where somebody works."""
+    for name in ("empty", "jobs", "maps", "caches", "gis.example.org", "photos"):
+        (folder / name).mkdir()
+    for name in (
+        "gis.example.org/a.txt",
+        "photos/me.jpg",
+        "maps/streets.json",
+        "caches/a.mbtiles",
+        "a.ledger",
+        "a.shp",
+    ):
+        (folder / name).write_text("{}")
+    for name in ("jobs/streets.toml", "streets.txt"):
+        (folder / name).write_text('source = "https://h.invalid/A/MapServer"\noutput = "a.mbtiles"\n')
+    (folder / "Map.aprx").write_bytes(b"PK\x03\x04")
+    (folder / "notes.txt").write_text("hello")
+
+
+INSTEAD: dict[str, tuple[str, str, str]] = {
+    "an empty folder": ("empty", "empty is an empty folder", "…/MapServer"),
+    "a folder by its path": ("./photos", "photos is a folder", "…/MapServer"),
+    "a folder of job files": ("jobs", "jobs is a folder", "jobs/streets.toml"),
+    "a folder of web maps": ("maps", "maps is a folder", "maps/streets.json"),
+    "a folder of caches": ("caches", "caches is a folder", "harvester info caches/a.mbtiles"),
+    "a folder named as a host": ("gis.example.org", "is a folder", "https://gis.example.org"),
+    "a cache": ("made.mbtiles", "made.mbtiles is a cache (mbtiles)", "harvester convert made.mbtiles OUT"),
+    "a cache's folder": ("made", "made is a cache (compactv2)", "harvester info made"),
+    "a document of a cache": ("made/conf.xml", "is a cache (compactv2)", "harvester info"),
+    "a ledger": ("a.ledger", "a.ledger is the ledger", "harvester report a"),
+    "areas": ("a.shp", "holds areas", "--aoi a.shp"),
+    "a job file of another name": ("streets.txt", "looks like a job file", "streets.toml"),
+    "a project": ("Map.aprx", "project of a desktop program", "web map"),
+    "a text": ("notes.txt", "is not valid JSON", "web map"),
+}
+
+
+@pytest.mark.parametrize("verb", ["plan", "scales"])
+def test_a_path_where_a_source_is_expected_says_what_it_is_and_what_was_meant(serve, cli, tmp_path, verb):
+    _lay_out(tmp_path)
+    service = serve()
+    for out in ("made.mbtiles", "made"):
+        assert cli("run", service.url, "--lods", "0", "-o", out, *HASTY).code == 0
+    for typed, message, hint in INSTEAD.values():
+        result = cli(verb, typed, "--json")
+        told = result.json["error"]
+        assert result.code == 3, typed
+        assert message in told["message"], typed
+        assert hint.replace("…", "https://HOST/arcgis/rest/services/NAME") in told["hint"], typed
+    before = files(tmp_path)
+    assert cli("run", "photos", "-o", "out.mbtiles", "--json").code == 3
+    assert files(tmp_path) == before
+
+
+NO_CACHE: dict[str, tuple[str, str, str]] = {
+    "an empty folder": ("empty", "empty is empty", "path"),
+    "a folder": ("photos", "photos is no cache", "Formats that can be read"),
+    "a folder of caches": ("many", "many is no cache", "many/made.mbtiles"),
+    "an address": ("https://h.invalid/A/MapServer?token=abcdefgh", "https://h.invalid/A/MapServer", "harvester scales"),
+    "a job file": ("jobs/streets.toml", "is no cache", "job file"),
+    "a ledger": ("a.ledger", "is no cache", "a"),
+    "nothing": ("nowhere", "nowhere is not there", "path"),
+}
+
+
+@pytest.mark.parametrize(
+    "verb", [("info",), ("verify",), ("report",), ("holes", "-o", "h.geojson"), ("convert", "x.tpkx")]
+)
+def test_what_is_no_cache_says_what_it_is(serve, cli, tmp_path, verb):
+    _lay_out(tmp_path)
+    (tmp_path / "many").mkdir()
+    assert cli("run", serve().url, "--lods", "0", "-o", "many/made.mbtiles", *HASTY).code == 0
+    before = files(tmp_path)
+    for typed, message, hint in NO_CACHE.values():
+        result = cli(verb[0], typed, *verb[1:])
+        assert (result.code, result.out) == (4, ""), typed
+        told, remedy = result.err.strip().splitlines()
+        assert message in told and "abcdefgh" not in told, typed
+        assert hint in remedy, typed
+    assert files(tmp_path) == before
+
+
 # ------------------------------------------------------------------------------------------------ the command line
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
