@@ -25,6 +25,10 @@ SWEEP_SECONDS = 0.01
 MAX_ROUTES = 256
 """Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
 
+TURN = 32
+"""Answers after which requests go out at once; fewer wait for the end of the loop's turn. A server that is woken once
+for many requests costs less than one that is woken for each: a tenth of a harvest's CPU time."""
+
 CLOSE_SECONDS = 2.0
 """How long ``close`` waits for sockets that were aborted; they need one turn of the loop."""
 
@@ -63,6 +67,8 @@ class LaneTransport:
         self._over: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
         self._busy = 0
+        self._answered = 0
+        """Since requests were last sent."""
         self._ended = False
         self._pumping = False
         self._woken: asyncio.Handle | None = None
@@ -136,7 +142,11 @@ class LaneTransport:
             self._done(request, answer)
         except BaseException as error:
             self._collapse(error)
-        self._pump()
+        self._answered += 1
+        if self._answered >= TURN:
+            self._pump()
+        elif self._woken is None:
+            self.wake()
 
     def opened(self, lane: Lane) -> None:
         """A lane is connected."""
@@ -162,6 +172,7 @@ class LaneTransport:
         if self._pumping or self._next is None:
             return
         self._pumping = True
+        self._answered = 0
         self._ask_at = 0.0
         next_request, connections = self._next, self._connections
         try:
