@@ -18,7 +18,7 @@ from harvester.caches.bundle_v2 import (
     MAX_OFFSET,
     OFFSET_BITS,
 )
-from harvester.caches.records import Span, each_sound, mask_of, read_index, read_record, sound_numbers
+from harvester.caches.records import Span, each_sound, mask_of, read_bodies, read_index, read_record, sound_numbers
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, Damage
 from harvester.errors import CacheError
@@ -254,9 +254,10 @@ class BundleReader:
         index = self.index(span) if span is not None else None
         if span is None or index is None:
             return
-        offsets, sizes = bundle_v2.offsets(index), bundle_v2.sizes(index)
-        for number in np.flatnonzero(index).tolist():
-            body = read_record(span, int(offsets[number]), int(sizes[number]))
+        held = np.flatnonzero(index)
+        offsets, sizes = (of(index)[held].astype(np.int64) for of in (bundle_v2.offsets, bundle_v2.sizes))
+        bodies = read_bodies(span, offsets, sizes)
+        for number, body in zip(held.tolist(), bodies, strict=True):
             if body is not None:
                 yield key.tile(number), body
 

@@ -20,6 +20,7 @@ from harvester.caches.geopackage_tables import (
     read_table,
     scheme_of,
 )
+from harvester.caches.sqlite_strips import Strips, as_bytes
 from harvester.caches.tile_look import type_of
 from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
@@ -89,6 +90,7 @@ class GeoPackageReader(OpenedDatabase):
         self.tables = tuple(tables)
         self.state = state if state is not None and {each.name for each in tables} <= set(state.tables) else None
         self._trusted = self.state is not None
+        self._strips = Strips(path)
         self._by_zoom = {zoom: table for table in tables for zoom in table.resolutions}
         self.info = self._describe()
 
@@ -121,7 +123,7 @@ class GeoPackageReader(OpenedDatabase):
                 sql = (
                     f"SELECT tile_data FROM {quoted(table.name)} WHERE zoom_level = ? AND length(tile_data) > 0 LIMIT 1"
                 )
-                found |= {type_of(_bytes(row[0])) for row in self._query(sql, (zoom,))}
+                found |= {type_of(as_bytes(row[0])) for row in self._query(sql, (zoom,))}
         return TileFormat.MIXED if len(found) > 1 else next(iter(found), TileFormat.UNKNOWN)
 
     def _within(self, level: int) -> tuple[Table, int, int] | None:
@@ -135,7 +137,7 @@ class GeoPackageReader(OpenedDatabase):
             return None
         sql = f"SELECT tile_data FROM {quoted(found[0].name)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         rows = self._query(sql, (level, col, row))
-        return (_bytes(rows[0][0]) if rows else b"") or None
+        return (as_bytes(rows[0][0]) if rows else b"") or None
 
     def levels(self) -> Sequence[int]:
         """Zooms that hold at least one tile, ascending by number."""
@@ -181,19 +183,26 @@ class GeoPackageReader(OpenedDatabase):
         return [(row, col) for row, col in there if row < rows and col < cols]
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
-        """The tiles of one block by row, then column; one row of tiles is in memory at a time."""
-        rows: dict[int, list[int]] = {}
-        for row, col in self._present(key):
-            rows.setdefault(row, []).append(col)
-        if not rows:
+        """The tiles of one block by row, then column; a few megabytes of them are in memory at a time."""
+        found = self._within(key.level)
+        if found is None:
             return
-        name = quoted(self._by_zoom[key.level].name)
-        sql = f"SELECT tile_column, tile_data FROM {name} WHERE zoom_level = ? AND tile_row = ? AND tile_column IN "
-        for row, cols in sorted(rows.items()):
-            found = self._query(f"{sql}({','.join(map(str, cols))})", (key.level, row))
-            for col, body in sorted(found, key=lambda pair: pair[0]):
-                if data := _bytes(body):
-                    yield Tile(key.level, row, col), data
+        table, width, height = found
+        level, top, left = key
+        width, height = min(width, MAX_INDEX), min(height, MAX_INDEX)
+        if top >= height or left >= width or min(top, left) <= -BLOCK:
+            return
+        columns = ",".join(map(str, range(max(left, 0), min(left + BLOCK, width))))
+        sql = (
+            f"SELECT (tile_row - {top}) * {BLOCK} + tile_column - {left}, tile_data FROM {quoted(table.name)}"
+            f" WHERE zoom_level = {level} AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?"
+        )
+
+        def rows(first: int, end: int) -> sqlite3.Cursor:
+            return self._open.execute(sql, (max(top + first, 0), min(top + end, height) - 1))
+
+        for position, body in self._strips.read(rows):
+            yield key.tile(position), body
 
     def check(self) -> Iterator[Damage]:
         """SQLite's own integrity check, then matrices that are inexact, tiles outside of them, without bytes."""
@@ -216,10 +225,6 @@ class GeoPackageReader(OpenedDatabase):
                 for place in self._query(sql):
                     numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
                     yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
-
-
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode() if isinstance(value, str) else b""
 
 
 def _object(text: str) -> Mapping[str, Any]:

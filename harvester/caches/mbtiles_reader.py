@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
+from harvester.caches.sqlite_strips import Strips
 from harvester.caches.tile_look import Look, look_at
 from harvester.caches.vector_layers import parse_text
 from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
@@ -100,6 +101,7 @@ class MBTilesReader(OpenedDatabase):
         self.schema = schema
         self.metadata = read_metadata(connection)
         self._trusted = STAMP in self.metadata
+        self._strips = Strips(path)
         self.info = self._describe()
 
     def _describe(self) -> CacheInfo:
@@ -174,16 +176,23 @@ class MBTilesReader(OpenedDatabase):
             return present_in(connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
-        """The tiles of one block by row, then column; one row of tiles is in memory at a time."""
-        rows: dict[int, list[int]] = {}
-        for row, col in self._present(key):
-            rows.setdefault(row, []).append(col)
-        sql = "SELECT tile_column, tile_data FROM tiles WHERE zoom_level = ? AND tile_row = ? AND tile_column IN "
-        for row, cols in sorted(rows.items()):
-            found = self._query(f"{sql}({','.join(map(str, cols))})", (key.level, tms_row(key.level, row)))
-            for col, body in sorted(found, key=lambda pair: pair[0]):
-                if body:
-                    yield Tile(key.level, row, col), bytes(body)
+        """The tiles of one block by row, then column; a few megabytes of them are in memory at a time."""
+        level, top, left = key
+        if not 0 <= level <= MAX_GOOGLE_ZOOM or max(top, left) >= 1 << level or min(top, left) <= -BLOCK:
+            return
+        last = (1 << level) - 1
+        columns = ",".join(map(str, range(max(left, 0), min(left + BLOCK, last + 1))))
+        sql = (
+            f"SELECT ({last - top} - tile_row) * {BLOCK} + tile_column - {left}, tile_data FROM tiles"
+            f" WHERE zoom_level = {level} AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?"
+        )
+
+        def rows(first: int, end: int) -> sqlite3.Cursor:
+            lowest, highest = max(top + first, 0), min(top + end - 1, last)
+            return self._open.execute(sql, (last - highest, last - lowest))
+
+        for position, body in self._strips.read(rows):
+            yield key.tile(position), body
 
     def check(self) -> Iterator[Damage]:
         """SQLite's own integrity check, then tiles off the grid, without bytes, without their picture, there twice."""

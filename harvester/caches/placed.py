@@ -3,6 +3,7 @@ down."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,6 +78,18 @@ class PlacedReader:
         """The tile's bytes, or None."""
         there = self.there(tile)
         return None if there is None else self.reader.read(*there)
+
+    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
+        """The tiles of one of our blocks by row, then column, where it is a block of theirs; else none."""
+        place = self._places.get(key.level)
+        if place is None or place.rows % BLOCK or place.cols % BLOCK:
+            return
+        there = BlockKey(place.level, key.row + place.rows, key.col + place.cols)
+        if place == (key.level, 0, 0):
+            yield from self.reader.tiles(there)
+            return
+        for tile, body in self.reader.tiles(there):
+            yield Tile(key.level, tile.row - place.rows, tile.col - place.cols), body
 
     def present(self, key: BlockKey) -> Mask:
         """Which tiles of one of our blocks are there; shape (128, 128)."""

@@ -17,17 +17,14 @@ import xxhash
 
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.pmtiles_layout import Directory, Header
+from harvester.caches.pmtiles_remembered import Remembered
 from harvester.caches.tile_look import type_of
 from harvester.durable import Disk, disk_error
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 
-REMEMBERED = 1 << 18
-"""Different contents remembered at most to be found again, those long not seen forgotten first: 40 MB. What repeats in
-a map (sea, paper, nothing) repeats all the time."""
-
-LENGTH_BITS = 32
-"""Of a remembered place: offset and length in one number, half the size of a pair."""
+REMEMBERED = 1 << 20
+"""Different contents remembered at most to be found again, those long not seen forgotten first: 16 MB."""
 
 ROOT_ONLY = 1 << 14
 """Entries that may fit into the root directory; more hardly do."""
@@ -86,9 +83,7 @@ class Archive:
         self.kind = TileFormat.UNKNOWN
         self._waiting = bytearray()
         self._written = 0
-        self._known: dict[int, int] = {}
-        self._known_before: dict[int, int] = {}
-        """Two halves: when the newer is full, the older is forgotten. An order of use would take as much again."""
+        self._known = Remembered(limits.remembered)
         self._entries: list[tuple[int, int, int, int]] = []
         self._last: list[int] = []
         self._last_body: bytes | None = None
@@ -130,24 +125,16 @@ class Archive:
     def _place(self, body: bytes) -> tuple[int, int]:
         """Where a content is; written where it is new. A hash finds it, its bytes confirm it."""
         name = self._limits.hashing(body)
-        known = self._known.get(name) or self._known_before.get(name)
-        if known is not None:
-            place = known >> LENGTH_BITS, known & ((1 << LENGTH_BITS) - 1)
-            if place[1] == len(body) and self._bytes(*place) == body:
-                self._remember(name, known)
-                return place
+        known = self._known.find(name)
+        if known is not None and known[1] == len(body) and self._bytes(*known) == body:
+            return known
         place = self._written + len(self._waiting), len(body)
         self._waiting += body
         self.contents += 1
         if len(self._waiting) >= WRITE_BYTES:
             self._flush()
-        self._remember(name, place[0] << LENGTH_BITS | place[1])
+        self._known.add(name, *place)
         return place
-
-    def _remember(self, name: int, place: int) -> None:
-        if name not in self._known and len(self._known) * 2 >= self._limits.remembered:
-            self._known, self._known_before = {}, self._known
-        self._known[name] = place
 
     def _bytes(self, offset: int, length: int) -> bytes:
         if offset >= self._written:

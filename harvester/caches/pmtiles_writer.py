@@ -11,17 +11,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from harvester.caches import bundle_v2, compact
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.bundles import BundleReader
-from harvester.caches.mbtiles_metadata import Span, data_box
+from harvester.caches.mbtiles_metadata import Span as ZoomSpan
+from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
 from harvester.caches.pmtiles_layout import Header
-from harvester.caches.records import read_index, read_record
+from harvester.caches.records import Span, read_bodies, read_index, read_record
 from harvester.caches.vector_layers import layers_for, render_layers
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
@@ -30,6 +31,9 @@ from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods
 from harvester.tiling.google import google_scheme, latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
+
+if TYPE_CHECKING:
+    from harvester.caches.pmtiles_layout import Ints
 
 NORMAL = Limits()
 
@@ -48,10 +52,10 @@ class Zoom:
     held: TileSum = field(default_factory=TileSum)
 
     @property
-    def span(self) -> Span:
+    def span(self) -> ZoomSpan:
         """The same in MBTiles' words, rows from the bottom."""
         last = (1 << self.place.zoom) - 1
-        return Span(self.place.zoom, self.left, self.right, last - self.bottom, last - self.top)
+        return ZoomSpan(self.place.zoom, self.left, self.right, last - self.bottom, last - self.top)
 
 
 def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits = NORMAL) -> None:
@@ -121,17 +125,15 @@ def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
         sources = list(_sources(reader, zoom, key))
         positions = layout.block_positions(key)
         held = np.zeros(BLOCK_TILES, np.int64)
-        for number, (_, at, _, lengths, _) in enumerate(sources):
+        for number, (_, at, _, lengths) in enumerate(sources):
             held[at] = np.where(lengths > 0, number + 1, 0)
         spans = np.zeros((2, BLOCK_TILES), np.int64)
-        for _, at, offsets, lengths, _ in sources:
+        for _, at, offsets, lengths in sources:
             spans[:, at] = offsets, lengths
         order = np.flatnonzero(held[positions])
         there = positions[order]
-        for place, position, number, offset, length in zip(
-            order.tolist(), there.tolist(), held[there].tolist(), *spans[:, there].tolist(), strict=True
-        ):
-            body = read_record(sources[number - 1][0], offset, length)
+        bodies = _bodies([source[0] for source in sources], held[there] - 1, *spans[:, there])
+        for place, position, body in zip(order.tolist(), there.tolist(), bodies, strict=True):
             if body is not None:
                 row, col = key.row + position // BLOCK, key.col + position % BLOCK
                 zoom.held.add(row + half, col + half, archive.add(low + place, body))
@@ -140,6 +142,14 @@ def _add_zoom(archive: Archive, reader: BundleReader, zoom: Zoom) -> None:
                     zoom.top, zoom.bottom = min(zoom.top, row), max(zoom.bottom, row)
                 if not zoom.left <= col <= zoom.right:
                     zoom.left, zoom.right = min(zoom.left, col), max(zoom.right, col)
+
+
+def _bodies(spans: Sequence[Span], numbers: Ints, offsets: Ints, lengths: Ints) -> Iterator[bytes | None]:
+    """The bytes of records, each in the bundle of its number; most blocks lie in one bundle."""
+    if len(spans) == 1:
+        return read_bodies(spans[0], offsets, lengths)
+    places = zip(numbers.tolist(), offsets.tolist(), lengths.tolist(), strict=True)
+    return (read_record(spans[number], offset, length) for number, offset, length in places)
 
 
 def _blocks(reader: BundleReader, zoom: Zoom) -> Iterator[BlockKey]:
@@ -157,7 +167,7 @@ def _blocks(reader: BundleReader, zoom: Zoom) -> Iterator[BlockKey]:
     yield from sorted(keys, key=layout.block_range)
 
 
-def _sources(reader: BundleReader, zoom: Zoom, key: BlockKey) -> Iterator[tuple[Any, Any, Any, Any, BlockKey]]:
+def _sources(reader: BundleReader, zoom: Zoom, key: BlockKey) -> Iterator[tuple[Span, Ints, Ints, Ints]]:
     """The source's blocks that reach into a block of the zoom: their bundle, and of each tile within the block its
     position there, its offset and its length in the bundle."""
     size = 1 << zoom.place.zoom
@@ -182,7 +192,6 @@ def _sources(reader: BundleReader, zoom: Zoom, key: BlockKey) -> Iterator[tuple[
             rows[within] * BLOCK + cols[within],
             bundle_v2.offsets(index)[numbers].astype(np.int64),
             bundle_v2.sizes(index)[numbers].astype(np.int64),
-            block,
         )
 
 

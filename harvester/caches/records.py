@@ -27,6 +27,9 @@ PAGE_BYTES = 4096
 RUN_BYTES = 1 << 20
 """Bytes read at once where records follow each other; more is no faster, and memory stays flat."""
 
+WINDOW_BYTES = 4 << 20
+"""Read at once where records lie near each other in another order than they are wanted in: a block of small tiles."""
+
 
 class Span(Protocol):
     """The bytes of one bundle."""
@@ -110,6 +113,29 @@ def read_record(span: Span, offset: int, size: int) -> bytes | None:
     if len(record) != PREFIX_SIZE + size or record[:PREFIX_SIZE] != bundle_v2.prefix(size):
         return None
     return record[PREFIX_SIZE:]
+
+
+def read_bodies(span: Span, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes | None]:
+    """The bytes of records in the order in which they are named, as ``read_record`` gives each: what lies close
+    together is read at once, RUN_BYTES of records at most, WINDOW_BYTES with what lies between them."""
+    starts, ends = offsets - PREFIX_SIZE, offsets + sizes
+    upto = np.cumsum(sizes + PREFIX_SIZE)
+    first = 0
+    while first < len(starts):
+        before = int(upto[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(upto, before + RUN_BYTES, side="right")))
+        low, high = int(starts[first:last].min()), int(ends[first:last].max())
+        if high - low > max(WINDOW_BYTES, int(upto[last - 1]) - before):
+            for offset, size in zip(offsets[first:last].tolist(), sizes[first:last].tolist(), strict=True):
+                yield read_record(span, offset, size)
+        else:
+            data = span.read(high - low, low)
+            places = starts[first:last] - low
+            whole = _have_prefix(data, places, sizes[first:last]).tolist()
+            begin, end = (places + PREFIX_SIZE).tolist(), (ends[first:last] - low).tolist()
+            for there, start, stop in zip(whole, begin, end, strict=True):
+                yield data[start:stop] if there else None
+        first = last
 
 
 def mask_of(numbers: NDArray[np.int64] | Sequence[int]) -> Mask:

@@ -160,9 +160,11 @@ class _Comparison:
             for key in blocks_of(self._walks, level):
                 touched: dict[int, Touched] = {}
                 for tile, found in together(self._walks, key):
-                    change = await self._one(tile, found.get(0), found.get(1))
+                    change = self._compared(tile, found.get(0), found.get(1))
                     if change is not None:
                         touched[key.position(tile)] = change
+                        if change.new:
+                            await self._put(tile, found[1], added=not change.old)
                 if touched:
                     data = pack_block(touched)
                     self._spool.write(data)
@@ -170,7 +172,8 @@ class _Comparison:
                 # Where nothing differs nothing is awaited: whoever wants to stop this gets a word in.
                 await asyncio.sleep(0)
 
-    async def _one(self, tile: Tile, old: bytes | None, new: bytes | None) -> Touched | None:
+    def _compared(self, tile: Tile, old: bytes | None, new: bytes | None) -> Touched | None:
+        """Count a tile in both hashes; gives what becomes of it where it is touched."""
         before = 0 if old is None else hash_of(old)
         after = before if new == old else 0 if new is None else hash_of(new)
         if before:
@@ -182,18 +185,19 @@ class _Comparison:
             return None
         if new is None:
             self.deleted += 1
-            return Touched(before, 0)
+        return Touched(before, after)
+
+    async def _put(self, tile: Tile, new: bytes, *, added: bool) -> None:
         kind, trouble = kind_or_trouble(new, self._info)
         if trouble:
             hint = "Bring it in order first: harvester verify --deep, harvester run."
             raise CacheError(f"{self._new}: tile {tile} is damaged ({trouble})", hint=hint, code="damaged")
-        if old is None:
+        if added:
             self.added += 1
         else:
             self.changed += 1
         self.size += len(new)
         await self._target.put(tile, new, kind)
-        return Touched(before, after)
 
     def index(self) -> Index:
         return Index(

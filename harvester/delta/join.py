@@ -174,32 +174,36 @@ class _Copy:
         for level in levels:
             for key in blocks_of(self.walks, level):
                 for tile, found in together(everything, key):
-                    await self._one(tile, found)
+                    # No coroutine a tile: it would take as long as looking at the tile.
+                    if self._take(tile, found):
+                        await self.target.flush()
                 # A block of tiles that are all there waits for nothing: whoever wants to stop this gets a word in.
                 await asyncio.sleep(0)
 
-    async def _one(self, tile: Tile, found: dict[int, bytes]) -> None:
-        held = found.pop(len(self.walks), None)
-        if not found:
-            return
-        summary = self.summary
-        bodies = [*found.values(), *([held] if held is not None else ())]
-        if len(bodies) > 1:
-            summary.collisions += 1
-            summary.identical += all(body == bodies[0] for body in bodies[1:])
-        if held is not None and not self.ours_win:
-            summary.kept += 1
-            return
+    def _take(self, tile: Tile, found: dict[int, bytes]) -> bool:
+        """Put the tile that counts, if any. True where the target must be flushed before the next one."""
+        summary, held = self.summary, None
+        if self.there is not None or len(found) > 1:
+            held = found.pop(len(self.walks), None)
+            if not found:
+                return False
+            bodies = [*found.values(), *([held] if held is not None else ())]
+            if len(bodies) > 1:
+                summary.collisions += 1
+                summary.identical += all(body == bodies[0] for body in bodies[1:])
+            if held is not None and not self.ours_win:
+                summary.kept += 1
+                return False
         for number in sorted(found, reverse=True):
             body = found[number]
             if body == held:
                 summary.kept += 1
-                return
+                return False
             kind, trouble = kind_or_trouble(body, self._infos[number])
             if not trouble:
                 if kind == "pbf" and body[:2] != GZIP and summary.format in IN_GZIP:
                     body = in_gzip(body)
                 summary.add(tile, body)
-                await self.target.put(tile, body, kind)
-                return
+                return self.target.add(tile, body, kind)
             summary.add_damage(summary.sources[number], tile, trouble)
+        return False

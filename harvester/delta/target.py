@@ -31,9 +31,10 @@ from harvester.version import __version__
 
 GENERATOR = f"harvester {__version__}"
 
-BATCH_TILES = 2048
+BATCH_TILES = 16384
 BATCH_BYTES = 32 << 20
-"""A batch is one durable commit: as a run writes them. This and one row of tiles are what is in memory."""
+"""A batch is one durable commit; a block of small tiles, else as large as a run's. This and a few megabytes of tiles
+that were read are what is in memory."""
 
 T = TypeVar("T")
 
@@ -64,15 +65,20 @@ class Target:
 
     def there(self, tile: Tile) -> Tile:
         """The tile in the writer's own levels."""
-        level, rows, cols = self.shifts[tile.level]
-        return Tile(level, tile.row + rows, tile.col + cols)
+        level, row, col = tile
+        to, rows, cols = self.shifts[level]
+        return Tile(to, row + rows, col + cols) if rows or cols or to != level else tile
 
     async def put(self, tile: Tile, body: bytes, kind: str) -> None:
         """Write a tile, sooner or later; durable after ``flush``."""
+        if self.add(tile, body, kind):
+            await self.flush()
+
+    def add(self, tile: Tile, body: bytes, kind: str) -> bool:
+        """``put`` for callers with millions: True where ``flush`` must come before the next tile."""
         self._batch.append(Stored(self.there(tile), body, kind))
         self._bytes += len(body)
-        if len(self._batch) >= BATCH_TILES or self._bytes >= BATCH_BYTES:
-            await self.flush()
+        return len(self._batch) >= BATCH_TILES or self._bytes >= BATCH_BYTES
 
     async def drop(self, tile: Tile) -> None:
         """Take a tile out, sooner or later."""

@@ -13,6 +13,7 @@ import pytest
 
 from harvester.caches.open import open_cache
 from harvester.delta.join import convert
+from harvester.delta.target import BATCH_TILES
 from harvester.durable import Disk, lock
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, LockedError, UnsupportedFormatError, UsageError
@@ -292,7 +293,10 @@ def test_stopped_at_any_moment_it_leaves_nothing_half(tmp_path, format):
 
 def test_batches_are_stored_as_they_fill(tmp_path):
     """So memory does not grow with the cache."""
-    source = make(tmp_path / "in", {Tile(7, n // 100, n % 100): picture(n) for n in range(5000)}, format="compactv2")
+    tiles = 2 * BATCH_TILES + 100
+    source = make(
+        tmp_path / "in", {Tile(9, n // 100, n % 100): picture(n % 64) for n in range(tiles)}, format="compactv2"
+    )
     sizes = []
 
     class Counting(Disk):
@@ -301,5 +305,5 @@ def test_batches_are_stored_as_they_fill(tmp_path):
                 sizes.append(name)
 
     summary = run_loop(convert(source, tmp_path / "out.mbtiles", disk=Counting()))
-    assert summary.tiles == 5000
+    assert summary.tiles == tiles
     assert len(sizes) >= 4  # three batches and the metadata

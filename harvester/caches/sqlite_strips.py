@@ -1,0 +1,71 @@
+"""A block's tiles out of an SQLite table, some rows of tiles at a time: as many as a few megabytes hold.
+
+The index is by column, then row, so a query seeks each of the 128 columns once. A row of tiles at a time is a seek for
+every tile; a whole block at a time is one for a hundred of them, but of large tiles it would be 250 MB.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path
+
+from harvester.database import sqlite_errors
+from harvester.tiling.tile import BLOCK
+
+STRIP_BYTES = 4 << 20
+"""Of tiles in one answer: a block of the smallest ones, two rows of the usual 15 KB."""
+
+FETCHED = 256
+"""Tiles that are fetched before their bytes are counted: an answer that is too large is left after so many more."""
+
+Query = Callable[[int, int], sqlite3.Cursor]
+"""Rows (position row-major in the block, bytes), in any order, of the block's rows of tiles ``first .. last - 1``."""
+
+
+class Strips:
+    """Reads blocks; remembers how many rows of tiles an answer held, since neighbours are alike."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = BLOCK
+
+    def read(self, query: Query) -> Iterator[tuple[int, bytes]]:
+        """The tiles of one block, by position. No statement is open while one is looked at: it would keep a writer in
+        another process from committing."""
+        first = 0
+        while first < BLOCK:
+            rows = min(self._rows, BLOCK - first)
+            with sqlite_errors(self._path, "read"):
+                answer = _fetched(query(first, first + rows), may_be_large=rows == 1)
+            if answer is None:
+                self._rows = rows // 2
+                continue
+            first += rows
+            found, size = answer
+            if size < STRIP_BYTES // 4:
+                self._rows = min(self._rows * 2, BLOCK)
+            yield from found
+
+
+def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[int, bytes]], int] | None:
+    """All rows of an answer in order, each position once, and their bytes; None where they are too many."""
+    found: list[tuple[int, bytes]] = []
+    size = 0
+    try:
+        while part := cursor.fetchmany(FETCHED):
+            rows = [(int(position), as_bytes(body)) for position, body in part if body]
+            found += rows
+            size += sum(len(body) for _, body in rows)
+            if size > STRIP_BYTES and not may_be_large:
+                return None
+    finally:
+        cursor.close()
+    found.sort(key=itemgetter(0))
+    return list(dict(found).items()), size
+
+
+def as_bytes(value: object) -> bytes:
+    """A BLOB's bytes; of a text, which no column refuses, those of its letters."""
+    return value if isinstance(value, bytes) else str(value).encode() if isinstance(value, str) else b""
