@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ class _Work:
         from harvester.aoi_shape import lines_of, polygons_of
 
         self.places.append(layer.name)
-        crs = _settled_crs(layer, self.notices)
+        crs = _settled_crs(layer, self.notices, self._stands)
         polygons: defaultdict[int | None, list[Any]] = defaultdict(list)
         lines: defaultdict[int | None, list[Any]] = defaultdict(list)
         missing = 0
@@ -152,6 +152,9 @@ class _Work:
                 missing += 1
                 continue
             level = self._level(feature)
+            if self._stands(feature, crs):
+                self._keep(feature, level)
+                continue
             for part in polygons_of(feature.geometry):
                 polygons[level].append(self._usable(part, crs, feature.where))
             found = lines_of(feature.geometry)
@@ -169,6 +172,20 @@ class _Work:
             shown = ", ".join(map(str, restricted[:20]))
             self.notices.append(f"{layer.name}: the property level restricts features to LOD {shown}")
         self._finish(polygons, lines, crs, layer.name)
+
+    def _stands(self, feature: Feature, crs: Crs) -> bool:
+        """Is this a part of the scheme's own grid, which may reach beyond the antimeridian and the poles?"""
+        return not feature.wrap and self.metres <= 0 and crs.same_as(self.crs)
+
+    def _keep(self, feature: Feature, level: int | None) -> None:
+        import shapely
+
+        from harvester.aoi_shape import only_polygons, polygons_of, repaired
+
+        parts = [repaired(part, feature.where, self.notices) for part in polygons_of(feature.geometry)]
+        self.parts[level].append(only_polygons(shapely.union_all(parts)))
+        self.bounds.append(None)
+        self.had_area = True
 
     def _level(self, feature: Feature) -> int | None:
         value = feature.level
@@ -267,8 +284,9 @@ def _from_python(geometry: object) -> Layer:
     return read_json(plain, "geometry")
 
 
-def _settled_crs(layer: Layer, notices: list[str]) -> Crs:
-    """The CRS of a layer; without one longitude and latitude, where the numbers allow it."""
+def _settled_crs(layer: Layer, notices: list[str], stands: Callable[[Feature, Crs], bool]) -> Crs:
+    """The CRS of a layer; without one longitude and latitude, where the numbers allow it. What ``stands`` on the grid
+    may lie beyond the numbers of degrees."""
     import shapely
 
     from harvester.aoi_shape import check_degrees
@@ -276,7 +294,7 @@ def _settled_crs(layer: Layer, notices: list[str]) -> Crs:
     crs = layer.crs if layer.crs is not None else WGS84
     if crs.is_geographic:
         for feature in layer.features:
-            if feature.geometry is not None:
+            if feature.geometry is not None and not stands(feature, crs):
                 coordinates = shapely.get_coordinates(feature.geometry)
                 check_degrees(coordinates, feature.where)
     if layer.crs is None and layer.features:

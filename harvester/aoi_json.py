@@ -20,11 +20,15 @@ ESRI_KEYS = ("rings", "paths", "points", "x", "xmin", *ESRI_CURVES)
 
 
 class Feature(NamedTuple):
-    """One feature as read: ``geometry`` None where there is none, ``where`` for messages, ``level`` of its property."""
+    """One feature as read: ``geometry`` None where there is none, ``where`` for messages, ``level`` of its property.
+
+    ``wrap`` False: what lies beyond the antimeridian stands where it is on a grid that reaches there.
+    """
 
     geometry: Any | None
     where: str
     level: Any = None
+    wrap: bool = True
 
 
 class Layer(NamedTuple):
@@ -76,7 +80,8 @@ def _read_geojson(document: Mapping[str, Any], name: str) -> Layer:
         shape = item.get("geometry") if item.get("type") == "Feature" else item
         properties = item.get("properties") if item.get("type") == "Feature" else None
         geometry = None if shape is None else _shape(shape, where, notices)
-        features.append(Feature(geometry, where, level_of(properties)))
+        stands = isinstance(properties, Mapping) and properties.get("wrap") is False
+        features.append(Feature(geometry, where, level_of(properties), not stands))
     return Layer(name, crs, features, notices)
 
 

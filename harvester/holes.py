@@ -11,6 +11,7 @@ import shapely
 
 from harvester.crs import Crs, projector
 from harvester.edges import State
+from harvester.tiling.outline import SNAP
 from harvester.tiling.rings import outlines
 from harvester.tiling.runs import Runs
 from harvester.tiling.scheme import GOOGLE_WIDTH, TilingScheme
@@ -28,8 +29,9 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
     """A GeoJSON FeatureCollection: one MultiPolygon for each LOD and state, with ``level``, ``state``, ``tiles``.
 
     Web mercator becomes longitude/latitude (RFC 7946), where tile edges stay straight; any other CRS is kept and
-    named in
-    a ``crs`` member, since its tile edges would bend. ``reasons`` says by level why tiles failed.
+    named in a ``crs`` member, since its tile edges would bend. So is every CRS where a tile lies wholly beyond the
+    antimeridian or a pole: ``wrap`` is false there, for such a tile is another than that at the other end of the world.
+    ``reasons`` says by level why tiles failed.
     """
     boxes: dict[tuple[int, State], list[NDArray[np.int64]]] = {}
     tiles: dict[tuple[int, State], int] = {}
@@ -41,9 +43,10 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 place = (key.level, state)
                 tiles[place] = tiles.get(place, 0) + number
                 boxes.setdefault(place, []).append(_boxes(key, found))
-    half = GOOGLE_WIDTH / 2 if scheme.crs.is_web_mercator else 180.0 if scheme.crs.is_geographic else None
-    ends = None if half is None or not _meet_world(boxes, scheme, half) else (-half, half)
+    half = _half_world(scheme.crs)
+    ends = None if half is None or not _meet_world(boxes, scheme, half) else half
     lonlat = scheme.crs.is_web_mercator and ends is not None
+    wrap = {} if half is None or ends is not None else {"wrap": False}
     collection: dict[str, Any] = {"type": "FeatureCollection"}
     if not lonlat:
         collection["crs"] = {"type": "name", "properties": {"name": _crs_name(scheme.crs)}}
@@ -55,6 +58,7 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 "level": level,
                 "state": HOLES[state],
                 "tiles": tiles[level, state],
+                **wrap,
                 **({"reason": reasons[level]} if state is State.FAILED and level in reasons else {}),
             },
             "geometry": _geometry(np.concatenate(boxes[level, state]), scheme, level, ends, lonlat=lonlat),
@@ -64,12 +68,23 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
     return collection
 
 
-def _meet_world(boxes: dict[tuple[int, State], list[NDArray[np.int64]]], scheme: TilingScheme, half: float) -> bool:
-    """Whether every tile has some of its columns between the antimeridian's two sides, -half and half."""
+def _half_world(crs: Crs) -> tuple[float, float] | None:
+    """The x of the antimeridian and the y where the map ends, north or south; None where x does not come round."""
+    if crs.is_web_mercator:
+        return GOOGLE_WIDTH / 2, GOOGLE_WIDTH / 2
+    return (180.0, 90.0) if crs.is_geographic else None
+
+
+def _meet_world(
+    boxes: dict[tuple[int, State], list[NDArray[np.int64]]], scheme: TilingScheme, half: tuple[float, float]
+) -> bool:
+    """Whether more of every tile lies in the world, -half to half, than is lost by snapping."""
+    origin, firsts = (scheme.origin_x, -scheme.origin_y), (1, 0)
     return all(
-        scheme.origin_x + (parts[:, 1].min() + 1) * scheme.span(level)[0] > -half
-        and scheme.origin_x + (parts[:, 3].max() - 1) * scheme.span(level)[0] < half
+        start + (parts[:, first].min() + 1 - SNAP) * span > -end
+        and start + (parts[:, first + 2].max() - 1 + SNAP) * span < end
         for (level, _), found in boxes.items()
+        for start, first, span, end in zip(origin, firsts, scheme.span(level), half, strict=True)
         for parts in found
     )
 
@@ -95,16 +110,17 @@ def _geometry(
     width, height = scheme.span(level)
     if ends is not None:
         # An edge of more than 180 degrees would be read as one that crosses the antimeridian (RFC 7946, 3.1.9).
-        parts = shapely.segmentize(parts, ends[1] / 2 / width)
+        parts = shapely.segmentize(parts, ends[0] / 2 / width)
     to_lonlat = projector(scheme.crs, Crs.from_epsg(4326)) if lonlat else None
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
         x = scheme.origin_x + points[:, 0] * width
         y = scheme.origin_y - points[:, 1] * height
         if ends is not None:
-            # What a tile at the grid's end has beyond the antimeridian would be read as land at the other end. One line
-            # of the grid at most lies beyond each end, so no two become the same.
-            x = np.clip(x, *ends)
+            # What a tile at the grid's end has beyond the antimeridian would be read as land at the other end, and what
+            # it has beyond a pole as no place. One line of the grid at most lies beyond each end, so no two become the
+            # same.
+            x, y = np.clip(x, -ends[0], ends[0]), np.clip(y, -ends[1], ends[1])
         if to_lonlat is not None:
             x, y = to_lonlat(x, y)
         return np.column_stack([x, y])
