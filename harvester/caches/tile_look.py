@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harvester.edges import TileFormat
-from harvester.payload.ends import Found, Unwhole
+from harvester.payload.ends import Unwhole
 from harvester.payload.jpeg import walk_jpeg
 from harvester.payload.png import walk_png
 from harvester.payload.webp import is_webp, walk_webp
@@ -40,7 +40,7 @@ def look_at(body: bytes) -> Look:
     if walk is None:
         return Look(kind)
     try:
-        found: Found = walk(body)
+        width, height, _ = walk(body)
     except Unwhole:
         return Look(TileFormat.UNKNOWN)
-    return Look(kind, found.width, found.height)
+    return Look(kind, width, height)

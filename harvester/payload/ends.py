@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 
 class Unwhole(Exception):
@@ -13,9 +13,6 @@ class Unwhole(Exception):
         self.reason = reason
 
 
-class Found(NamedTuple):
-    """A tile that was walked to its own end: pixel size, and how many bytes belong to it."""
-
-    width: int
-    height: int
-    end: int
+Found: TypeAlias = tuple[int, int, int]
+"""A tile that was walked to its own end: width and height in pixels, and how many bytes belong to it. A plain tuple:
+one is made of every tile that comes."""

@@ -39,4 +39,4 @@ def walk_gif(body: bytes) -> Found:
         raise Unwhole("truncated") from None
     if not images:
         raise Unwhole("corrupt")
-    return Found(width, height, at + 1)
+    return width, height, at + 1

@@ -41,7 +41,7 @@ def walk_jpeg(body: bytes) -> Found:
         if code == _EOI:
             if not scans:
                 raise Unwhole("corrupt")
-            return Found(width, height, at + 2)
+            return width, height, at + 2
         if code == _TEM or code in _RESTARTS:
             at += 2
             continue
@@ -75,7 +75,7 @@ def walk_jpeg(body: bytes) -> Found:
                 and size - end > len(_END)
                 and body.endswith(_END)
             ):
-                return Found(width, height, size)
+                return width, height, size
             scans = True
             marker = _NEXT_MARKER.search(body, end)
             if marker is None:

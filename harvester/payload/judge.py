@@ -47,32 +47,38 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
     ``truncated``, ``corrupt``, ``wrong_size``, ``format_drift`` (a picture in place of a vector tile or the other way
     round), ``trailing_bytes``, ``too_large``. An empty vector tile is ABSENT.
     """
-    size = len(body)
-    if not size:
-        if stated is _PBF:
-            return Verdict(Outcome.ABSENT, "empty")
-        return Verdict(Outcome.RETRY, "empty")
-    if size > MAX_TILE_BYTES:
-        return Verdict(Outcome.RETRY, "too_large")
     try:
         if body[:8] == PNG_SIGNATURE:
-            kind, found = "png", walk_png(body)
+            kind = "png"
+            across, down, end = walk_png(body)
         elif body[:3] == JPEG_SIGNATURE:
-            kind, found = "jpg", walk_jpeg(body)
+            kind = "jpg"
+            across, down, end = walk_jpeg(body)
+        elif not body:
+            return Verdict(Outcome.ABSENT if stated is _PBF else Outcome.RETRY, "empty")
         else:
-            kind, found = _walk_other(body, stated, delimited=delimited)
+            kind, (across, down, end) = _walk_other(body, stated, delimited=delimited)
     except Unwhole as broken:
         return Verdict(Outcome.RETRY, broken.reason)
-    if found[2] != size:  # by number: unpacking a NamedTuple takes three times as long
-        stray = size - found[2]
-        if stray > MAX_STRAY or not delimited or _is_document(body[found[2] :]):
-            return Verdict(Outcome.RETRY, "trailing_bytes")
-    if stated is _PBF or kind == "pbf":
-        if drifted(stated, kind):
-            return Verdict(Outcome.RETRY, "format_drift")
-    elif (found[0] != width or found[1] != height) and not _fits_as_lerc(kind, found, width, height):
-        return Verdict(Outcome.RETRY, "wrong_size")
+    size = len(body)
+    if end != size and (size - end > MAX_STRAY or not delimited or _is_document(body[end:])):
+        return Verdict(Outcome.RETRY, "trailing_bytes")
+    if (across != width or down != height or stated is _PBF or size > MAX_TILE_BYTES) and (
+        reason := _misfit(kind, stated, (across - width, down - height), size)
+    ):
+        return Verdict(Outcome.RETRY, reason)
     return _new(Verdict, (_WHOLE, "", body, kind, None))
+
+
+def _misfit(kind: str, stated: TileFormat, beyond: tuple[int, int], size: int) -> str:
+    """Why a whole tile is none of this source's, or nothing; ``beyond``: by how many pixels it is wider and higher."""
+    if size > MAX_TILE_BYTES:
+        return "too_large"
+    if stated is _PBF or kind == "pbf":
+        return "format_drift" if drifted(stated, kind) else ""
+    # Elevation tiles overlap their neighbours by one row and column: 257 x 257 on a grid of 256.
+    fits = kind == "lerc" and all(0 <= one <= 1 for one in beyond)
+    return "" if fits or beyond == (0, 0) else "wrong_size"
 
 
 def _is_document(stray: bytes) -> bool:
@@ -86,13 +92,10 @@ def drifted(stated: TileFormat, kind: str) -> bool:
     return kind not in _KINDS[stated]
 
 
-def _fits_as_lerc(kind: str, found: Found, width: int, height: int) -> bool:
-    """Elevation tiles overlap their neighbours by one row and column: 257 x 257 on a grid of 256."""
-    return kind == "lerc" and 0 <= found.width - width <= 1 and 0 <= found.height - height <= 1
-
-
 def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[str, Found]:
     """Everything but PNG and JPEG, the formats that come by the million."""
+    if len(body) > MAX_TILE_BYTES:
+        raise Unwhole("too_large")
     walk: Callable[[bytes], Found]
     for kind, walk, begins in (
         ("webp", walk_webp, is_webp(body)),
@@ -102,7 +105,7 @@ def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[st
         if begins:
             return kind, walk(body)
     if body[:2] == GZIP:
-        return "pbf", Found(0, 0, walk_pbf(body))
+        return "pbf", (0, 0, walk_pbf(body))
     if any(signature.startswith(body) for signature in (*_SIGNATURES, b"RIFF", GZIP)):
         raise Unwhole("truncated")
     if looks_like_html(body):
@@ -114,7 +117,7 @@ def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[st
         if not delimited:
             # Plain protobuf has no end mark: cut between two layers it still is a tile.
             raise Unwhole("truncated")
-        return "pbf", Found(0, 0, end)
+        return "pbf", (0, 0, end)
     raise Unwhole("not_an_image")
 
 

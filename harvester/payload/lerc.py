@@ -95,7 +95,7 @@ def _walk_2(body: bytes) -> Found:
         raise Unwhole("corrupt")
     if to_come > 0 or _breaks_off(body, at, KEY_2):
         raise Unwhole("truncated")
-    return Found(*size, at)
+    return *size, at
 
 
 def _walk_1(body: bytes) -> Found:
@@ -118,7 +118,7 @@ def _walk_1(body: bytes) -> Found:
         raise Unwhole("corrupt")
     if _breaks_off(body, at, KEY_1):
         raise Unwhole("truncated")
-    return Found(*size, at)
+    return *size, at
 
 
 def _breaks_off(body: bytes, at: int, key: bytes) -> bool:

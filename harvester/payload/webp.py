@@ -56,4 +56,4 @@ def walk_webp(body: bytes) -> Found:
         at = data + length + (length & 1)
     if size is None or not image or at < end:
         raise Unwhole("corrupt")
-    return Found(*size, end)
+    return *size, end
