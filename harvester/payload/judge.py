@@ -61,19 +61,19 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
     except Unwhole as broken:
         return Verdict(Outcome.RETRY, broken.reason)
     size = len(body)
+    if size > MAX_TILE_BYTES:
+        return Verdict(Outcome.RETRY, "too_large")
     if end != size and (size - end > MAX_STRAY or not delimited or _is_document(body[end:])):
         return Verdict(Outcome.RETRY, "trailing_bytes")
-    if (across != width or down != height or stated is _PBF or size > MAX_TILE_BYTES) and (
-        reason := _misfit(kind, stated, (across - width, down - height), size)
-    ):
-        return Verdict(Outcome.RETRY, reason)
+    if across != width or down != height or stated is _PBF:
+        reason = _misfit(kind, stated, (across - width, down - height))
+        if reason:
+            return Verdict(Outcome.RETRY, reason)
     return _new(Verdict, (_WHOLE, "", body, kind, None))
 
 
-def _misfit(kind: str, stated: TileFormat, beyond: tuple[int, int], size: int) -> str:
+def _misfit(kind: str, stated: TileFormat, beyond: tuple[int, int]) -> str:
     """Why a whole tile is none of this source's, or nothing; ``beyond``: by how many pixels it is wider and higher."""
-    if size > MAX_TILE_BYTES:
-        return "too_large"
     if stated is _PBF or kind == "pbf":
         return "format_drift" if drifted(stated, kind) else ""
     # Elevation tiles overlap their neighbours by one row and column: 257 x 257 on a grid of 256.

@@ -35,6 +35,9 @@ HEAD_END = b"\r\n\r\n"
 
 NO_ANSWER = "an interim answer with a body, or a status that is none"
 
+IN_PIECES, AT_ONCE = 1, 2
+"""An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
+
 FIRST_BYTE = ord("H")
 """Of every answer; llhttp passes over line ends before it."""
 
@@ -109,7 +112,9 @@ class Lane(asyncio.Protocol):
         self._blocks: list[bytes] = []
         self._head = b""
         """Bytes until the head is there, then the head."""
-        self._headed = self._whole = False
+        self._headed = False
+        self._whole = 0
+        """Whether the answer is: 0, IN_PIECES or AT_ONCE."""
         self._pieces = False
         """Something came before the read that completes the answer."""
         self._status = self._interim = self._taken = 0
@@ -140,7 +145,7 @@ class Lane(asyncio.Protocol):
         self.request = request
         self.keeps_gzip = keeps_gzip
         self.started = self.began = monotonic()
-        self._whole = False
+        self._whole = 0
         if self._transport is None:
             self._unsent = head
         else:
@@ -189,18 +194,20 @@ class Lane(asyncio.Protocol):
                 self.fail(Fault.PROTOCOL, _words(error))
                 return
             self.keep = False  # bytes behind a whole answer
-        if self._whole and not self._pieces and data[0] == FIRST_BYTE:
+        parts = self._parts
+        if self._whole == AT_ONCE and len(parts) == 1 and data[0] == FIRST_BYTE:
             # A length states the body, so the head is what lies before it; in chunks it has to be searched for.
-            parts = self._parts
-            end = len(data) - len(parts[0]) if len(parts) == 1 else 0
-            if data[end - 4 : end] != HEAD_END or data.endswith(HEAD_END):
-                end = head_end(data)
-            if len(data) <= MAX_TILE_BYTES and end <= MAX_HEADER_BYTES and len(parts) == 1:
-                self._hand_on(data[:end], parts[0])
-            else:
-                self._deliver(data[:end])
-        else:
-            self._gather(data)
+            body = parts[0]
+            raw = data[: len(data) - len(body)]
+            if (
+                raw.endswith(HEAD_END)
+                and not data.endswith(HEAD_END)
+                and len(raw) <= MAX_HEADER_BYTES
+                and len(body) <= MAX_TILE_BYTES
+            ):
+                self._hand_on(raw, body)
+                return
+        self._gather(data)
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""
@@ -224,7 +231,7 @@ class Lane(asyncio.Protocol):
         parser = self._parser
         self._status = status = parser.get_status_code()
         if status >= 200:
-            self._whole = True
+            self._whole = IN_PIECES if self._pieces else AT_ONCE
             self.keep = parser.should_keep_alive()
         elif self._parts or status < 100:
             raise ExtraBytesError(NO_ANSWER)

@@ -67,8 +67,8 @@ class LaneTransport:
         self._over: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
         self._busy = 0
-        self._answered = 0
-        """Since requests were last sent."""
+        self._few = 0
+        """So few requests in flight that more are sent at once."""
         self._ended = False
         self._pumping = False
         self._woken: asyncio.Handle | None = None
@@ -137,13 +137,12 @@ class LaneTransport:
         else:
             self._discard(lane)
         # As ``_finish``, which would be one call more for every tile.
-        self._busy -= 1
+        busy = self._busy = self._busy - 1
         try:
             self._done(request, answer)
         except BaseException as error:
             self._collapse(error)
-        self._answered += 1
-        if self._answered >= TURN:
+        if busy <= self._few:
             self._pump()
         elif self._woken is None:
             self.wake()
@@ -172,7 +171,6 @@ class LaneTransport:
         if self._pumping or self._next is None:
             return
         self._pumping = True
-        self._answered = 0
         self._ask_at = 0.0
         next_request, connections = self._next, self._connections
         try:
@@ -180,7 +178,17 @@ class LaneTransport:
                 item = next_request()
                 if isinstance(item, Request):
                     self._busy += 1
-                    self._ask(item)
+                    if item.host is not self._host:
+                        self._route, self._place = self._way_to(item.host)
+                        self._host = item.host
+                    try:
+                        head, keeps_gzip = self._route.head(item)
+                    except UnsendableError as error:
+                        self._finish(item, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
+                        continue
+                    idle = self._place.idle
+                    lane = idle.pop() if idle and not item.fresh else self._new_lane(self._place)
+                    lane.send(item, head, keeps_gzip)
                 elif item is None:
                     self._ended = True
                 else:
@@ -191,7 +199,11 @@ class LaneTransport:
             self._collapse(error)
         finally:
             self._pumping = False
-        if self._ended and not self._busy and self._over is not None and not self._over.done():
+        self._few = self._busy - TURN
+        if self._busy:
+            if self._sweeper is None:
+                self._watch(self._timeout)
+        elif self._ended and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     def _finish(self, request: Request, answer: Answer) -> None:
@@ -201,21 +213,6 @@ class LaneTransport:
         except BaseException as error:
             self._collapse(error)
         self._pump()
-
-    def _ask(self, request: Request) -> None:
-        if request.host is not self._host:
-            self._route, self._place = self._way_to(request.host)
-            self._host = request.host
-        try:
-            head, keeps_gzip = self._route.head(request)
-        except UnsendableError as error:
-            self._finish(request, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
-            return
-        idle = self._place.idle
-        lane = idle.pop() if idle and not request.fresh else self._new_lane(self._place)
-        lane.send(request, head, keeps_gzip)
-        if self._sweeper is None:
-            self._watch(self._timeout)
 
     def _way_to(self, host: Host) -> tuple[Route, Place]:
         known = self._routes.get(host)
