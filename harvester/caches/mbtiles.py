@@ -130,8 +130,9 @@ class MBTilesWriter:
         top, left = key.row + place.row_offset, key.col + place.col_offset
         with sqlite_errors(self.path, "read"):
             found = present_in(looking, self._schema, place.zoom, top, left, trusted=self._prepared)
-        for row, col in found:
-            mask[row - top, col - left] = True
+        if found:
+            rows, cols = np.array(found).T
+            mask[rows - top, cols - left] = True
         return mask
 
     def stamps(self, keys: Sequence[BlockKey]) -> Stamps:

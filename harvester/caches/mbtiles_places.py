@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from harvester.caches.mbtiles_pictures import Address
 from harvester.edges import Subject, TileFormat
@@ -44,20 +46,32 @@ class Places:
     def addresses(self, tiles: Sequence[Tile]) -> list[Address]:
         """Zoom, column and TMS row of tiles (MBTiles 1.3, "Tiles"), in their order."""
         addresses: list[Address] = []
-        level, zoom, row_offset, col_offset, size = -1, 0, 0, 0, 0
-        for tile in tiles:
-            if tile[0] != level:
-                level = tile[0]
-                zoom, row_offset, col_offset = self.of(level)
-                size = 1 << zoom
-            row, col = tile[1] + row_offset, tile[2] + col_offset
-            if not (0 <= row < size and 0 <= col < size):
+        # Nearly always one run of one LOD; no step is made for each tile that C can make for all.
+        for level, run in groupby(tiles, _LEVEL):
+            zoom, row_offset, col_offset = self.of(level)
+            of_level = list(run)
+            _, rows, cols = zip(*of_level, strict=True)
+            bottom = (1 << zoom) - 1 - row_offset
+            if (
+                min(rows) < -row_offset
+                or max(rows) > bottom
+                or min(cols) < -col_offset
+                or max(cols) + col_offset >> zoom
+            ):
+                outside = next(tile for tile in of_level if not self._is_inside(tile))
                 raise UnsupportedFormatError(
-                    f"tile {tile} lies outside the web-mercator world, which is all that MBTiles holds",
+                    f"tile {outside} lies outside the web-mercator world, which is all that MBTiles holds",
                     hint=OTHER_FORMATS,
                 )
-            addresses.append((zoom, col, size - 1 - row))
+            addresses += [(zoom, col + col_offset, bottom - row) for row, col in zip(rows, cols, strict=True)]
         return addresses
+
+    def _is_inside(self, tile: Tile) -> bool:
+        zoom, row_offset, col_offset = self.of(tile.level)
+        return 0 <= tile.row + row_offset < 1 << zoom and 0 <= tile.col + col_offset < 1 << zoom
+
+
+_LEVEL = itemgetter(0)
 
 
 def _place(subject: Subject, level: int) -> GooglePlace:

@@ -82,7 +82,8 @@ def present_in(
     sql = f"SELECT tile_row, tile_column FROM {_table(schema, trusted)} WHERE zoom_level = ?"
     sql += f" AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?{_whole(trusted)}"
     rows = connection.execute(sql, (zoom, tms_row(zoom, bottom), tms_row(zoom, top))).fetchall()
-    return [(tms_row(zoom, tile_row), tile_column) for tile_row, tile_column in rows]
+    lowest = tms_row(zoom, 0)
+    return [(lowest - tile_row, tile_column) for tile_row, tile_column in rows]
 
 
 def _table(schema: Schema, trusted: bool) -> str:
