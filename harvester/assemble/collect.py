@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from harvester.assemble.holding import PackageHolding, WrittenHolding
 from harvester.assemble.made import Made
+from harvester.assemble.unpacking import unpack_beside
 from harvester.caches.counted import CountedWriter
-from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff, unpack
+from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Subject, TileFormat
@@ -46,6 +47,10 @@ class Collection:
     notices: list[str] = field(default_factory=list)
     dedup: bool = False
     hash: bool = False
+    stopped: Callable[[], bool] = lambda: False
+    """True once somebody asked to stop; long work is given up then."""
+    tell: Callable[[str], None] = lambda text: None
+    """Says at once what was noticed, and a text that no report will hold."""
     closed: bool = False
 
     @property
@@ -63,13 +68,20 @@ class Collection:
         return self.package or WrittenHolding(await self.open_for_writing(), self.paths.collect)
 
     async def open_for_writing(self) -> CountedWriter:
-        """The cache to write to; an existing package is unpacked into the work folder first."""
+        """The cache to write to; an existing package is unpacked into the work folder first.
+
+        Raises CacheError, and UnpackingStopped where that was asked for meanwhile.
+        """
         if self.writer is None:
             target, unpacked = self.paths.collect, self.package is not None
             self.made.note(target)
             if self.package is not None:
                 self.notices.append(f"unpacking {self.paths.out.name} to add to it")
-                unpack(self.format, self.paths.out, target, self.info.scheme, disk=self.disk)
+                self.tell("")
+                await unpack_beside(
+                    self.format, self.paths, target, self.info.scheme, disk=self.disk, stopped=self.stopped,
+                    tell=self.tell,
+                )  # fmt: skip
                 self.package.close()
                 self.package = None
             self.writer = await open_writer(

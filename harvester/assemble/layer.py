@@ -17,6 +17,7 @@ from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
 from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.assemble.tile_index import index_of
+from harvester.assemble.unpacking import UnpackingStopped
 from harvester.caches.open import require_can_hold
 from harvester.durable import Disk, is_network_share, lock
 from harvester.edges import State
@@ -86,6 +87,8 @@ class LayerRun:
                 )
             )  # fmt: skip
             collection.notices = notices + collection.notices
+            collection.stopped = lambda: self.switch.reason is not None
+            collection.tell = lambda text: self._tell(collection, text)
             try:
                 return await self._harvest(collection)
             finally:
@@ -143,10 +146,12 @@ class LayerRun:
     async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
-        writer = await collection.open_for_writing()
+        try:
+            writer = await collection.open_for_writing()
+        except UnpackingStopped:
+            return Outturn(tally=tally, stop=self.switch.reason, failures=())
         agreement.goes_on_with(await collection.holding())
-        for text in collection.notices[self.told :]:
-            self.emit(Notice(text=text))
+        self._tell(collection)
         await ledger.set_meta({"dirty": True, "swapping": False})
         transport = transport_for(job, layer)
         engine = Engine(
@@ -175,13 +180,23 @@ class LayerRun:
             await transport.close()
 
     async def _take_out_placeholders(self, collection: Collection, agreement: Agreement) -> None:
-        count = await take_out_placeholders(collection, agreement, self.job.placeholders, self.planned.plan.contains)
+        planned = self.planned.plan.contains
+        try:
+            count = await take_out_placeholders(collection, agreement, self.job.placeholders, planned)
+        except UnpackingStopped:
+            return
         if count:
             text = f"{counted(count, 'stored tile')} had a body that --placeholder names: taken out, and absent"
             collection.notices.append(text)
-            for text in collection.notices[self.told :]:
-                self.emit(Notice(text=text))
-            self.told = len(collection.notices)
+            self._tell(collection)
+
+    def _tell(self, collection: Collection, text: str = "") -> None:
+        """Tell what the collection noticed since the last time, and ``text``, which no report will hold."""
+        for notice in collection.notices[self.told :]:
+            self.emit(Notice(text=notice))
+        self.told = len(collection.notices)
+        if text:
+            self.emit(Notice(text=text))
 
     def _tell_index(self, collection: Collection, agreement: Agreement) -> None:
         """Tiles that nobody asked for, since the source's own index does not name them."""
