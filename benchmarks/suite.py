@@ -443,7 +443,7 @@ def _end_to_end(name: str, size: int) -> Iterator[Round]:
     from benchmarks import bench_end_to_end as bench
     from benchmarks.map_server import map_server
 
-    level = 14
+    level = 15
     with map_server(size=size, cpu=SERVER_CPU) as service:
         contestants: dict[str, Callable[[], Cost]] = {
             format: partial(bench.in_process, "harvest", service, format, level) for format in bench.FORMATS
