@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         # Before any import: asking for the version costs little more than starting Python.
         sys.stdout.write(f"harvester {__version__}\n")
         raise SystemExit(0)
-    # numpy's linear algebra, which nothing here calls, would start a thread a core: a third of what numpy costs to import.
+    # numpy's linear algebra, which nothing here calls, would start a thread a core: a third of what its import costs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harvester.cli.frame import run
 

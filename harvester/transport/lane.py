@@ -196,15 +196,11 @@ class Lane(asyncio.Protocol):
             self.keep = False  # bytes behind a whole answer
         parts = self._parts
         if self._whole == AT_ONCE and len(parts) == 1 and data[0] == FIRST_BYTE:
-            # A length states the body, so the head is what lies before it; in chunks it has to be searched for.
             body = parts[0]
             raw = data[: len(data) - len(body)]
-            if (
-                raw.endswith(HEAD_END)
-                and not data.endswith(HEAD_END)
-                and len(raw) <= MAX_HEADER_BYTES
-                and len(body) <= MAX_TILE_BYTES
-            ):
+            size = len(raw)
+            # Then a length states the body, and the head is what lies before it; of chunks it would hold more.
+            if raw.find(HEAD_END) == size - 4 and size <= MAX_HEADER_BYTES and len(body) <= MAX_TILE_BYTES:
                 self._hand_on(raw, body)
                 return
         self._gather(data)
