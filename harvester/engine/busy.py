@@ -3,38 +3,131 @@ host."""
 
 from __future__ import annotations
 
+import math
+
 from harvester.tiling.tile import Tile
 
 OWN_TIMES = 3
 """Such answers for one tile, others well in between, from which they are its own."""
 
+CHANCE = 0.001
+"""A host that is busy by itself refuses a tile again as often as it refuses any: refusals of tiles asked again, with
+good answers between them, are taken for the tiles' own once they were chance only so seldom."""
+
+CALM = 256
+"""So many good answers without a refusal, and how often the host refuses is counted anew."""
+
+REDEEMED_SHARE = 4
+"""A tile that is served after all speaks for a busy host; so many that are refused again weigh one such up."""
+
+MOST_WEIGHED = 32
+"""No more refusals are weighed: what was true of a region soon is no more once the host itself becomes busy."""
+
+UNCHECKED = 32
+MOST_UNCHECKED = 512
+"""Refusals without a good answer after which a known tile is asked whether the host is still well; then twice as
+many."""
+
 REMEMBERED = 65_536
 """Tiles that are remembered; beyond these, the one that was first busy is forgotten. 15 MB."""
 
 
+Seen = dict[Tile, tuple[int, int, int, str]]
+"""Tiles that were refused when they were asked last: how often, the good answers and the host's own refusals there were
+by then, and the reason, if that was the tile's own trouble."""
+
+
 class Busy:
-    """Counts, for each tile that is throttled, how often that was so although others were answered well meanwhile."""
+    """Counts, for each tile that is throttled, how often that was so although others were answered well meanwhile; and
+    tells, from what became of tiles that were asked again, whether refusals are the tiles' own from the first."""
 
-    def __init__(self) -> None:
-        self._seen: dict[Tile, tuple[int, int, int]] = {}
-        """By tile: times, and the good answers and the host's own refusals there were by then."""
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        self._good = 0
         self._host = 0
+        self._fresh = 0  # tiles refused for the first time since the last calm
+        self._since = 0  # good answers there were by then
+        self._again = 0  # tiles refused again, with good answers between
+        self._counted = -1  # good answers there were when the last of them was counted
+        self._redeemed = 0
+        self._presumed = False
+        self._unchecked = 0
+        self._patience = UNCHECKED
 
-    def saw(self, tile: Tile, good: int) -> tuple[int, bool]:
-        """A tile is throttled; ``good``: whole tiles that came so far. Gives how often that was so with others
-        answered well in between (from 1), and whether it is the tile's own trouble.
+    @property
+    def is_presumed(self) -> bool:
+        """True while a refusal is taken for the tile's own from the first."""
+        return self._presumed
 
-        Where the host refused more than it answered meanwhile, it is the host that is busy.
+    @property
+    def wants_check(self) -> bool:
+        """True when so many were taken for that in a row that a known tile should be asked about the host."""
+        return self._presumed and self._unchecked >= self._patience
+
+    def saw(self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True) -> tuple[int, bool]:
+        """A tile is throttled; ``good``: whole tiles that came so far; ``alone``: all are asked of one host. Gives how
+        often that was so with others answered well in between (from 1), and whether it is the tile's own trouble.
+
+        Where the host refused more than it answered meanwhile, it is the host that is busy, unless what is refused is
+        refused always.
         """
-        times, good_then, host_then = self._seen.get(tile, (0, good - 1, self._host))
-        amid_good = good - good_then > self._host - host_then
+        again = tile in self.seen
+        times, good_then, host_then, _ = self.seen.get(tile, (0, good - 1, self._host, ""))
+        self._good = good
+        if again:
+            if good > max(good_then, self._counted):
+                self._again = min(self._again + 1, MOST_WEIGHED)
+                self._counted = good
+        else:
+            if good - self._since > CALM:
+                self._fresh, self._since = 0, good - 1
+            self._fresh += 1
+        if alone and not self._presumed and not self._redeemed and self._again >= self._needed(good):
+            self.presume()
+        amid_good = self._presumed or good - good_then > self._host - host_then
         times += amid_good
-        own = amid_good and times >= OWN_TIMES
+        own = self._presumed or (amid_good and times >= OWN_TIMES)
         self._host += not own
-        self._seen[tile] = (times, good, self._host)
-        if len(self._seen) > REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+        self._unchecked += self._presumed
+        self.seen[tile] = (times, good, self._host, reason if own else "")
+        if len(self.seen) > REMEMBERED:
+            del self.seen[next(iter(self.seen))]
         return times, own
 
+    def _needed(self, good: int) -> float:
+        """Tiles refused again without one that was served, until that is no chance any more."""
+        share = self._fresh / (self._fresh + good - self._since)
+        return max(OWN_TIMES, math.log(CHANCE) / math.log(share)) if share < 1.0 else math.inf
+
+    def served(self, tile: Tile) -> None:
+        """A tile that was refused is served after all."""
+        del self.seen[tile]
+        self._redeemed += 1
+        if REDEEMED_SHARE * self._redeemed > self._again:
+            self.doubt()
+
+    def presume(self) -> None:
+        """It is shown that what is refused is refused for its own sake."""
+        self._presumed = True
+        self._unchecked = 0
+        self._patience = UNCHECKED
+
+    def check(self) -> None:
+        """The host was found to be well."""
+        if self._unchecked >= self._patience:
+            self._patience = min(2 * self._patience, MOST_UNCHECKED)
+        self._unchecked = 0
+
+    def doubt(self) -> None:
+        """The host itself is busy, for all that is known: begin anew."""
+        self._presumed = False
+        self._again = self._redeemed = self._fresh = 0
+        self._since = self._good
+
+    def own_reason(self, tile: Tile) -> str:
+        """Why a tile is bad that was refused often enough to be called so; empty for any other."""
+        times, _, _, reason = self.seen.get(tile, (0, 0, 0, ""))
+        return reason if times >= OWN_TIMES else ""
+
     def __repr__(self) -> str:
-        return f"Busy({len(self._seen)} tiles)"
+        return f"Busy({len(self.seen)} tiles{', presumed to be their own' if self._presumed else ''})"

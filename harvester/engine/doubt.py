@@ -118,6 +118,16 @@ class Doubt:
         earlier = kept()
         return None if earlier is None or earlier[1] in stand_ins else Question(earlier[0], stand_ins)
 
+    def different(self, number: int) -> list[Tile]:
+        """The tiles of so many of the last different pictures, as far as there are so many."""
+        found: dict[int, Tile] = {}
+        for ended in reversed(self.recent):
+            if ended.digest is not None and ended.digest not in found:
+                found[ended.digest] = ended.tile
+                if len(found) == number:
+                    break
+        return list(found.values())
+
     def settle(self) -> None:
         """The credential held after all that came."""
         self.recent.clear()

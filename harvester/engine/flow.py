@@ -10,22 +10,21 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
-from harvester.engine.busy import Busy
-from harvester.engine.doubt import Doubt, Ended, Question
+from harvester.engine.access import Access, Denied
+from harvester.engine.doubt import Doubt, Ended
 from harvester.engine.feed import Feed
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
-from harvester.engine.suspicion import SUSPECTS, Suspicion
+from harvester.engine.suspicion import SUSPECTS
 from harvester.engine.tally import Tally
-from harvester.engine.witness import AGAIN, CROWD, Witness
+from harvester.engine.throttling import Throttling
+from harvester.engine.vouching import CROWD, Vouching
+from harvester.engine.windows import Windows
+from harvester.engine.witness import AGAIN, Elsewhere, Witness
 from harvester.engine.writer import Writer
 from harvester.job import Limits
-from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
-from harvester.redact import PLAIN_HEADERS
+from harvester.pacing import Pacer, RetryHeap
 from harvester.tiling.tile import Tile, block_of
-
-WINDOW_TRIES = 3
-"""Tries for one tilemap window before its tiles are asked instead."""
 
 MINIMUM_WAIT_SECONDS = 0.05
 """A retry that is due but over the budget is looked at again this often."""
@@ -38,6 +37,8 @@ TYPES_LOOKED_AT = 64
 HOLD = Wait(None)
 """Nothing to ask before an answer comes or something wakes the lanes."""
 
+NO_ANSWER = Answer(0, {}, b"", 0.0)
+
 WHOLE = Outcome.WHOLE
 STORED = State.STORED
 """An enum's member costs as much to look up as a call does (Python 3.11); this one is asked for with every tile."""
@@ -48,7 +49,8 @@ _new = tuple.__new__
 
 class Flow:
     """Decides, and acts only on what it was given: feed, writer, pacer, tally. ``wake``, ``stop`` and ``renew`` never
-    block."""
+    block. What is not a whole tile goes to those who know about it: ``access`` (refused), ``Throttling`` (too busy),
+    ``Vouching`` (nothing but failures), ``Windows``."""
 
     def __init__(
         self,
@@ -66,9 +68,9 @@ class Flow:
         draw: Callable[[], float],
         repeats: Repeats,
         stored_body: Callable[[Tile], bytes | None] = lambda tile: None,
+        elsewhere: Elsewhere = lambda share: None,
     ) -> None:
         self._source = source
-        self._stored_body = stored_body
         self._feed = feed
         self._writer = writer
         self._pacer = pacer
@@ -76,33 +78,39 @@ class Flow:
         self._retries = limits.retries
         self._max_tiles = limits.max_tiles
         self._max_bytes = limits.max_bytes
-        self._max_duration = limits.max_duration_seconds
         self._clock = clock
         self._wake = wake
         self._stop = stop
-        self._renew = renew
-        self._draw = draw
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._retry_heap = self._waiting_tries.waiting
         self._at_once: deque[Request] = deque()
-        self._denials: dict[tuple[Tile, int], int] = {}
         self._doubt = Doubt(writer, tally)
         self._recent = self._doubt.recent
-        shown = (name.lower() for host in source.hosts for name, _ in host.headers)
-        self._guarded = source.can_renew or source.credential > 0 or any(name not in PLAIN_HEADERS for name in shown)
-        """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
-        self._suspicion = Suspicion()
-        self._suspects = self._suspicion.reasons
-        self._renewing = False
-        self._refused = -1
-        """Credentials up to this generation are refused: whatever else comes for them is asked again."""
         self._repeats = repeats
         self._placeholders = bool(repeats.placeholders)
         self._whole = 0
-        self._witness = Witness(pacer.breaker, tally.one_kept)
-        self._busy = Busy()
-        self._unusable: StopReason | None = None
-        """Why to stop, if a tile that is known to be good is not served either."""
+        self._witness = Witness(source, tally.one_kept, elsewhere)
+        self._vouching = Vouching(pacer, self._witness, stop)
+        self._suspects = self._vouching.suspects
+        self._throttling = Throttling(
+            source=source, pacer=pacer, witness=self._witness, waiting=self._waiting_tries, tally=tally, limits=limits,
+            draw=draw, stop=stop, fail=self._fail, opened=self._look_twice,
+        )  # fmt: skip
+        self._refused_tiles = self._throttling.refused_tiles
+        self.access = Access(
+            source=source, doubt=self._doubt, witness=self._witness, again=self._at_once.append, fail=self._fail_denied,
+            uncount=self._uncount, stop=stop, renew=renew, opened=self._look_twice, stored_body=stored_body,
+        )  # fmt: skip
+        self._guarded = self.access.guarded
+        self._windows = Windows(
+            source=source, feed=feed, writer=writer, pacer=pacer, tally=tally, doubt=self._doubt,
+            waiting=self._waiting_tries, denied=self.access.denied, ended=self._ended,
+        )  # fmt: skip
+        self._asker: Access | Throttling | None = None
+        """Whose question is under way; None: Vouching's."""
+        self._ask_fresh = False
+        self._careful = self._max_tiles is not None
+        """True while there is more to look at than the limit before a tile is asked."""
         self.stopping = False
         self.in_flight = 0
         self.any_ended = False
@@ -112,17 +120,17 @@ class Flow:
     def __repr__(self) -> str:
         return (
             f"Flow(in_flight={self.in_flight}, at_once={len(self._at_once)}, retries={len(self._waiting_tries)}, "
-            f"renewing={self._renewing}, stopping={self.stopping})"
+            f"{self.access}, {self._throttling}, {self._vouching}, stopping={self.stopping})"
         )
 
     # ------------------------------------------------------------------------------------------ what to ask
 
     def next_request(self) -> Request | Wait | None:
-        """The next request: one to repeat at once, a due retry, a tilemap window, the next tile; else a Wait, or None
-        at the end."""
+        """The next request: a question that goes before all others, one to repeat at once, a due retry, a tilemap
+        window, the next tile; else a Wait, or None at the end."""
         if self.stopping:
             return None
-        if not self._writer.has_room or self._renewing:
+        if not self._writer.has_room:
             return HOLD
         pacer, feed = self._pacer, self._feed
         if (
@@ -131,7 +139,7 @@ class Flow:
             or self._at_once
             or feed.next_tile is None
             or feed.window_due is not None
-            or self._max_tiles is not None
+            or self._careful
         ):
             return self._next_of_all()
         # Nearly always: a tile for the first time, and nothing that holds it back but the limit.
@@ -144,14 +152,26 @@ class Flow:
         tally.tile_requests += 1
         return self._source.request(feed.take(), 0)
 
+    def _look_twice(self) -> None:
+        """Something is open that goes before the next tile."""
+        self._careful = True
+
     def _next_of_all(self) -> Request | Wait | None:
         """The same, whatever waits or holds back."""
         now = self._clock()
+        access, throttling = self.access, self._throttling
+        if access.renewing:
+            return HOLD
+        if access.is_open:
+            return self._ask_alone(now, access)
+        if throttling.is_open:
+            return self._ask_alone(now, throttling)
+        self._careful = self._max_tiles is not None
         retries, feed = self._waiting_tries, self._feed
         due = retries.next_due()
         retry = due is not None and due <= now and (feed.exhausted or not self._pacer.retries_wait or self._is_crowded)
         some_left = due is not None or feed.next_tile is not None or self._at_once or feed.window_due is not None
-        known = some_left and self._witness.is_next(now)
+        known = some_left and self._vouching.is_next(now)
         if not known and feed.next_tile is None and not retry and feed.window_due is None and not self._at_once:
             if due is not None:
                 return Wait(max(due - now, MINIMUM_WAIT_SECONDS))
@@ -163,9 +183,8 @@ class Flow:
             return HOLD if seconds == math.inf else Wait(seconds)
         self.in_flight += 1
         self._tally.requests += 1
-        if known:
-            self._pacer.breaker.asking = True
-            return self._repeat(self._source.request(self._witness.tile(), AGAIN))
+        if known and (question := self._vouching.ask()) is not None:
+            return self._question(question, None)
         if self._at_once:
             return self._repeat(self._at_once.popleft())
         if retry:
@@ -177,10 +196,30 @@ class Flow:
         self._tally.tile_requests += 1
         return self._source.request(feed.take(), 0)
 
+    def _ask_alone(self, now: float, asker: Access | Throttling) -> Request | Wait:
+        """The next step of a question that wants nothing else to be under way."""
+        if self.in_flight:
+            return HOLD
+        seconds = asker.ready_in(now)
+        if seconds <= 0.0:
+            seconds = self._pacer.may_start(now, 0)
+        if seconds > 0.0:
+            return HOLD if seconds == math.inf else Wait(seconds)
+        self.in_flight += 1
+        self._tally.requests += 1
+        request = asker.step()
+        return self._question(request, asker) if request.attempt == AGAIN else self._repeat(request)
+
+    def _question(self, request: Request, asker: Access | Throttling | None) -> Request:
+        self._asker = asker
+        self._tally.tile_requests += 1
+        self._tally.questions += 1
+        return request._replace(fresh=True) if self._ask_fresh else request
+
     @property
     def _is_crowded(self) -> bool:
         """True when the tiles that failed are to end before more are tried: the host is well, and they are many."""
-        return self._pacer.breaker.is_vouched and len(self._waiting_tries) >= CROWD
+        return len(self._waiting_tries) >= CROWD and (self._vouching.is_vouched or self._throttling.is_presumed)
 
     def _repeat(self, request: Request) -> Request:
         """The same thing asked anew, with the credential of now."""
@@ -205,7 +244,7 @@ class Flow:
         if answer.stale:
             self._ask_afresh(request)
         elif request.window:
-            self._window_done(now, request, answer)
+            self._windows.done(now, request, answer)
         else:
             verdict = self._source.judge(request, answer)
             body = verdict.body
@@ -213,14 +252,16 @@ class Flow:
             if first:
                 self._suspects.append(verdict.reason)
             elif request.attempt == AGAIN:
-                self._known_done(now, request, answer, verdict)
+                self._question_done(now, request, answer, verdict)
                 return
             credential = request.credential
             if verdict.outcome is not WHOLE:
                 self._otherwise(now, request, answer, verdict)
                 return
             self._pacer.ended(now, WHOLE, answer.seconds, first_try=first)
-            if credential <= self._refused:
+            if self._refused_tiles:
+                self._throttling.heard(request, well=True)
+            if credential <= self.access.refused:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
             elif self._placeholders and self._repeats.is_placeholder(body):
                 self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
@@ -247,47 +288,43 @@ class Flow:
 
     def _otherwise(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
         """Any answer to a tile's own request that is no whole tile."""
-        outcome, times, own = verdict.outcome, 1, False
-        if outcome is Outcome.THROTTLED:
-            times, own = self._busy.saw(request.tile, self._whole)
-        if own:
-            self._pacer.unheard()
+        outcome = verdict.outcome
+        is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
+        if is_answer and outcome is Outcome.THROTTLED:
+            self.last_trouble = verdict.reason
+            self._throttling.refused(
+                now, request, answer, verdict, self._whole, only_one=self._finished(), ended=self.any_ended
+            )
         else:
             self._pacer.ended(
                 now, outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
             )
-        if request.credential <= self._refused and outcome is not Outcome.DENIED:
-            self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
-        elif outcome is Outcome.THROTTLED:
-            self._throttled(now, request, verdict, times, own)
-        else:
-            self._not_whole(now, request, answer, verdict)
+            self._throttling.heard(request, well=outcome in (Outcome.ABSENT, Outcome.UNCHANGED))
+            if is_answer:
+                self._not_whole(now, request, answer, verdict)
+            else:
+                self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
         if self._max_bytes is not None:
             self._look_at_bytes(self._max_bytes)
 
-    def _known_done(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
-        """A tile that is known to be good was asked again: served, the host is well, and the others are bad tiles."""
-        breaker, outcome = self._pacer.breaker, verdict.outcome
-        breaker.asking = False
+    def _question_done(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
+        """A tile was asked only to see whether it is served."""
+        breaker, outcome, asker = self._pacer.breaker, verdict.outcome, self._asker
+        breaker.asking = self._ask_fresh = False
         was_open = breaker.open_since is not None
-        if request.credential <= self._refused and outcome is not Outcome.DENIED:
+        if request.credential <= self.access.refused and outcome is not Outcome.DENIED:
             self._pacer.unheard()
-            self._at_once.append(request)
             return
         self._pacer.ended(now, outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
-        if outcome is Outcome.DENIED:
-            self._denied(request, verdict)
-        elif outcome is WHOLE or outcome is Outcome.UNCHANGED:
-            self._unusable = None
-            self._witness.served = request.tile
-            if was_open:
-                breaker.vouch()
-        elif self._unusable is not None and self._witness.served is None:
-            self._stop(self._unusable)
-        else:
-            self._unusable = None
+        if outcome is not WHOLE and outcome is not Outcome.UNCHANGED:
             self.last_trouble = verdict.reason
+        if asker is not None:
+            asker.answered(now, request, verdict)
+        else:
             self._tally.throttled += outcome is Outcome.THROTTLED
+            self._vouching.answered(now, request, verdict, was_open=was_open)
+        if self._max_bytes is not None:
+            self._look_at_bytes(self._max_bytes)
 
     def _ask_afresh(self, request: Request) -> None:
         """An old connection was closed while the request was on its way: a race that no tile has to pay for with one of
@@ -295,7 +332,9 @@ class Flow:
         self._pacer.unheard()
         if request.attempt == AGAIN:
             self._pacer.breaker.asking = False
-        self._at_once.append(request._replace(fresh=True))
+            self._ask_fresh = True
+        else:
+            self._at_once.append(request._replace(fresh=True))
 
     def _look_at_type(self, answer: Answer, kind: str) -> None:
         """Bytes decide what a tile is; that a server calls pictures something else is worth a word."""
@@ -304,7 +343,14 @@ class Flow:
             self._tally.odd_types[stated[:60]] += 1
 
     def _finished(self) -> bool:
-        return self._feed.exhausted and not self.in_flight and not len(self._waiting_tries) and not self._at_once
+        return (
+            self._feed.exhausted
+            and not self.in_flight
+            and not self._retry_heap
+            and not self._at_once
+            and not self._throttling.is_open
+            and not self.access.is_open
+        )
 
     def _ended(self, now: float) -> None:
         self._tally.last_ended = now
@@ -327,138 +373,50 @@ class Flow:
             return
         self.last_trouble = verdict.reason
         if outcome is Outcome.DENIED:
-            self._denied(request, verdict)
+            self.access.denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:
             again = request._replace(attempt=request.attempt + 1)
             self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
-            if self._pacer.breaker.open_since is None:  # else it was a probe: one more failure is no progress
-                self._ended(now)
-            self._doubt.remember(now, request, answer, State.FAILED, verdict.reason)
-            self._writer.mark(tile, State.FAILED, verdict.reason)
+            self._fail(now, request, answer, verdict.reason)
         if verdict.reason in SUSPECTS:
-            open_since = self._pacer.breaker.open_since
-            open_for = None if open_since is None else now - open_since
-            served = self._witness.served is not None
-            reason = self._suspicion.reason_to_stop(verdict.reason, answer, served, open_for)
-            if reason is not None:
-                self._seems_unusable(now, reason)
+            self._vouching.suspect(now, verdict, answer)
 
-    def _seems_unusable(self, now: float, reason: StopReason) -> None:
-        """All that was asked says so; a tile that an earlier run stored may say otherwise."""
-        breaker = self._pacer.breaker
-        if not self._witness.is_due:
-            self._stop(reason)
-            return
-        self._unusable = reason
-        if breaker.open_since is None:
-            breaker.open(now)
+    # ------------------------------------------------------------------------------------------ ends without a tile
 
-    def _throttled(self, now: float, request: Request, verdict: Verdict, times: int, own: bool) -> None:
-        self._tally.throttled += 1
-        self.last_trouble = verdict.reason
-        asked = verdict.retry_after or 0.0
-        left = (
-            LONGEST_PAUSE_SECONDS
-            if self._max_duration is None
-            else min(LONGEST_PAUSE_SECONDS, self._max_duration - (now - self._tally.started))
-        )
-        if asked > left and not own:
-            budget = asked <= LONGEST_PAUSE_SECONDS
-            self._stop(StopReason.come_back(asked, ever=self.any_ended or budget))
-        # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
-        wait = backoff(times, 1.0, throttled=True) if own else 0.0
-        spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
-        self._waiting_tries.push_at(request, now + max(asked, wait) + spread)
+    def _fail(self, now: float, request: Request, answer: Answer, reason: str) -> None:
+        """It is wrong after all tries, or for its own sake."""
+        if self._pacer.breaker.open_since is None:  # else it was a probe: one more failure is no progress
+            self._ended(now)
+        self._doubt.remember(now, request, answer, State.FAILED, reason)
+        self._writer.mark(request.tile, State.FAILED, reason)
 
-    def _denied(self, request: Request, verdict: Verdict) -> None:
-        if request.credential == self._source.credential:
-            asked = (request.tile, request.window)
-            times = self._denials[asked] = self._denials.get(asked, 0) + 1
-            if times > 1:
-                self._take_back(request.credential)
-                self._stop(
-                    StopReason(
-                        code="auth",
-                        message=f"the source refused tile {request.tile} again ({verdict.reason}) "
-                        + ("with a new token" if self._source.can_renew else "on a second try"),
-                        hint="Check the credentials (--token-env, --username with --password-env) and that they may "
-                        "read this service; then run the same command again.",
-                        exit_code=3,
-                    )
-                )
-            elif self._source.can_renew:
-                self._take_back(request.credential)
-                self.renew()
+    def _fail_denied(self, denied: Denied) -> None:
+        """Refused again while the credential holds: a tile is failed, the tiles of a window are asked."""
+        request = denied.request
+        if request.window:
+            self._feed.window_failed(block_of(request.tile))
         else:
-            self._take_back(request.credential)
-        self._at_once.append(request)
+            self._fail(self._clock(), request, NO_ANSWER, denied.verdict.reason)
 
-    def renew(self) -> None:
-        """Get a new credential, once for all who wait. Nothing is asked meanwhile: the old one may have ended."""
-        if not self._renewing:
-            self._renewing = True
-            self._renew()
+    def give_up(self) -> bool:
+        """No tile ended for a long time: those that are busy for their own sake are failed. True when that helped."""
+        now, waiting = self._clock(), self._waiting_tries.drain()
+        others = self._throttling.give_up(now, waiting)
+        for request in others:
+            self._waiting_tries.push_at(request, now)
+        self._wake()
+        return len(others) < len(waiting) or self._finished()
 
     def renewed(self) -> None:
         """A new credential is there: go on."""
-        self._renewing = False
+        self.access.renewed()
         self._wake()
 
-    def question(self) -> Question | None:
-        """What would tell whether the credential still holds, where answers are in doubt."""
-        return self._doubt.question(self._source.credential, self._kept) if self._guarded else None
+    def _uncount(self, tiles: int) -> None:
+        self._whole -= tiles
 
-    def _kept(self) -> tuple[Tile, int] | None:
-        """A tile that an earlier run stored, with its digest."""
-        tile = self._witness.kept
-        body = None if tile is None else self._stored_body(tile)
-        return None if tile is None or body is None else (tile, xxh3_64_intdigest(body))
-
-    def holds(self) -> None:
-        """The credential holds: nothing is in doubt."""
-        self._doubt.settle()
-
-    def ended(self) -> int:
-        """The credential had ended: what is in doubt is pending again. Gives how many whole tiles are left."""
-        self._take_back(self._source.credential)
+    @property
+    def whole(self) -> int:
+        """Whole tiles that came and were not taken back."""
         return self._whole
-
-    def _take_back(self, credential: int) -> None:
-        """A credential was refused: what may have been answered to it after its end is pending again, and asked."""
-        self._refused = max(self._refused, credential)
-        doubtful = self._doubt.take_back(credential)
-        self._whole -= sum(ended.state is STORED for ended in doubtful)
-        self._at_once.extend(self._source.request(tile, 0) for ended in doubtful for tile in ended.tiles())
-
-    def _window_done(self, now: float, request: Request, answer: Answer) -> None:
-        key = block_of(request.tile)
-        read = self._source.read_window(request, answer)
-        if read is not None:
-            self._pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
-            self._ended(now)
-            absent = self._feed.window_answered(key, read)
-            if absent:
-                self._writer.mark_block(key, State.ABSENT, absent)
-                self._doubt.remember(now, request, answer, State.ABSENT, "tilemap", tuple(absent))
-            return
-        verdict = self._source.judge(request, answer)
-        outcome = verdict.outcome
-        if outcome is Outcome.DENIED:
-            self._pacer.ended(now, outcome, answer.seconds, first_try=False)
-            self._denied(request, verdict)
-            return
-        self._tally.throttled += outcome is Outcome.THROTTLED
-        transient = answer.fault is not None or outcome is Outcome.THROTTLED or answer.status >= 500
-        self._pacer.ended(
-            now,
-            outcome if transient else Outcome.WHOLE,
-            answer.seconds,
-            first_try=False,
-            retry_after=verdict.retry_after,
-        )
-        if transient and request.attempt + 1 < WINDOW_TRIES:
-            again = request._replace(attempt=request.attempt + 1)
-            self._waiting_tries.push(again, now, tries=again.attempt, throttled=outcome is Outcome.THROTTLED)
-        else:
-            self._feed.window_failed(key)

@@ -70,6 +70,7 @@ class Proof:
         self._asking = True
         self._tally.requests += 1
         self._tally.tile_requests += 1
+        self._tally.questions += 1
         return self._source.request(self._question.tile, 0)._replace(fresh=self._tries > 1)
 
     def done(self, request: Request, answer: Answer) -> None:

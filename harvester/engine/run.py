@@ -16,6 +16,7 @@ from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
 from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
+from harvester.engine.witness import Elsewhere
 from harvester.engine.writer import Batch, Writer
 from harvester.errors import CacheError, HarvesterError
 from harvester.events import Event, Progress, Started, TileFailed
@@ -82,6 +83,7 @@ class Engine:
         planned: Callable[[Tile], bool] = lambda tile: True,
         placeholders: Iterable[str] = (),
         stored_body: Callable[[Tile], bytes | None] = lambda tile: None,
+        elsewhere: Elsewhere = lambda share: None,
         emit: Callable[[Event], None] = lambda event: None,
         grace_seconds: float = GRACE_SECONDS,
         draw: Callable[[], float] = random.random,
@@ -125,6 +127,7 @@ class Engine:
             stop=self.stop,
             renew=self._renew.set,
             stored_body=stored_body,
+            elsewhere=elsewhere,
             draw=draw,
             repeats=self._repeats,
         )
@@ -185,16 +188,17 @@ class Engine:
 
     async def _has_more_to_ask(self) -> bool:
         """Settle what is in doubt though nothing was refused; True when it is to be asked again with a new token."""
-        question, stop = self._flow.question(), self._stop
+        question, stop = self._flow.access.question(), self._stop
         if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
             return False
         proof = Proof(question, self._source, pacer=self._pacer, tally=self._tally, clock=self._clock)
         if stop is None or stop.code in ASKED_AFTER:
             await self._drain(proof.next_request, proof.done)
         if proof.holds:
-            self._flow.holds()
+            self._flow.access.holds()
             return False
-        left = self._flow.ended()
+        self._flow.access.ended()
+        left = self._flow.whole
         if proof.holds is None:
             self.stop(UNPROVEN)
         elif left <= self._left_by_last or not self._source.can_renew:
@@ -202,7 +206,7 @@ class Engine:
         if self._stop is not None:
             return False
         self._left_by_last = left
-        self._flow.renew()
+        self._flow.access.renew()
         return True
 
     async def _drain(self, next_request: Next, done: Done) -> None:
@@ -293,7 +297,7 @@ class Engine:
             if limits.max_duration_seconds is not None and now - tally.started >= limits.max_duration_seconds:
                 self.stop(StopReason.budget("--max-duration", f"{limits.max_duration_seconds:g} s"))
             quiet = now - tally.last_ended
-            if quiet >= limits.give_up_after_seconds and not self._stopping.is_set():
+            if quiet >= limits.give_up_after_seconds and not self._stopping.is_set() and not self._flow.give_up():
                 self.stop(
                     StopReason.gave_up(
                         quiet,
@@ -307,4 +311,4 @@ class Engine:
                 self._transport.rebuild()
             renews_in = self._source.renews_in
             if renews_in is not None and renews_in <= 0 and not self._renew.is_set():
-                self._flow.renew()
+                self._flow.access.renew()

@@ -29,6 +29,10 @@ class Tally:
     requests: int = 0
     tile_requests: int = 0
     retries: int = 0
+    """Requests made again for a tile or a window."""
+    questions: int = 0
+    """Requests for a tile whose body is only judged: they tell whether the host is well and the credential holds. Part
+    of ``tile_requests``, none of ``retries``."""
     throttled: int = 0
     bytes: int = 0
     fetched: int = 0

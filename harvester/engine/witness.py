@@ -1,59 +1,90 @@
-"""A tile that the source is known to serve: asked again when all others fail, it tells a host that is down from tiles
-that are bad."""
+"""A tile that the source serves: asked when others fail, it tells a host that is down from tiles that are bad."""
 
 from __future__ import annotations
 
-from harvester.pacing import Breaker
+from collections.abc import Callable, Iterator
+
+from harvester.edges import Host, Request, Source
 from harvester.tiling.tile import Tile
 
 AGAIN = -1
 """``Request.attempt`` of such a question: no try of the tile, and its body is only judged."""
 
-CROWD = 256
-"""Failed tiles that wait for another try, from which they take turns with untried ones while the host is known to be
-well: else a region of a million bad tiles would be kept waiting in memory, and none would come to its end."""
+SHARES = (0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875, 0.9999, 0.0625, 0.5625, 0.3125, 0.8125, 0.1875, 0.6875, 0.4375)
+"""Where in the plan's order a tile is looked for while none is known to be good: each in the middle of what was left
+out so far. In the seventh of them lies one outside any region of seven eighths of the plan."""
+
+Elsewhere = Callable[[float], "Tile | None"]
+"""The tile at this share (0 to 1) of the plan's order; None where there is none."""
 
 
 class Witness:
-    """Which tile is asked, and when: first as soon as the breaker opens, then at every second probe.
+    """Which tile to ask: the one that was served last in this run, one that an earlier run stored (``kept``), or, as
+    long as these say nothing, one elsewhere in the plan."""
 
-    ``kept``: one that an earlier run stored.
-    """
+    __slots__ = ("_elsewhere", "_places", "_source", "_turn", "kept", "served")
 
-    __slots__ = ("_breaker", "_turn", "kept", "served")
-
-    def __init__(self, breaker: Breaker, kept: Tile | None) -> None:
+    def __init__(self, source: Source, kept: Tile | None, elsewhere: Elsewhere) -> None:
         self.served: Tile | None = None
         """The tile that was answered well last in this run; the hot path sets it by itself."""
         self.kept = kept
-        self._breaker = breaker
+        self._source = source
+        self._elsewhere = elsewhere
         self._turn = 0
+        self._places = list(SHARES)
 
     @property
     def is_known(self) -> bool:
-        """True when there is such a tile."""
+        """True when there is a tile that was served once."""
         return self.served is not None or self.kept is not None
 
     @property
-    def is_due(self) -> bool:
-        """True when there is one, and it was not asked or has not answered since the breaker opened."""
-        breaker = self._breaker
-        return self.is_known and (breaker.open_since is None or not breaker.probes or breaker.asking)
+    def can_ask(self) -> bool:
+        """True when there is one, or a place in the plan where none was asked yet."""
+        return self.is_known or bool(self._places)
 
-    def is_next(self, now: float) -> bool:
-        """True while the breaker is open and its next probe is the known tile's; the first one need not wait."""
-        breaker = self._breaker
-        if breaker.open_since is None or breaker.probes % 2 or not self.is_known:
-            return False
-        if not breaker.probes:
-            breaker.probe_now(now)
-        return True
-
-    def tile(self) -> Tile:
-        """The one to ask: the last served and the kept one in turn, where there are both. Call when ``is_next``."""
-        self._turn += 1
+    def next(self) -> Request | None:
+        """What to ask: the last served and the kept one in turn, and one elsewhere after them; None: no such tile."""
         known = [tile for tile in (self.served, self.kept) if tile is not None]
-        return known[(self._turn - 1) % len(known)]
+        turn = self._turn % (len(known) + 1)
+        self._turn += 1
+        tile = self.elsewhere() if turn == len(known) else known[turn]
+        if tile is None and known:
+            tile = known[0]
+        return None if tile is None else self._source.request(tile, AGAIN)
+
+    def at(self, host: Host) -> Request | None:
+        """A tile to ask of one host, of those of the source; None: there is none known, nor any left elsewhere."""
+        for tile in (self.served, self.kept):
+            if tile is not None and is_at(request := self._source.request(tile, AGAIN), host):
+                return request
+        while (tile := self.elsewhere()) is not None:
+            if is_at(request := self._source.request(tile, AGAIN), host):
+                return request
+        return None
+
+    def elsewhere(self) -> Tile | None:
+        """A tile far from those that were asked this way before; None when all places were tried."""
+        while self._places:
+            tile = self._elsewhere(self._places.pop(0))
+            if tile is not None:
+                return tile
+        return None
+
+    def all_elsewhere(self) -> Iterator[Tile]:
+        """Tiles spread over the plan, asked or not."""
+        return (tile for share in SHARES if (tile := self._elsewhere(share)) is not None)
+
+    def was_served(self, tile: Tile) -> None:
+        """It is known to be good from now on, and asked first."""
+        self.served = tile
+        self._turn = 0
+        self._places = list(SHARES)
 
     def __repr__(self) -> str:
         return f"Witness(served={self.served}, kept={self.kept})"
+
+
+def is_at(request: Request, host: Host) -> bool:
+    """Whether a request goes to a host, whatever it carries."""
+    return (request.host.name, request.host.port) == (host.name, host.port)

@@ -81,6 +81,7 @@ class Bench:
             clock=loop.time,
             probe=self.probe,
             placeholders=self.placeholders,
+            elsewhere=lambda share: self.plan.tile_at(int(share * self.plan.total)),
             emit=self.events.append,
             draw=rng.random,
         )

@@ -161,9 +161,45 @@ def test_the_known_tile_is_asked_within_the_rate_and_counted_as_a_request_and_it
     assert outturn.tally.counts() == (1024, 640, 0, 0, 384, 0)
     assert sum(bench.cache.batches) == outturn.tally.fetched == 640
     assert questions >= 2
-    assert outturn.tally.retries == questions
+    assert (outturn.tally.questions, outturn.tally.retries) == (questions, 0)
     assert outturn.tally.requests == outturn.tally.tile_requests == len(bench.asked) == 1024 + questions
     assert max(sum(start <= other < start + 1.0 for other in starts) for start in starts) <= 50
+
+
+# ------------------------------------------------------------------------------------------------ nothing known yet
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_a_region_of_bad_tiles_that_comes_first_is_told_soon_by_a_tile_elsewhere_in_the_plan(name, share):
+    service = bad_where(lambda tile: tile.row < 64 * share, BAD[name])
+    bench = Bench(service=service, plan=plan_of((6,)), limits=Limits(retries=1))
+    bad = sum(tile.row < 64 * share for tile in bench.plan.tiles())
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4096, 4096 - bad, 0, 0, bad, 0)
+    assert bench.seconds < 30
+    assert outturn.tally.questions <= 16
+    assert outturn.tally.tile_requests == len(bench.asked)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_plan_with_nothing_but_bad_tiles_is_exit_3_after_few_requests(name):
+    bench = Bench(service=bad_where(lambda tile: True, BAD[name]), plan=plan_of((6,)))
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.exit_code == 3
+    assert outturn.tally.counts().pending > 4000
+    tried = {request.tile for request in bench.asked}
+    assert len(bench.asked) <= 1.1 * len(tried) + 60
+    assert len(tried) < 100
+
+
+def test_the_first_half_of_a_shard_or_a_later_lod_may_be_bad_as_well():
+    service = bad_where(lambda tile: tile.level < 5, http(500))
+    bench = Bench(service=service, plan=plan_of((0, 1, 2, 3, 4, 5)).shard(1, 2), limits=Limits(retries=1))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (682, 341, 0, 0, 341, 0))
+    assert bench.seconds < 30
 
 
 # ------------------------------------------------------------------------------------------------ always busy
@@ -171,17 +207,17 @@ def test_the_known_tile_is_asked_within_the_rate_and_counted_as_a_request_and_it
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("headers", [{"retry-after": "1"}, {}])
-def test_a_tile_that_is_always_busy_keeps_no_other_waiting_and_stays_pending(status, headers):
+def test_a_tile_that_is_always_busy_keeps_no_other_waiting_and_is_failed(status, headers):
     bad = Tile(0, 0, 0)
-    ended: list[float] = []
     service = bad_where(bad.__eq__, http(status, headers=headers))
-    bench = Bench(service=service, plan=plan_of((0, 1, 2, 3, 4, 5)), limits=Limits(give_up_after_seconds=60))
+    bench = Bench(service=service, plan=plan_of((0, 1, 2, 3, 4, 5)))
     outturn = bench.go()
-    assert outturn.stop is not None and (outturn.stop.code, outturn.stop.exit_code) == ("gave_up", 1)
-    assert outturn.tally.counts() == (1365, 1364, 0, 0, 0, 1)
-    ended = [at - bench.transport.log[0][0] for at, request in bench.transport.log if request.tile != bad]
-    assert ended[-1] < 20
-    assert sum(request.tile == bad for request in bench.asked) < 40
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (1365, 1364, 0, 0, 1, 0)
+    assert [(failure.tile, failure.reason) for failure in outturn.failures] == [(bad, f"http_{status}")]
+    started = [at - bench.transport.log[0][0] for at, request in bench.transport.log if request.tile != bad]
+    assert started[-1] < 20
+    assert sum(request.tile == bad for request in bench.asked) < 16
 
 
 def test_a_host_that_is_busy_for_all_is_still_paused():

@@ -224,13 +224,15 @@ def test_one_renewal_serves_all_waiters_and_no_try_is_used_up():
 
 
 def test_a_tile_refused_again_after_the_renewal_ends_the_run_with_exit_3():
-    service = MemoryService(scripted=lambda request: http(498) if request.tile == Tile(1, 0, 0) else None)
+    service = MemoryService()
+    service.least_credential = 2
     bench = Bench(service=service, source=MemorySource(renewable=True))
     outturn = bench.go()
     assert outturn.stop is not None
-    assert outturn.stop.exit_code == 3
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("auth", 3)
+    assert "with a new token" in outturn.stop.message
     assert bench.source.renewals == 1
-    assert sum(request.tile == Tile(1, 0, 0) for request in bench.asked) == 2
+    assert outturn.tally.counts().pending == 85
 
 
 def test_where_nothing_can_be_renewed_a_refused_tile_is_asked_once_more():

@@ -1,0 +1,215 @@
+"""Credentials: whether a refusal (401, 498, 499) speaks of them or of its tile, one renewal for all who wait, and what
+came for an ended one taken back.
+
+One refused tile proves nothing. Others are asked, after it and one by one: refused too, the credential has ended. As a
+service may answer an ended one with stand-in pictures, only more different pictures than there can be stand-ins prove
+that it holds; and even then nothing that is in doubt is settled by it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from harvester.edges import Outcome, Request, Source, State, Verdict
+from harvester.engine.doubt import STAND_INS, Doubt, Question
+from harvester.engine.stop import StopReason
+from harvester.engine.witness import AGAIN, Witness
+from harvester.redact import PLAIN_HEADERS
+from harvester.tiling.tile import Tile
+
+MOST_ASKED = 8
+"""Tiles that are asked about one refusal: what does not show by then that the credential holds is taken for its end."""
+
+
+class Denied(NamedTuple):
+    """What was refused, and how."""
+
+    request: Request
+    verdict: Verdict
+
+
+class Access:
+    """What is known of the credential in use. While ``is_open`` a question about it is asked and nothing else; while
+    ``renewing`` nothing is. ``again`` takes what is to be asked at once, ``fail`` what is refused for its own sake;
+    ``uncount`` is told how many whole tiles were taken back."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        doubt: Doubt,
+        witness: Witness,
+        again: Callable[[Request], None],
+        fail: Callable[[Denied], None],
+        uncount: Callable[[int], None],
+        stop: Callable[[StopReason], None],
+        renew: Callable[[], None],
+        opened: Callable[[], None],
+        stored_body: Callable[[Tile], bytes | None],
+    ) -> None:
+        shown = (name.lower() for host in source.hosts for name, _ in host.headers)
+        self.guarded = source.can_renew or source.credential > 0 or any(name not in PLAIN_HEADERS for name in shown)
+        """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
+        self.refused = -1
+        """Credentials up to this generation are refused: whatever else comes for them is asked again."""
+        self.renewing = False
+        self.is_open = False
+        self._source = source
+        self._doubt = doubt
+        self._witness = witness
+        self._again = again
+        self._fail = fail
+        self._uncount = uncount
+        self._stop = stop
+        self._renew = renew
+        self._opened = opened
+        self._stored_body = stored_body
+        self._denials: Counter[tuple[Tile, int]] = Counter()
+        self._own: dict[tuple[Tile, int], int] = {}
+        """Refused tiles that are asked once more, and the credential that held after their refusal."""
+        self._aside: list[Denied] = []
+        self._candidates: Iterator[Tile] = iter(())
+        self._asked: Tile | None = None
+        self._pictures: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"Access(refused={self.refused}, renewing={self.renewing}, aside={len(self._aside)})"
+
+    # ------------------------------------------------------------------------------------------ a refusal
+
+    def denied(self, request: Request, verdict: Verdict) -> None:
+        """A tile or a window is refused."""
+        if request.credential != self._source.credential:
+            self.take_back(request.credential)
+            self._again(request)
+            return
+        what = request.tile, request.window
+        self._denials[what] += 1
+        denied = Denied(request, verdict)
+        if self._own.pop(what, None) == request.credential:
+            self._fail(denied)
+            return
+        self._aside.append(denied)
+        if not self.is_open:
+            self._candidates = islice(self._choose(), MOST_ASKED)
+            self._pictures = set()
+            self.is_open = True
+            self._opened()
+            self._go_on()
+
+    def _choose(self) -> Iterator[Tile]:
+        """Tiles to ask, none twice and none that is refused: those that were served with different pictures, one that
+        an earlier run stored, some that are spread over the plan."""
+        served = self._doubt.different(STAND_INS + 1) if self.guarded else [self._witness.served]
+        seen: set[Tile | None] = {None}
+        for tile in chain(served, [self._witness.kept], self._witness.all_elsewhere()):
+            if tile not in seen and all(tile != denied.request.tile for denied in self._aside):
+                seen.add(tile)
+                assert tile is not None
+                yield tile
+
+    def _go_on(self) -> None:
+        self._asked = next(self._candidates, None)
+        if self._asked is None:
+            self._settle(holds=False)
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until the next step of the question."""
+        return 0.0
+
+    def step(self) -> Request:
+        """What to ask; call while ``is_open``, with nothing in flight."""
+        assert self._asked is not None
+        return self._source.request(self._asked, AGAIN)
+
+    def answered(self, now: float, request: Request, verdict: Verdict) -> None:
+        """One of those tiles was asked."""
+        if verdict.outcome is Outcome.DENIED:
+            self._settle(holds=False)
+            return
+        if verdict.outcome is Outcome.WHOLE:
+            self._pictures.add(xxh3_64_intdigest(verdict.body))
+            if not self.guarded or len(self._pictures) > STAND_INS:
+                self._settle(holds=True)
+                return
+        self._go_on()
+
+    def _settle(self, *, holds: bool) -> None:
+        self.is_open = False
+        aside, self._aside = self._aside, []
+        credential = self._source.credential
+        if holds:
+            for denied in aside:
+                what = denied.request.tile, denied.request.window
+                if self._denials[what] > 1:
+                    self._fail(denied)
+                else:
+                    self._own[what] = credential
+                    self._again(denied.request)
+            return
+        # These first: refused once more, they end the run, whatever else was taken back.
+        for denied in aside:
+            self._again(denied.request)
+        again = next((one for one in aside if self._denials[one.request.tile, one.request.window] > 1), None)
+        if again is not None:
+            self.take_back(credential)
+            self._stop(
+                StopReason(
+                    code="auth",
+                    message=f"the source refused tile {again.request.tile} again ({again.verdict.reason}) "
+                    + ("with a new token" if self._source.can_renew else "on a second try"),
+                    hint="Check the credentials (--token-env, --username with --password-env) and that they may "
+                    "read this service; then run the same command again.",
+                    exit_code=3,
+                )
+            )
+        elif self._source.can_renew:
+            self.take_back(credential)
+            self.renew()
+
+    # ------------------------------------------------------------------------------------------ renewal
+
+    def renew(self) -> None:
+        """Get a new credential, once for all who wait. Nothing is asked meanwhile: the old one may have ended."""
+        if not self.renewing:
+            self.renewing = True
+            self._opened()
+            self._renew()
+
+    def renewed(self) -> None:
+        """A new credential is there: go on."""
+        self.renewing = False
+
+    def take_back(self, credential: int) -> None:
+        """A credential was refused: what may have been answered to it after its end is pending again, and asked."""
+        self.refused = max(self.refused, credential)
+        doubtful = self._doubt.take_back(credential)
+        self._uncount(sum(ended.state is State.STORED for ended in doubtful))
+        for ended in doubtful:
+            for tile in ended.tiles():
+                self._again(self._source.request(tile, 0))
+
+    # ------------------------------------------------------------------------------------------ the end of a run
+
+    def question(self) -> Question | None:
+        """What would tell whether the credential still holds, where answers are in doubt."""
+        return self._doubt.question(self._source.credential, self._kept) if self.guarded else None
+
+    def _kept(self) -> tuple[Tile, int] | None:
+        """A tile that an earlier run stored, with its digest."""
+        tile = self._witness.kept
+        body = None if tile is None else self._stored_body(tile)
+        return None if tile is None or body is None else (tile, xxh3_64_intdigest(body))
+
+    def holds(self) -> None:
+        """The credential holds: nothing is in doubt."""
+        self._doubt.settle()
+
+    def ended(self) -> None:
+        """The credential had ended: what is in doubt is pending again."""
+        self.take_back(self._source.credential)

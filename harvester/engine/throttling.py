@@ -1,0 +1,234 @@
+"""Answers that say "too busy" (429, 503): the host's word, or a tile's own trouble. Where the host seems to refuse
+everything, a trial tells: a refused tile and one that is known to be good are asked in turn, alone and evenly spaced.
+
+A host that is busy refuses both alike; where the one is refused each time and the other served each time, what is
+refused is refused for its own sake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harvester.edges import Answer, Host, Outcome, Request, Source, Verdict
+from harvester.engine.busy import OWN_TIMES, Busy, Seen
+from harvester.engine.stop import StopReason
+from harvester.engine.tally import Tally
+from harvester.engine.witness import AGAIN, Witness
+from harvester.job import Limits
+from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
+from harvester.pacing.learned import RESTS
+from harvester.tiling.tile import Tile
+
+PAIRS = 3
+"""Times that the refused tile is refused and the known one served in a trial: some three seconds."""
+
+LAST_TIMES = 10
+"""Refusals that are a tile's own before it is failed: with the pauses between them that is four minutes, and whoever
+makes tiles as they are asked for has made it by then."""
+
+SKIPPED = 64
+"""Most refusals that are let pass before the next trial: after each that found the host itself busy twice as many."""
+
+
+class Throttling:
+    """Tells them apart, keeps what waits on the retry heap, and says what to ask while a trial is on (``is_open``)."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        pacer: Pacer,
+        witness: Witness,
+        waiting: RetryHeap[Request],
+        tally: Tally,
+        limits: Limits,
+        draw: Callable[[], float],
+        stop: Callable[[StopReason], None],
+        fail: Callable[[float, Request, Answer, str], None],
+        opened: Callable[[], None],
+    ) -> None:
+        self.is_open = False
+        self.refused_tiles: Seen = {}
+        """Looked at by the hot path: empty, nothing is to be told of a tile that is served."""
+        self._hosts: dict[tuple[str, int], Busy] = {}
+        self._one_host = len(source.hosts) == 1
+        self._source = source
+        self._pacer = pacer
+        self._witness = witness
+        self._waiting = waiting
+        self._tally = tally
+        self._max_duration = limits.max_duration_seconds
+        self._draw = draw
+        self._stop = stop
+        self._fail = fail
+        self._opened = opened
+        self._checks = 0  # known tiles served in trials
+        self._skip = self._skips = 0
+        self._gave_up = False
+        # The trial: the tile that was refused (None: only the known one is asked), the known one, whose turn it is.
+        self._refused: Request | None = None
+        self._known: Tile | None = None
+        self._refusals = 0
+        self._known_is_next = True
+        self._due = 0.0
+
+    def __repr__(self) -> str:
+        trial = f", trial of {self._refused and self._refused.tile}: {self._refusals}" if self.is_open else ""
+        return f"Throttling({list(self._hosts.values())}{trial})"
+
+    @property
+    def is_presumed(self) -> bool:
+        """True while refusals are taken for the tiles' own from the first."""
+        return any(busy.is_presumed for busy in self._hosts.values())
+
+    def _busy(self, host: Host) -> Busy:
+        key = (host.name, host.port)
+        busy = self._hosts.get(key)
+        if busy is None:
+            busy = self._hosts[key] = Busy(self.refused_tiles)
+        return busy
+
+    # ------------------------------------------------------------------------------------------ what came
+
+    def refused(
+        self, now: float, request: Request, answer: Answer, verdict: Verdict, good: int, *, only_one: bool, ended: bool
+    ) -> None:
+        """A tile is throttled. ``good``: whole tiles that came so far; ``only_one``: nothing else is left to ask;
+        ``ended``: a tile had an end in this run."""
+        pacer, tile, busy = self._pacer, request.tile, self._busy(request.host)
+        presumed = busy.is_presumed
+        times, own = busy.saw(tile, good + self._checks, verdict.reason, alone=self._one_host)
+        on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
+        if on_trial:
+            self._refusals += 1
+            self._known_is_next = True
+            self._due = now + backoff(1, self._draw(), throttled=True)
+            if self._refusals >= PAIRS:
+                busy.presume()
+                self._close()
+                own, on_trial, self._skips = True, False, 0
+        if own:
+            pacer.unheard()
+        else:
+            pacer.ended(
+                now, Outcome.THROTTLED, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
+            )
+        if busy.is_presumed and not presumed:
+            # What was concluded for the pace came of tiles that say nothing about it.
+            pacer.learned = None
+            pacer.concurrency.restart(now)
+        self._tally.throttled += 1
+        asked = verdict.retry_after or 0.0
+        if not own and self._is_too_long(now, asked, ended=ended):
+            return self._waiting.push_at(request, now + asked)
+        if own and (times >= LAST_TIMES or (self._gave_up and times >= OWN_TIMES)):
+            del self.refused_tiles[tile]
+            if on_trial:
+                self._close()
+            return self._fail(now, request, answer, verdict.reason)
+        if on_trial or (not own and self._tries(now, request, only_one=only_one)):
+            return None
+        # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
+        wait = backoff(times, 1.0, throttled=True) if own else 0.0
+        spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
+        self._waiting.push_at(request, now + max(asked, wait) + spread)
+        if busy.wants_check and not self.is_open:
+            self._begin(now, None, request.host)
+        return None
+
+    def _is_too_long(self, now: float, asked: float, *, ended: bool) -> bool:
+        """A pause that the run cannot wait for stops it."""
+        left = LONGEST_PAUSE_SECONDS
+        if self._max_duration is not None:
+            left = min(left, self._max_duration - (now - self._tally.started))
+        if asked <= left:
+            return False
+        self._stop(StopReason.come_back(asked, ever=ended or asked <= LONGEST_PAUSE_SECONDS))
+        return True
+
+    def heard(self, request: Request, *, well: bool) -> None:
+        """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
+        if self.is_open and self._refused is not None and self._refused.tile == request.tile:
+            self._close()
+        if well and request.tile in self.refused_tiles:
+            self._skips = 0
+            self._busy(request.host).served(request.tile)
+
+    # ------------------------------------------------------------------------------------------ the trial
+
+    def _tries(self, now: float, request: Request, *, only_one: bool) -> bool:
+        """Begin a trial, when the host is as good as silent or nothing else is left; True when the tile is part of
+        it."""
+        learned = self._pacer.learned
+        silent = self._pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
+        if self.is_open or self._pacer.breaker.open_since is not None or not (silent or only_one):
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        return self._begin(now, request, request.host)
+
+    def _begin(self, now: float, refused: Request | None, host: Host) -> bool:
+        known = self._witness.at(host)
+        if known is None or (refused is not None and known.tile == refused.tile):
+            return False
+        self.is_open = True
+        self._refused, self._known = refused, known.tile
+        self._refusals = 0
+        self._known_is_next = True
+        self._due = now + (0.0 if refused is None else backoff(1, self._draw(), throttled=True))
+        self._opened()
+        return True
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._refused = self._known = None
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until the next step of the trial."""
+        return self._due - now
+
+    def step(self) -> Request:
+        """The known tile (``attempt`` is AGAIN) or the refused one; call while ``is_open``, with nothing in flight."""
+        if not self._known_is_next and self._refused is not None:
+            return self._refused
+        assert self._known is not None
+        return self._source.request(self._known, AGAIN)
+
+    def answered(self, now: float, request: Request, verdict: Verdict) -> None:
+        """The known tile's answer, of which the pacer knows."""
+        busy, outcome, refused = self._busy(request.host), verdict.outcome, self._refused
+        if outcome in (Outcome.WHOLE, Outcome.UNCHANGED, Outcome.ABSENT):
+            self._checks += 1
+            busy.check()
+            if outcome is not Outcome.ABSENT:
+                self._witness.was_served(request.tile)
+            if refused is None:
+                self._close()
+            else:
+                self._known_is_next = False
+                self._due = now + backoff(1, self._draw(), throttled=True)
+            return
+        if outcome is Outcome.THROTTLED:
+            self._tally.throttled += 1
+            busy.doubt()
+        self._skips = self._skip = min(2 * self._skips or 1, SKIPPED)
+        self._close()
+        if refused is not None:
+            self._waiting.push_at(refused, now + backoff(1, self._draw(), throttled=True))
+
+    # ------------------------------------------------------------------------------------------ giving up
+
+    def give_up(self, now: float, waiting: Sequence[Request]) -> list[Request]:
+        """No tile ended for a long time: of these that wait, those whose own trouble it is are failed; gives the
+        others."""
+        self._gave_up = True
+        others = []
+        for request in waiting:
+            reason = "" if request.window else self._busy(request.host).own_reason(request.tile)
+            if reason:
+                del self.refused_tiles[request.tile]
+                self._fail(now, request, Answer(0, {}, b"", 0.0), reason)
+            else:
+                others.append(request)
+        return others

@@ -1,0 +1,226 @@
+"""Regions whose tiles are answered "too busy" for good: all others are fetched meanwhile, and these are failed with
+their reason. In virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.edges import Answer, Request
+from harvester.job import Limits
+from harvester.testing.memory import MemoryService, MemorySource, http, memory_info
+from harvester.tiling.tile import Tile
+from tests.engine.lab import Bench, plan_of
+
+PLACES = {"first": 0.0, "in the middle": 0.5, "last": 1.0}
+
+SOON = 120.0
+"""Seconds within which 4,096 tiles came, of which some are always busy: they would take five without."""
+
+
+def region(tiles: list[Tile], size: int, place: str, step: int = 1) -> set[Tile]:
+    start = int(PLACES[place] * (len(tiles) - size * step))
+    return set(tiles[start : start + size * step : step])
+
+
+def busy_in(bad: set[Tile], answer: Answer) -> MemoryService:
+    return MemoryService(scripted=lambda request: answer if request.tile in bad and not request.window else None)
+
+
+def last_good(bench: Bench, bad: set[Tile]) -> float:
+    """When the last good tile was asked first, in seconds from the first request."""
+    first: dict[Tile, float] = {}
+    for at, request in bench.transport.log:
+        if request.attempt >= 0:
+            first.setdefault(request.tile, at)
+    return max(at for tile, at in first.items() if tile not in bad) - bench.transport.log[0][0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("size", [10, 100, 1000])
+def test_a_region_that_is_always_busy_is_failed_and_keeps_no_other_tile_waiting(size, place, status):
+    bench = Bench(plan=plan_of((6,)))
+    bad = region(list(bench.plan.tiles()), size, place)
+    bench.service = busy_in(bad, http(status))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4096, 4096 - size, 0, 0, size, 0)
+    assert {failure.tile: failure.reason for failure in outturn.failures} == dict.fromkeys(bad, f"http_{status}")
+    assert last_good(bench, bad) < SOON
+    assert bench.seconds < 900
+    assert len(bench.asked) < 4096 + 16 * size + 60
+    assert outturn.tally.tile_requests == len(bench.asked)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("step", [2, 5])
+def test_busy_tiles_strewn_among_good_ones_do_not_slow_the_host_down(step, place):
+    bench = Bench(plan=plan_of((6,)))
+    bad = region(list(bench.plan.tiles()), 400, place, step)
+    bench.service = busy_in(bad, http(503))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4096, 3696, 0, 0, 400, 0)
+    assert last_good(bench, bad) < SOON
+    assert bench.seconds < 900
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_busy_region_that_names_a_time_is_waited_for_a_few_times_and_no_more(place):
+    bench = Bench(plan=plan_of((6,)))
+    bad = region(list(bench.plan.tiles()), 200, place)
+    bench.service = busy_in(bad, http(503, headers={"retry-after": "5"}))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4096, 3896, 0, 0, 200, 0)
+    assert last_good(bench, bad) < 2 * SOON
+
+
+@pytest.mark.parametrize("limits", [{"concurrency": 1}, {"rate": 50.0}, {"max_tiles": 3000}, {"retries": 0}])
+def test_a_busy_region_is_told_whatever_the_limits_are(limits):
+    bench = Bench(plan=plan_of((6,)), limits=Limits(**limits))
+    bad = region(list(bench.plan.tiles()), 100, "first")
+    bench.service = busy_in(bad, http(503))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    if "max_tiles" in limits:
+        assert outturn.stop is not None and outturn.stop.code == "budget"
+        assert counts.stored == 3000
+        return
+    assert outturn.stop is None
+    assert counts == (4096, 3996, 0, 0, 100, 0)
+
+
+def test_a_time_budget_ends_the_run_with_the_good_tiles_stored_and_the_busy_ones_pending_or_failed():
+    bench = Bench(plan=plan_of((6,)), limits=Limits(max_duration_seconds=SOON))
+    bad = region(list(bench.plan.tiles()), 1000, "first")
+    bench.service = busy_in(bad, http(503))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is not None and outturn.stop.code == "budget"
+    assert counts.stored == 3096
+    assert counts.failed + counts.pending == 1000
+
+
+def test_a_busy_region_behind_a_tilemap_is_told_as_well():
+    info = memory_info(tilemap=True)
+    bench = Bench(plan=plan_of((6,), info), source=MemorySource(info), probe=True)
+    bad = region(list(bench.plan.tiles()), 300, "first")
+    bench.service = busy_in(bad, http(503))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (4096, 3796, 0, 0, 300, 0))
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_busy_tiles_that_alone_are_left_are_failed_again_by_every_run(size):
+    """Nothing but an earlier run's tile can tell that the host is well."""
+    first = Bench(plan=plan_of((5,)))
+    bad = region(list(first.plan.tiles()), size, "in the middle")
+    first.service = busy_in(bad, http(503))
+    assert first.go().tally.counts() == (1024, 1024 - size, 0, 0, size, 0)
+    for _ in range(2):
+        again = Bench(service=first.service, plan=first.plan, cache=first.cache, ledger=first.ledger)
+        outturn = again.go()
+        assert (outturn.stop, outturn.tally.counts()) == (None, (1024, 1024 - size, 0, 0, size, 0))
+        assert {failure.tile for failure in outturn.failures} == bad
+        assert len(again.asked) < 16 * size + 40
+
+
+def test_a_tile_that_alone_is_left_is_failed_when_the_run_gives_up_before_its_last_try():
+    first = Bench(plan=plan_of((3,)), limits=Limits(give_up_after_seconds=8.0))
+    bad = {Tile(3, 4, 4)}
+    first.service = busy_in(bad, http(429))
+    for _ in range(3):
+        bench = Bench(
+            service=first.service, plan=first.plan, cache=first.cache, ledger=first.ledger, limits=first.limits
+        )
+        outturn = bench.go()
+        assert (outturn.stop, outturn.tally.counts()) == (None, (64, 63, 0, 0, 1, 0))
+        assert [failure.reason for failure in outturn.failures] == ["http_429"]
+        assert bench.seconds < 30
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "20"}])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_host_that_is_busy_for_all_gets_few_requests_and_no_tile_is_failed(kept, headers):
+    first = Bench(plan=plan_of((3,)))
+    if kept:
+        first.go()
+    bench = Bench(
+        service=MemoryService(scripted=lambda request: http(503, headers=headers)),
+        plan=plan_of((3, 6)),
+        cache=first.cache,
+        ledger=first.ledger,
+    )
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is not None and outturn.stop.exit_code == 3
+    assert (counts.failed, counts.pending) == (0, 4160 - 64 * kept)
+    tried = {request.tile for request in bench.asked}
+    assert len(bench.asked) <= 1.1 * len(tried) + 30
+    assert len(bench.asked) < 150
+
+
+def test_a_host_that_really_counts_requests_fails_no_tile():
+    """Twenty a second, and 503 beyond."""
+    starts: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        import asyncio
+
+        now = asyncio.get_running_loop().time()
+        if sum(now - at < 1.0 for at in starts[-20:]) >= 20:
+            return http(503)
+        starts.append(now)
+        return None
+
+    bench = Bench(service=MemoryService(scripted=scripted), plan=plan_of((5,)))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (1024, 1024, 0, 0, 0, 0))
+    assert outturn.tally.throttled < 0.12 * len(bench.asked)
+
+
+def test_a_host_that_becomes_busy_amid_a_busy_region_fails_no_good_tile():
+    """Busy tiles are known by then; the host then refuses nine of ten for a minute."""
+    import asyncio
+    import random
+
+    draw = random.Random(3)
+    bench = Bench(plan=plan_of((6,)), limits=Limits(rate=40.0))
+    bad = region(list(bench.plan.tiles()), 300, "first")
+    began: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        if request.tile in bad:
+            return http(503)
+        return http(503) if 30 < now - began[0] < 90 and draw.random() < 0.9 else None
+
+    bench.service = MemoryService(scripted=scripted)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (4096, 3796, 0, 0, 300, 0))
+
+
+def test_busy_tiles_of_one_tile_server_are_not_vouched_for_by_another():
+    """Two names of one service: the one refuses everything, and nobody speeds up because the other one does not."""
+    from dataclasses import replace
+
+    from harvester.testing.memory import HOST
+
+    class Two(MemorySource):
+        @property
+        def hosts(self):
+            return (HOST, replace(HOST, name="other.test"))
+
+        def request(self, tile, attempt):
+            return super().request(tile, attempt)._replace(host=self.hosts[tile.row % 2])
+
+    bench = Bench(
+        service=MemoryService(scripted=lambda request: http(503) if request.host.name == "other.test" else None),
+        source=Two(),
+        plan=plan_of((5,)),
+    )
+    bench.go()
+    refused = sum(request.host.name == "other.test" for request in bench.asked)
+    assert refused < 12 * 512

@@ -1,0 +1,175 @@
+"""A refusal (401, 498, 499) that speaks of its tile and one that speaks of the credential are told apart by tiles that
+were served: nothing is given up for the one, nothing poisoned by the other. In virtual time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from harvester.edges import Answer, Request
+from harvester.job import Limits
+from harvester.testing.images import tile_png
+from harvester.testing.memory import MemoryService, MemorySource, http, memory_info
+from harvester.tiling.tile import Tile
+from tests.engine.lab import Bench, plan_of
+
+BLANK = tile_png(0, 0, 0, variant=255)
+
+SOURCES = {"open to all": {}, "with a login": {"renewable": True}}
+
+
+def source_of(kind: str, **more: object) -> MemorySource:
+    return MemorySource(**SOURCES[kind], **more)  # type: ignore[arg-type]
+
+
+def refusing(bad: set[Tile], status: int) -> MemoryService:
+    return MemoryService(scripted=lambda request: http(status) if request.tile in bad and not request.window else None)
+
+
+@pytest.mark.parametrize("status", [401, 498, 499])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("bad", [Tile(0, 0, 0), Tile(3, 4, 4), Tile(3, 7, 7)], ids=["first", "middle", "last"])
+def test_one_tile_that_is_always_refused_is_failed_and_all_others_are_stored(bad, source, status):
+    bench = Bench(service=refusing({bad}, status), source=source_of(source))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (85, 84, 0, 0, 1, 0)
+    assert [(failure.tile, failure.reason) for failure in outturn.failures] == [(bad, f"http_{status}")]
+    assert bench.source.renewals == 0
+    assert len(bench.asked) <= 85 + 1 + 8
+    assert outturn.tally.tile_requests == len(bench.asked) == 85 + outturn.tally.retries + outturn.tally.questions
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_such_a_tile_alone_is_failed_again_by_every_run(source):
+    bad = Tile(3, 4, 4)
+    first = Bench(service=refusing({bad}, 499), source=source_of(source))
+    first.go()
+    for _ in range(2):
+        again = Bench(service=first.service, source=source_of(source), cache=first.cache, ledger=first.ledger)
+        outturn = again.go()
+        assert (outturn.stop, outturn.tally.counts()) == (None, (85, 84, 0, 0, 1, 0))
+        assert again.source.renewals == 0
+        assert len(again.asked) <= 2 + 8
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_whole_region_that_is_refused_is_failed_with_few_questions(source):
+    bad = {Tile(5, row, col) for row in range(10, 20) for col in range(20)}
+    bench = Bench(service=refusing(bad, 499), source=source_of(source), plan=plan_of((5,)))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (1024, 824, 0, 0, 200, 0))
+    assert bench.source.renewals == 0
+    assert len(bench.asked) <= 1024 + 200 + 4 * 200 // 4
+    assert bench.seconds < 60
+
+
+def test_a_window_that_is_refused_though_tiles_are_served_means_that_the_tiles_are_asked():
+    info = memory_info(tilemap=True)
+    service = MemoryService(scripted=lambda request: http(499) if request.window else None)
+    bench = Bench(service=service, source=MemorySource(info, renewable=True), plan=plan_of((3, 4), info), probe=True)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 320, 0)
+
+
+@pytest.mark.parametrize("limits", [{"max_tiles": 40}, {"concurrency": 1}, {"rate": 20.0}, {"retries": 0}])
+def test_a_refused_tile_is_told_whatever_the_limits_are(limits):
+    bench = Bench(service=refusing({Tile(0, 0, 0)}, 498), source=MemorySource(renewable=True), limits=Limits(**limits))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    if "max_tiles" in limits:
+        assert outturn.stop is not None and outturn.stop.code == "budget"
+        assert (counts.stored, counts.failed) == (40, 1)
+    else:
+        assert (outturn.stop, counts) == (None, (85, 84, 0, 0, 1, 0))
+
+
+class Lying(MemoryService):
+    """From the ``ends``th request on the first token is refused once, and then answered with stand-ins, several kinds
+    in turn; a new token opens everything."""
+
+    def __init__(self, ends: int, kinds: int) -> None:
+        super().__init__()
+        self.ends = ends
+        self.lies = [tile_png(0, 0, 0, variant=200 + kind) for kind in range(kinds)]
+        self.asked = self.told = 0
+
+    def __call__(self, request: Request) -> Answer:
+        self.asked += 1
+        if request.credential or self.asked < self.ends:
+            return super().__call__(request)
+        if self.asked == self.ends:
+            return http(498)
+        self.told += 1
+        return http(200, self.lies[self.told % len(self.lies)])
+
+
+@pytest.mark.parametrize("ends", [1, 2, 5, 20, 60, 84])
+@pytest.mark.parametrize("kinds", [1, 2, 3])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_stand_ins_that_come_in_answer_to_the_question_do_not_prove_that_the_credential_holds(ends, kinds, concurrency):
+    service = Lying(ends, kinds)
+    bench = Bench(service=service, source=MemorySource(renewable=True), limits=Limits(concurrency=concurrency))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored) == (None, 85)
+    assert bench.source.renewals == 1
+    assert bench.cache.bodies == {tile: tile_png(*tile) for tile in bench.plan.tiles()}
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 3])
+def test_neither_do_they_when_an_earlier_run_stored_everything_else(kinds):
+    first = Bench(service=refusing({Tile(3, 4, 4)}, 500), limits=Limits(retries=0))
+    first.go()
+    service = Lying(1, kinds)
+    again = Bench(service=service, source=MemorySource(renewable=True), cache=first.cache, ledger=first.ledger)
+    assert again.go().tally.counts().stored == 85
+    assert again.source.renewals == 1
+    assert again.cache.bodies[Tile(3, 4, 4)] == tile_png(3, 4, 4)
+
+
+@pytest.mark.parametrize("ends", [1, 30])
+def test_a_token_that_has_really_ended_costs_one_renewal_and_one_question(ends):
+    def scripted(request: Request) -> Answer | None:
+        return http(498) if not request.credential and len(bench.transport.log) >= ends else None
+
+    bench = Bench(service=MemoryService(scripted=scripted), source=MemorySource(renewable=True))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
+    assert outturn.tally.questions <= 1
+    assert outturn.tally.tile_requests == len(bench.asked)
+
+
+def test_a_bad_tile_amid_tokens_that_end_is_failed_and_every_renewal_is_for_an_ended_token():
+    used: Counter[int] = Counter()
+    bad = Tile(4, 3, 3)
+
+    def scripted(request: Request) -> Answer | None:
+        used[request.credential] += 1
+        return http(498) if used[request.credential] > 100 or request.tile == bad else None
+
+    bench = Bench(service=MemoryService(scripted=scripted), source=MemorySource(renewable=True), plan=plan_of((4,)))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (256, 255, 0, 0, 1, 0))
+    assert 2 <= bench.source.renewals <= 5
+
+
+def test_what_was_failed_for_a_refusal_is_asked_again_when_the_token_turns_out_to_have_ended():
+    """The token ends right after the question about a bad tile; what it was refused since is in doubt as well."""
+    questions: list[Request] = []
+
+    def scripted(request: Request) -> Answer | None:
+        if request.credential:
+            return None
+        if len(questions) == 4:
+            return http(498)
+        if request.attempt < 0:
+            questions.append(request)
+        return http(499) if request.tile == Tile(3, 3, 3) else None
+
+    bench = Bench(
+        service=MemoryService(scripted=scripted), source=MemorySource(renewable=True), limits=Limits(concurrency=4)
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored) == (None, 85)
+    assert bench.source.renewals == 1
