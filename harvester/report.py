@@ -102,6 +102,8 @@ class Report(ByState):
     requests: int = 0
     tile_requests: int = 0
     retries: int = 0
+    questions: int = 0
+    """Tile requests that only asked whether the host is well or the credential holds; none of them is a retry."""
     throttled: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -142,6 +144,7 @@ class Report(ByState):
             requests=tally.requests + documents,
             tile_requests=tally.tile_requests,
             retries=tally.retries,
+            questions=tally.questions,
             throttled=tally.throttled,
             bytes=tally.bytes,
             seconds=seconds,
@@ -206,6 +209,8 @@ class Report(ByState):
                 {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason} for tile in self.failures
             ],
         }
+        if self.questions:
+            document["questions"] = self.questions
         if self.repeats:
             document["repeats"] = [
                 {"hash": one.hash, "tiles": one.tiles, "share": round(one.share, 4), "sample": str(one.sample)}
@@ -277,6 +282,11 @@ class WebMapReport(ByState):
     def retries(self) -> int:
         """Requests that were made again."""
         return sum(layer.retries for layer in self.layers)
+
+    @property
+    def questions(self) -> int:
+        """Tile requests that only asked whether a host is well or a credential holds."""
+        return sum(layer.questions for layer in self.layers)
 
     @property
     def throttled(self) -> int:

@@ -13,7 +13,7 @@ from harvester.testing.proxy import ProxyServer
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.tickets import REFUSALS, TicketOffice
-from tests.e2e.claims import HASTY, PATIENT, SMALL, TILES, held, poisoned, script, sums_hold
+from tests.e2e.claims import HASTY, PATIENT, SMALL, TILES, failures, held, poisoned, script, sums_hold
 
 TOKEN = "canary-token-4711"
 PASSWORD = "canary-password"
@@ -198,12 +198,32 @@ def test_a_renewal_that_is_refused_is_exit_3_and_the_state_is_saved(serve, cli):
     assert cli("run", service.url, *RUN, *LOGIN).json["fetched"] == TILES - stored
 
 
-@pytest.mark.parametrize(("code", "state"), [(498, "auth"), (499, "auth"), (401, "auth")])
-def test_one_tile_that_is_refused_again_after_a_renewal_is_exit_3(serve, cli, code, state):
-    service = serve(secured(), script(Rule(do="status", status=code, tiles=("3/2/2",))))
+@pytest.mark.parametrize("do", ["status", "json_error"])
+@pytest.mark.parametrize("code", [498, 499, 401])
+@pytest.mark.parametrize("who", ["a login", "a token", "nobody"])
+def test_one_tile_that_is_always_refused_is_failed_while_all_others_are_served(serve, cli, tmp_path, who, code, do):
+    """The service still serves what it served, so it is the tile; the same command fails it again, and nothing else."""
+    site = {"a login": secured(), "a token": secured(tokens={TOKEN}), "nobody": ArcGisSite()}[who]
+    service = serve(site, script(Rule(do=do, status=code, tiles=("3/2/2",))))
+    options = {"a login": LOGIN, "a token": ("--token-env", "MAP_TOKEN"), "nobody": ()}[who]
+    for _ in range(2):
+        before = service.log.count("tile")
+        result = cli("run", service.url, *RUN, *options)
+        report = result.json
+        assert (result.code, report["stored"], report["failed"], report["pending"]) == (1, TILES - 1, 1, 0)
+        assert failures(report) == {"3/2/2": f"http_{code}"}
+        assert report.get("error") is None
+        assert report["tile_requests"] == service.log.count("tile") - before <= TILES + 9
+        assert report["tile_requests"] == report["fetched"] + 1 + report["retries"] + report["questions"]
+    assert service.site.office is None or service.site.office.sold == (2 if who == "a login" else 0), "one a run"
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+
+
+def test_tiles_that_are_refused_again_after_a_renewal_while_nothing_is_served_are_exit_3(serve, cli):
+    service = serve(secured(), script(Rule(do="status", status=498, requests="20-")))
     result = cli("run", service.url, *RUN, *LOGIN)
-    assert (result.code, result.json["error"]["code"]) == (3, state)
-    assert "3/2/2" in result.err
+    assert (result.code, result.json["error"]["code"]) == (3, "auth")
+    assert "again (http_498) with a new token" in result.err
     assert service.site.office.sold == 2
 
 

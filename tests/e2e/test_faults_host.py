@@ -85,13 +85,30 @@ def test_throttling_stated_in_a_200_is_throttling(serve, cli):
     assert (result.code, result.json["stored"], result.json["throttled"]) == (0, TILES, 2)
 
 
-def test_a_tile_that_is_always_busy_ends_the_run_with_1_and_stays_pending(serve, cli):
+def test_a_tile_that_is_always_busy_is_failed_by_every_run_with_exit_1(serve, cli):
+    """Also by the later ones, which have nothing else to ask: a tile of the first one tells that the host is well."""
     service = serve(script=script(Rule(do="status", status=503, tiles=("3/2/2",))))
-    result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *BRISK)
+    for kept in (0, TILES - 1):
+        before = service.log.count("tile")
+        result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, "--give-up-after", "12")
+        report = result.json
+        assert (result.code, report["stored"], report["pending"], report["failed"]) == (1, TILES - 1, 0, 1)
+        assert (failures(report), report["kept"]) == ({"3/2/2": "http_503"}, kept)
+        assert report.get("error") is None
+        assert report["tile_requests"] == service.log.count("tile") - before <= TILES - kept + 20
+
+
+@pytest.mark.parametrize("rows", ["0-4", "16-20"])
+def test_a_region_that_is_always_busy_is_failed_and_all_other_tiles_are_stored(serve, cli, tmp_path, rows):
+    service = serve(script=script(Rule(do="status", status=503, levels="5", rows=rows)))
+    result = cli("run", service.url, "--lods", "5", "-o", "out.mbtiles", *HASTY, "--give-up-after", "12")
     report = result.json
-    assert (result.code, report["stored"], report["pending"], report["failed"]) == (1, TILES - 1, 1, 0)
-    assert report["error"]["code"] == "gave_up"
-    assert "http_503" in result.err
+    assert (result.code, report["stored"], report["failed"], report["pending"]) == (1, 1024 - 160, 160, 0)
+    assert set(failures(report).values()) == {"http_503"}
+    assert report.get("error") is None
+    assert report["tile_requests"] == service.log.count("tile") <= 1024 + 12 * 160
+    assert sums_hold(report)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 
 @pytest.mark.parametrize("status", [502, 504])
@@ -109,8 +126,8 @@ def test_a_tile_that_always_asks_for_a_pause_does_not_keep_the_others_waiting(se
     command = ("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", *HASTY, "--give-up-after", "8")
     result = cli(*command)
     report = result.json
-    assert (result.code, report["error"]["code"]) == (1, "gave_up")
-    assert (report["stored"], report["failed"], report["pending"]) == (1364, 0, 1)
+    assert (result.code, report["stored"], report["failed"], report["pending"]) == (1, 1364, 1, 0)
+    assert failures(report) == {"0/0/0": "http_503"}
     busy = [asked.rule is not None for asked in service.log.of("tile")]
     assert sum(busy[: max(at for at, own in enumerate(busy) if not own)]) <= 12, "three pauses, then ever more seldom"
     service.script = script()
@@ -132,6 +149,20 @@ def test_a_whole_region_of_bad_tiles_is_failed_and_the_tiles_behind_it_are_store
         assert sums_hold(result.json)
     assert service.log.count("tile") <= 1365 + 3 * 256 + 20
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+
+
+@pytest.mark.parametrize(
+    "do", [{"do": "status", "status": 500}, {"do": "html"}, {"do": "empty"}, {"do": "status", "status": 403}],
+    ids=["500", "a page", "nothing", "403"],
+)  # fmt: skip
+def test_a_region_of_bad_tiles_that_comes_first_is_told_from_a_bad_host_by_a_tile_elsewhere(serve, cli, do):
+    service = serve(script=script(Rule(**do, levels="5", rows="0-7")))
+    result = cli("run", service.url, "--lods", "5", "-o", "out.mbtiles", *HASTY)
+    report = result.json
+    assert (result.code, report["failed"], report["stored"]) == (1, 256, 1024 - 256)
+    assert report.get("error") is None
+    assert 1 <= report["questions"] <= 12
+    assert report["tile_requests"] == service.log.count("tile") <= 1024 + 256 + 12
 
 
 @pytest.mark.parametrize("status", [403, 500])
