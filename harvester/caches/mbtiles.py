@@ -16,6 +16,7 @@ from harvester.caches.generation import SEEN, Generation
 from harvester.caches.mbtiles_adopt import OTHER_OUTPUT, prepare, refuse_other_tiles, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
+from harvester.caches.mbtiles_numbered import NumberedPictures
 from harvester.caches.mbtiles_pictures import Address, Pictures
 from harvester.caches.mbtiles_places import OTHER_FORMATS, Places
 from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
@@ -41,13 +42,16 @@ if TYPE_CHECKING:
 __all__ = ["MBTilesReader", "MBTilesWriter", "open_reader", "open_writer"]
 
 
-async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False) -> MBTilesWriter:
+async def open_writer(
+    path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False, whole: bool = False
+) -> MBTilesWriter:
     """Open ``path`` for writing; it is made by the first ``store`` or ``finish``, not before.
 
+    ``whole``: a new file is written to its end by this writer, and thrown away should that not come to pass.
     Raises UnsupportedFormatError when the scheme or the tiles do not fit, CacheError when what is there is not MBTiles,
     is damaged, of another kind of tiles, or laid out in a way that can't be extended.
     """
-    writer = MBTilesWriter(path, subject, Places(subject), dedup=dedup, disk=disk, hash=hash)
+    writer = MBTilesWriter(path, subject, Places(subject), dedup=dedup, disk=disk, hash=hash, whole=whole)
     try:
         await writer.attach()
     except BaseException:
@@ -59,7 +63,9 @@ async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, 
 class MBTilesWriter:
     """One MBTiles file being written. ``notices`` are for a person to read; ``finish`` may add to them."""
 
-    def __init__(self, path: Path, subject: Subject, places: Places, *, dedup: bool, disk: Disk, hash: bool) -> None:
+    def __init__(
+        self, path: Path, subject: Subject, places: Places, *, dedup: bool, disk: Disk, hash: bool, whole: bool
+    ) -> None:
         self.path = path
         self.notices: list[str] = []
         self._subject = subject
@@ -67,6 +73,7 @@ class MBTilesWriter:
         self._dedup = dedup
         self._file = WrittenFile(path, disk)
         self._hash = hash
+        self._whole = whole
         self._schema = DEDUP_SCHEMA if dedup else FLAT_SCHEMA
         self._state = FileState(stamp="", changes=0)
         self._generation = Generation(os.environ)
@@ -109,6 +116,7 @@ class MBTilesWriter:
         if not self._dedup and schema.kind is Kind.SHARED:
             self.notices.append(f"{self.path} holds identical tiles once already and goes on so, as with --dedup")
         self._schema = schema
+        self._whole = False
         self._is_ours = STAMP in metadata
         self._state = FileState.read(metadata.get(STAMP, ""))
         written_since = self._state.changes != changes
@@ -201,7 +209,10 @@ class MBTilesWriter:
 
     def _pictures_of(self, database: Database) -> Pictures:
         if self._pictures is None:
-            self._pictures = Pictures(database, self._schema, complete=not self._state.unused)
+            if self._whole:
+                self._pictures = NumberedPictures(database, self._schema)
+            else:
+                self._pictures = Pictures(database, self._schema, complete=not self._state.unused)
         return self._pictures
 
     # ------------------------------------------------------------------------------------------ finishing

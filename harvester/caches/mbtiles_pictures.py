@@ -19,6 +19,9 @@ CHUNK = 400
 RECENT_BYTES = 8 << 20
 """Pictures remembered with their bytes: sea, paper and nothing repeat at once, the rest is looked up by index."""
 
+ENTRY_BYTES = 256
+"""What remembering takes beside a picture's bytes: more than they are where pictures are tiny."""
+
 RECENT_LARGEST = 64 << 10
 """A picture above this size hardly repeats."""
 
@@ -212,10 +215,10 @@ class Pictures:
         if len(body) > RECENT_LARGEST or name in self._recent:
             return
         self._recent[name] = body
-        self._recent_bytes += len(body)
+        self._recent_bytes += ENTRY_BYTES + len(body)
         while self._recent_bytes > RECENT_BYTES:
             _, oldest = self._recent.popitem(last=False)
-            self._recent_bytes -= len(oldest)
+            self._recent_bytes -= ENTRY_BYTES + len(oldest)
 
 
 def _followed(name: Id, moved: Mapping[Id, Id]) -> Id:

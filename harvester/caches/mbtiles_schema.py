@@ -26,7 +26,8 @@ FLAT = (
 )
 
 # tiles_shallow   where a picture lies
-# tiles_data      each different picture once, under 63 bits of the xxh3-64 of its bytes
+# tiles_data      each different picture once, under 63 bits of the xxh3-64 of its bytes; those that a verb wrote into a
+#                 new file under 1, 2, 3 ... (mbtiles_numbered.py)
 #
 # These names and integer ids are Planetiler's. Under the other names in use, map and images, the ids have to be the
 # pictures' MD5: MapLibre's ``mbtiles validate`` compares them, and an MD5 takes fifty times as long as an xxh3.

@@ -17,14 +17,11 @@ import xxhash
 
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.pmtiles_layout import Directory, Header
-from harvester.caches.pmtiles_remembered import Remembered
+from harvester.caches.remembered import REMEMBERED, Remembered
 from harvester.caches.tile_look import type_of
 from harvester.durable import Disk, disk_error
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
-
-REMEMBERED = 1 << 20
-"""Different contents remembered at most to be found again, those long not seen forgotten first: 16 MB."""
 
 ROOT_ONLY = 1 << 14
 """Entries that may fit into the root directory; more hardly do."""

@@ -115,17 +115,24 @@ def read_record(span: Span, offset: int, size: int) -> bytes | None:
     return record[PREFIX_SIZE:]
 
 
-def read_bodies(span: Span, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[bytes | None]:
+def read_bodies(
+    span: Span,
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    *,
+    run: int = RUN_BYTES,
+    window: int = WINDOW_BYTES,
+) -> Iterator[bytes | None]:
     """The bytes of records in the order in which they are named, as ``read_record`` gives each: what lies close
-    together is read at once, RUN_BYTES of records at most, WINDOW_BYTES with what lies between them."""
+    together is read at once, ``run`` bytes of records at most, ``window`` with what lies between them."""
     starts, ends = offsets - PREFIX_SIZE, offsets + sizes
     upto = np.cumsum(sizes + PREFIX_SIZE)
     first = 0
     while first < len(starts):
         before = int(upto[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(upto, before + RUN_BYTES, side="right")))
+        last = max(first + 1, int(np.searchsorted(upto, before + run, side="right")))
         low, high = int(starts[first:last].min()), int(ends[first:last].max())
-        if high - low > max(WINDOW_BYTES, int(upto[last - 1]) - before):
+        if high - low > max(window, int(upto[last - 1]) - before):
             for offset, size in zip(offsets[first:last].tolist(), sizes[first:last].tolist(), strict=True):
                 yield read_record(span, offset, size)
         else:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harvester.caches import bundle_v2
 from harvester.caches.bundle_v2 import DATA_START, Header
-from harvester.caches.records import each_sound, read_index, read_record, read_runs, sound_numbers
+from harvester.caches.records import each_sound, read_bodies, read_index, read_record, read_runs, sound_numbers
 from harvester.tiling.tile import BLOCK_TILES
 
 
@@ -97,3 +97,39 @@ def test_small_tiles_are_checked_in_a_few_reads_and_large_ones_without_their_byt
         memory.reads = 0
         assert len(sound_numbers(memory, index)) in (20, 2000)
         assert memory.reads <= most
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(numbers, unique=True, min_size=1, max_size=30),
+    st.integers(0, 99),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=4),
+    st.integers(0, 40),
+    st.sampled_from((1, 40, 400)),
+    st.sampled_from((0, 60, 1 << 20)),
+)
+def test_bodies_read_together_are_those_read_one_by_one(
+    order: list[int], seed: int, damage: list[tuple[int, int]], cut: int, run: int, window: int
+) -> None:
+    data = bundle(order, 20, seed)
+    for place, value in damage:
+        data[DATA_START + place % (len(data) - DATA_START)] = value
+    span = Memory(bytes(data[: max(DATA_START, len(data) - cut)]))
+    index = read_index(Memory(bytes(data)))
+    assert index is not None
+    held = np.array([number for number in order if index[number]], dtype=np.int64)
+    offsets, sizes = bundle_v2.offsets(index)[held].astype(np.int64), bundle_v2.sizes(index)[held].astype(np.int64)
+    wanted = [read_record(span, *place) for place in zip(offsets.tolist(), sizes.tolist(), strict=True)]
+    assert list(read_bodies(span, offsets, sizes, run=run, window=window)) == wanted
+
+
+def test_a_block_of_small_tiles_is_read_at_once_in_whatever_order_they_came() -> None:
+    order = random.Random(3).sample(range(BLOCK_TILES), 2000)
+    span = Memory(bytes(bundle(order, 50, 1)))
+    index = read_index(span)
+    assert index is not None
+    held = np.flatnonzero(index)
+    span.reads = 0
+    bodies = read_bodies(span, *(of(index)[held].astype(np.int64) for of in (bundle_v2.offsets, bundle_v2.sizes)))
+    assert sum(body is not None for body in bodies) == 2000
+    assert span.reads == 1

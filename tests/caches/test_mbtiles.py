@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import random
 import sqlite3
 import subprocess
 import sys
@@ -22,14 +23,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harvester.caches.mbtiles import MBTilesWriter, open_reader, open_writer
+from harvester.caches.mbtiles_numbered import NumberedPictures
 from harvester.caches.mbtiles_pictures import picture_id
 from harvester.caches.mbtiles_reader import STAMP
+from harvester.caches.mbtiles_schema import DEDUP, DEDUP_SCHEMA
+from harvester.database import Database
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.tiling.google import google_scheme
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Box, Lod, TilingScheme
-from harvester.tiling.tile import Tile, block_of, tms_row
+from harvester.tiling.tile import BlockKey, Tile, block_of, tms_row
 from tests.contracts.cache_contract import body_of, stored
 
 SCHEME = google_scheme()
@@ -519,6 +523,17 @@ def test_tiles_that_another_program_took_out_change_the_stamp(path: Path) -> Non
     assert writing(path, stamp) == after
 
 
+def test_a_block_comes_in_order_whatever_its_tiles_weigh(path: Path) -> None:
+    """Of tiles whose block is larger than an answer may be, some rows are asked for at a time."""
+    places = [(row, col) for row in range(90) for col in range(0, 128, 9)]
+    sizes = {Tile(9, 128 + row, 256 + col): 40_000 if 30 <= row < 60 else 9 for row, col in places}
+    batch = [Stored(tile, f"{tile}".encode().ljust(size, b"."), "png") for tile, size in sizes.items()]
+    fill(path, random.Random(1).sample(batch, len(batch)))
+    with open_reader(path) as reader:
+        for _ in range(2):
+            assert list(reader.tiles(BlockKey(9, 128, 256))) == [(each.tile, each.body) for each in batch]
+
+
 # ------------------------------------------------------------------------------------------------ pictures once
 
 
@@ -536,6 +551,56 @@ def test_identical_tiles_are_stored_once_over_batches_and_runs(path: Path) -> No
         fill(path, same([Tile(9, row, col) for col in range(50)], sea), dedup=True)
     assert pictures(path) == 1
     assert query(path, "SELECT count(*) FROM tiles") == [(150,)]
+
+
+def test_a_whole_file_numbers_its_pictures_and_stores_each_once_over_batches(path: Path) -> None:
+    async def act(writer: MBTilesWriter) -> None:
+        for row in range(3):
+            batch = [*same([Tile(9, row, col) for col in range(40)], b"sea"), *same([Tile(9, row, 40)], b"%d" % row)]
+            await writer.store([*batch, *same([Tile(9, row, 41)], b"large" * 20_000)])
+        await writer.finish(subject())
+
+    writing(path, act, dedup=True, whole=True)
+    assert query(path, "SELECT tile_data_id, length(tile_data) FROM tiles_data ORDER BY rowid") == [
+        (1, 3), (2, 1), (3, 100_000), (4, 1), (5, 1)
+    ]  # fmt: skip
+    fill(path, [*same([Tile(9, 5, 5)], b"sea"), *same([Tile(9, 0, 40)], b"later")], dedup=True)
+    with open_reader(path) as reader:
+        assert [reader.read(9, row, 40) for row in range(3)] == [b"later", b"1", b"2"]
+        assert reader.read(9, 2, 41) == b"large" * 20_000
+        assert reader.read(9, 1, 7) == reader.read(9, 5, 5) == b"sea"
+    assert (2,) not in query(path, "SELECT tile_data_id FROM tiles_data")
+
+
+def test_a_number_is_confirmed_by_the_picture_s_bytes(path: Path) -> None:
+    """All pictures are of one length and one hash here: each looks like the one before."""
+    rows = {(9, col, 3): b"%02d" % (col % 5) for col in range(30)}
+
+    async def run() -> None:
+        database = await Database.open(path, disk=Disk())
+        for sql in DEDUP:
+            await database.execute(sql)
+        pictures = NumberedPictures(database, DEDUP_SCHEMA, hashing=lambda body: 7)
+        for first in range(0, 30, 6):
+            await pictures.put(dict(list(rows.items())[first : first + 6]))
+        await database.close()
+
+    asyncio.run(run())
+    assert query(path, "SELECT tile_data FROM tiles ORDER BY tile_column") == [(body,) for body in rows.values()]
+
+
+def test_numbers_of_a_batch_that_failed_are_given_again(path: Path) -> None:
+    disk = FullDisk()
+
+    async def act(writer: MBTilesWriter) -> None:
+        with pytest.raises(CacheError):
+            await writer.store(same([Tile(9, 0, 0)], b"lost"))
+        disk.full = False
+        await writer.store([*same([Tile(9, 0, 1)], b"lost"), *same([Tile(9, 0, 2)], b"kept")])
+        await writer.finish(subject())
+
+    writing(path, act, dedup=True, whole=True, disk=disk)
+    assert query(path, "SELECT tile_data_id, tile_data FROM tiles_data") == [(1, b"lost"), (2, b"kept")]
 
 
 def test_a_picture_that_no_tile_uses_any_more_goes(path: Path) -> None:

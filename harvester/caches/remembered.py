@@ -1,4 +1,4 @@
-"""Which contents an archive holds and where: a table of a fixed size that forgets what was not seen for long.
+"""Which contents a cache holds and where: a table of a fixed size that forgets what was not seen for long.
 
 Sets of two places, the one used last in front. A third content of a set pushes out the hind one, so what repeats in a
 map (sea, paper, nothing) stays while millions that never come again pass by. Unlike a dictionary it is as large for
@@ -8,6 +8,9 @@ map (sea, paper, nothing) stays while millions that never come again pass by. Un
 from __future__ import annotations
 
 import numpy as np
+
+REMEMBERED = 1 << 20
+"""Different contents remembered at most to be found again: 16 MB."""
 
 LENGTH_BITS = 25
 """Of a place, for tiles of up to 16 MiB; the other 39 are the offset, up to 512 GiB. What lies beyond isn't found."""
