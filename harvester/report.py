@@ -84,6 +84,15 @@ class FailedTile:
     reason: str
 
 
+class Took(NamedTuple):
+    """Seconds of a run by what it did: opening and planning, asking for tiles and writing them, and describing,
+    sealing or swapping the cache."""
+
+    preparing: float = 0.0
+    fetching: float = 0.0
+    finishing: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(ByState):
     """How a run ended, by the names of ``run --report``: ``complete``, ``planned``, ``stored`` ... ``failures``.
@@ -102,11 +111,11 @@ class Report(ByState):
     requests: int = 0
     tile_requests: int = 0
     retries: int = 0
-    questions: int = 0
-    """Tile requests that only asked whether the host is well or the credential holds; none of them is a retry."""
     throttled: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    """From the command's start to its end, by the clock on the wall; ``took`` says for what."""
+    took: Took | None = None
     failures: tuple[FailedTile, ...] = ()
     notices: tuple[str, ...] = ()
     repeats: tuple[Repeat, ...] = ()
@@ -122,7 +131,7 @@ class Report(ByState):
         format: str,
         name: str,
         lods: Sequence[PlannedLod],
-        seconds: float,
+        took: Took,
         notices: Sequence[str],
         documents: int = 0,
     ) -> Self:
@@ -144,10 +153,10 @@ class Report(ByState):
             requests=tally.requests + documents,
             tile_requests=tally.tile_requests,
             retries=tally.retries,
-            questions=tally.questions,
             throttled=tally.throttled,
             bytes=tally.bytes,
-            seconds=seconds,
+            seconds=sum(took),
+            took=took,
             failures=tuple(
                 FailedTile(level=failure.tile.level, row=failure.tile.row, col=failure.tile.col, reason=failure.reason)
                 for failure in outturn.failures
@@ -187,6 +196,10 @@ class Report(ByState):
         """The same report of a run that then met an error (sealing, the swap)."""
         return replace(self, stop=StopReason.of(error))
 
+    def with_took(self, took: Took) -> Report:
+        """The same report when the run had come to its end."""
+        return replace(self, took=took, seconds=sum(took))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``run --json`` and ``run --report``."""
         counts = self.counts
@@ -209,8 +222,8 @@ class Report(ByState):
                 {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason} for tile in self.failures
             ],
         }
-        if self.questions:
-            document["questions"] = self.questions
+        if self.took is not None:
+            document["took"] = {name: round(seconds, 3) for name, seconds in self.took._asdict().items()}
         if self.repeats:
             document["repeats"] = [
                 {"hash": one.hash, "tiles": one.tiles, "share": round(one.share, 4), "sample": str(one.sample)}
@@ -284,11 +297,6 @@ class WebMapReport(ByState):
         return sum(layer.retries for layer in self.layers)
 
     @property
-    def questions(self) -> int:
-        """Tile requests that only asked whether a host is well or a credential holds."""
-        return sum(layer.questions for layer in self.layers)
-
-    @property
     def throttled(self) -> int:
         """Answers that asked for less (429, 503)."""
         return sum(layer.throttled for layer in self.layers)
@@ -300,7 +308,7 @@ class WebMapReport(ByState):
 
     @property
     def seconds(self) -> float:
-        """What the layers took, one after the other."""
+        """What the layers took, one after the other; opening the map counts with the first."""
         return sum(layer.seconds for layer in self.layers)
 
     @property

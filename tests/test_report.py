@@ -13,7 +13,7 @@ from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
 from tests.e2e.test_webmap import layer, webmap
 
-NESTED = {"lods", "failures", "notices"}
+NESTED = {"took", "lods", "failures", "notices"}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from harvester.events import Event, Notice
 from harvester.job import Job, Limits
 from harvester.output import OutputPaths
 from harvester.pacing import Pacer, RateLimit
-from harvester.report import Report
+from harvester.report import Report, Took
 from harvester.version import __version__
 from harvester.wording import counted
 
@@ -49,6 +49,8 @@ class LayerRun:
     command: str
     began: float = field(default_factory=time.monotonic)
     told: int = 0
+    fetching: tuple[float, float] | None = None
+    """When the engine began and ended, by the clock of ``began``."""
 
     @property
     def layer(self) -> Layer:
@@ -128,9 +130,15 @@ class LayerRun:
         if tally.tile_requests == 0 and not tally.ended and not report.complete:
             return report
         collection.made.kept = True
-        try:
+
+        async def record() -> None:
+            nonlocal report
+            report = report.with_took(self._took())
             await ledger.finish_run(run, report.to_dict())
-            await finish(collection, report)
+
+        try:
+            await record()
+            await finish(collection, report, record)
         except CacheError as error:
             report = report if report.exit_code == CacheError.exit_code else report.with_error(error)
         late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
@@ -138,9 +146,9 @@ class LayerRun:
             for text in late:
                 self.emit(Notice(text=text))
             report = replace(report, notices=(*report.notices, *late))
-        if not collection.closed and (late or report.stop is not None):
+        if not collection.closed:
             with suppress(CacheError):  # a ledger that takes no more; the report says so
-                await ledger.finish_run(run, report.to_dict())
+                await record()
         return report
 
     async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
@@ -169,13 +177,14 @@ class LayerRun:
             planned=plan.contains,
             placeholders=job.placeholders,
             stored_body=collection.stored_body,
-            elsewhere=lambda share: plan.tile_at(int(share * plan.total)) if plan.total else None,
             emit=self.emit,
         )
         self.switch.attach(engine.stop)
+        began = time.monotonic()
         try:
             return await engine.run(layer.source.info.source, str(collection.paths.out))
         finally:
+            self.fetching = began, time.monotonic()
             collection.made.kept = tally.tile_requests > 0
             self.switch.detach()
             await transport.close()
@@ -225,6 +234,11 @@ class LayerRun:
             for text in told:
                 self.emit(Notice(text=text))
 
+    def _took(self) -> Took:
+        now = time.monotonic()
+        first, last = self.fetching or (now, now)
+        return Took(preparing=first - self.began, fetching=last - first, finishing=now - last)
+
     def _report(self, collection: Collection, outturn: Outturn) -> Report:
         counts = outturn.tally.counts()
         if counts.absent == counts.planned > 0 and outturn.stop is None:
@@ -244,7 +258,7 @@ class LayerRun:
             format=collection.format,
             name=self.layer.name,
             lods=self.planned.plan.lods,
-            seconds=time.monotonic() - self.began,
+            took=self._took(),
             notices=tuple(dict.fromkeys(collection.notices)),
             documents=self.opened.take_requests(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ async def harvest_job(
 ) -> Report | WebMapReport:
     """Harvest a job. Raises HarvesterError for whatever ends it before its first tile request; later, the report says
     it."""
+    began = time.monotonic()
     switch = switch or StopSwitch()
     emit = listener = Listener(emit, switch)
     disk = disk or Disk()
@@ -43,7 +45,7 @@ async def harvest_job(
         report: Report | WebMapReport
         if opened.is_web_map:
             folder = require_folder(job, output)
-            found = await _harvest_layers(job, opened, planned, folder, emit, switch, disk, command)
+            found = await _harvest_layers(job, opened, planned, folder, emit, switch, disk, command, began)
             unmatched = (LeftOut(opened.layers[index].name, reason) for index, reason in left_out)
             report = replace(
                 found,
@@ -55,7 +57,7 @@ async def harvest_job(
         else:
             one = LayerRun(
                 job=job, opened=opened, planned=planned[0], out=output, format=format_of(job, output), emit=emit,
-                switch=switch, disk=disk, command=command,
+                switch=switch, disk=disk, command=command, began=began,
             )  # fmt: skip
             report = await one.run()
             if job.report is not None:
@@ -76,6 +78,7 @@ async def _harvest_layers(
     switch: StopSwitch,
     disk: Disk,
     command: str,
+    began: float,
 ) -> WebMapReport:
     """One cache for each layer in the folder; everything is checked before the first tile of the first."""
     layers = [opened.layers[one.index] for one in planned]
@@ -95,13 +98,14 @@ async def _harvest_layers(
         try:
             report = await LayerRun(
                 job=job, opened=opened, planned=one, out=target, format=format, emit=emit, switch=switch, disk=disk,
-                command=command,
+                command=command, began=began,
             ).run()  # fmt: skip
         except HarvesterError as error:
             report = Report(source=one.info.source, output=str(target), format=format, name=layer.name).with_error(
                 error
             )
         reports.append(report)
+        began = time.monotonic()
     rest = tuple(LeftOut(layer.name, "not begun") for layer, *_ in targets[len(reports) :])
     return WebMapReport(
         source=opened.source, layers=tuple(reports), not_begun=rest, stop=switch.reason if rest else None

@@ -141,6 +141,7 @@ def _figures(document: Mapping[str, Any]) -> str:
         if document["retries"] or document["throttled"]:
             cards.append(("retries, throttled", f"{document['retries']:,}, {document['throttled']:,}", ""))
         cards.append(("received", _size(size), ""))
+        seconds = (document.get("took") or {}).get("fetching") or seconds  # sealing asks for no tile
         if seconds and document["tile_requests"]:
             cards.append(("tile requests a second", f"{document['tile_requests'] / seconds:,.0f}", ""))
     inside = "".join(f'<div class="{kind}"><b>{value}</b><span>{name}</span></div>' for name, value, kind in cards)

@@ -15,7 +15,7 @@ from harvester.engine.stop import StopReason
 from harvester.errors import CacheError, UsageError
 from harvester.events import Counts
 from harvester.ledger_reader import LedgerReader, Run
-from harvester.report import FailedTile, LodReport, Report
+from harvester.report import FailedTile, LodReport, Report, Took
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import Tile
 
@@ -156,6 +156,7 @@ def _report(document: Mapping[str, Any], scheme: TilingScheme) -> Report:
             for lod in document["lods"]
         ),
         **{name: document[name] for name in UNKNOWN},
+        took=Took(**document["took"]) if "took" in document else None,
         failures=tuple(FailedTile(**failure) for failure in document["failures"]),
         notices=tuple(document.get("notices", ())),
         repeats=tuple(
