@@ -111,6 +111,8 @@ class Report(ByState):
     requests: int = 0
     tile_requests: int = 0
     retries: int = 0
+    questions: int = 0
+    """Tile requests that only asked whether the host is well or the credential holds; none of them is a retry."""
     throttled: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -153,6 +155,7 @@ class Report(ByState):
             requests=tally.requests + documents,
             tile_requests=tally.tile_requests,
             retries=tally.retries,
+            questions=tally.questions,
             throttled=tally.throttled,
             bytes=tally.bytes,
             seconds=sum(took),
@@ -222,6 +225,8 @@ class Report(ByState):
                 {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason} for tile in self.failures
             ],
         }
+        if self.questions:
+            document["questions"] = self.questions
         if self.took is not None:
             document["took"] = {name: round(seconds, 3) for name, seconds in self.took._asdict().items()}
         if self.repeats:
@@ -295,6 +300,11 @@ class WebMapReport(ByState):
     def retries(self) -> int:
         """Requests that were made again."""
         return sum(layer.retries for layer in self.layers)
+
+    @property
+    def questions(self) -> int:
+        """Tile requests that only asked whether a host is well or a credential holds."""
+        return sum(layer.questions for layer in self.layers)
 
     @property
     def throttled(self) -> int:

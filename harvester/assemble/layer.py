@@ -177,6 +177,7 @@ class LayerRun:
             planned=plan.contains,
             placeholders=job.placeholders,
             stored_body=collection.stored_body,
+            elsewhere=lambda share: plan.tile_at(int(share * plan.total)) if plan.total else None,
             emit=self.emit,
         )
         self.switch.attach(engine.stop)
