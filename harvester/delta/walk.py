@@ -66,6 +66,12 @@ class Walk:
             )
         yield from sorted(keys)
 
+    def read(self, tile: Tile) -> bytes | None:
+        """One tile's bytes, None where the cache has none."""
+        if self._places.get(tile.level) == (tile.level, 0, 0):
+            return self.reader.read(*tile)
+        return self._placed.read(tile)
+
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
         """The tiles of one block by row, then column."""
         place = self._places.get(key.level)
