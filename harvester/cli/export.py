@@ -50,6 +50,11 @@ from harvester.errors import StoppedError
     metavar="HOW",
     help="MERGE keeps tiles that are there; OVERWRITE replaces the cache once the new one is complete.  [MERGE]",
 )
+@click.option(
+    "--ready-to-serve-format",
+    metavar="HOW",
+    help="NON_READY_TO_SERVE_FORMAT; a package of COMPACT_V2 is READY_TO_SERVE_FORMAT always.",
+)
 @limit_options
 @source_options
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The report, as JSON.")

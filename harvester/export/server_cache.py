@@ -1,4 +1,4 @@
-"""arcpy.server.ExportMapServerCache over REST: its ten parameters in its order, as a harvest.
+"""arcpy.server.ExportMapServerCache over REST: its parameters in its order, as a harvest.
 
 Parameters, values and defaults: Esri's tool reference, "Export Map Server Cache (Server)". Two things differ by nature:
 tiles are copied whole, so that those at the rim of an area reach beyond it where Esri clips pixels; and a tile that is
@@ -35,15 +35,16 @@ CACHE_TYPES = ("CACHE_DATASET", "TILE_PACKAGE")
 COPYING = ("COPY_DATA", "DO_NOT_COPY")
 STORAGE_FORMATS = ("COMPACT", "COMPACT_V2", "EXPLODED")
 OVERWRITING = ("OVERWRITE", "MERGE")
+SERVING = ("READY_TO_SERVE_FORMAT", "NON_READY_TO_SERVE_FORMAT")
 
 DATASETS = {"COMPACT": "compact", "COMPACT_V2": "compactv2", "EXPLODED": "exploded"}
 PACKAGES = {"COMPACT": "tpk", "COMPACT_V2": "tpkx"}
 
 PARAMETERS = (
     "input_service", "target_cache_path", "export_cache_type", "copy_data_from_server", "storage_format_type", "scales",
-    "num_of_caching_service_instances", "area_of_interest", "export_extent", "overwrite",
+    "num_of_caching_service_instances", "area_of_interest", "export_extent", "overwrite", "ready_to_serve_format",
 )  # fmt: skip
-"""Their names in their order, as arcpy has them."""
+"""Their names in their order, as arcpy has them; the last one only in its newest versions."""
 
 MAP_NAME = "Layers"
 """The folder of a cache dataset inside the service's own, as ArcGIS Server names it."""
@@ -75,7 +76,7 @@ class IncompleteExportError(HarvesterError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerExport:
-    """The ten parameters, read and found to fit together; ``job_for`` makes the Job once the service is known."""
+    """The parameters, read and found to fit together; ``job_for`` makes the Job once the service is known."""
 
     service: str
     target: Path
@@ -99,6 +100,8 @@ class ServerExport:
         area_of_interest: object = None,
         export_extent: object = None,
         overwrite: object = None,
+        *,
+        ready_to_serve_format: object = None,
     ) -> ServerExport:
         """Read arcpy's arguments. Raises UsageError that begins with the parameter's name."""
         service = read_service(input_service)
@@ -114,10 +117,13 @@ class ServerExport:
                 f"storage_format_type: {storage} cannot be packed into a tile package",
                 hint="COMPACT gives a .tpk, COMPACT_V2 a .tpkx; CACHE_DATASET takes EXPLODED.",
             )
-        notices = []
+        notices: list[str] = []
         copying = read_word("copy_data_from_server", copy_data_from_server, COPYING, "DO_NOT_COPY", switch="COPY_DATA")
         if copying == "DO_NOT_COPY" and not is_default(copy_data_from_server):
             notices.append("DO_NOT_COPY: tiles are copied through this machine all the same; the server writes nothing")
+        serving = read_word("ready_to_serve_format", ready_to_serve_format, SERVING, SERVING[1], switch=SERVING[0])
+        if serving == SERVING[0]:
+            notices += _ready_to_serve(cache_type, storage)
         mode = read_word("overwrite", overwrite, OVERWRITING, "MERGE", switch="OVERWRITE").lower()
         instances = read_instances(num_of_caching_service_instances)
         extent = read_extent(export_extent)
@@ -188,6 +194,18 @@ class ServerExport:
         return extent_geometry(self.extent.box, crs.spatial_reference(), degrees=crs.is_geographic)
 
 
+def _ready_to_serve(cache_type: str, storage: str) -> tuple[str, ...]:
+    """Notices. Raises UsageError: the only form of the open tile package specification that is written is a .tpkx."""
+    if cache_type == "TILE_PACKAGE" and storage == "COMPACT_V2":
+        return ("READY_TO_SERVE_FORMAT: a .tpkx is always in that format",)
+    raise UsageError(
+        "ready_to_serve_format: READY_TO_SERVE_FORMAT as a folder cannot be written",
+        hint="export_cache_type TILE_PACKAGE with storage_format_type COMPACT_V2 gives the same content as a .tpkx, "
+        "a zip archive by the open tile package specification: unpack it where a folder is wanted. "
+        "A CACHE_DATASET of COMPACT_V2 has its tiling scheme as conf.xml and as root.json.",
+    )
+
+
 def export_map_server_cache(
     input_service: str,
     target_cache_path: Any,
@@ -200,6 +218,7 @@ def export_map_server_cache(
     export_extent: Any = None,
     overwrite: str | bool | None = "MERGE",
     *,
+    ready_to_serve_format: str | bool | None = "NON_READY_TO_SERVE_FORMAT",
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> str:
@@ -219,6 +238,9 @@ def export_map_server_cache(
     ignored where there is an area of interest.
     ``overwrite``: MERGE keeps tiles that are there already; OVERWRITE replaces the whole cache once the new one is
     complete. Pixels are neither clipped at the area's edge nor blended: tiles are copied whole.
+    ``ready_to_serve_format`` (the newest versions of the tool have it): NON_READY_TO_SERVE_FORMAT; a cache by the open
+    tile package specification is what TILE_PACKAGE with COMPACT_V2 gives, and as a folder READY_TO_SERVE_FORMAT is
+    refused, with this remedy.
 
     ``options`` are those of ``Job.with_options`` (``token_env``, ``headers``, ``rate``, ``max_tiles`` ...);
     ``on_event`` gets each Event. Raises IncompleteExportError, which carries the report, when tiles are missing at the
@@ -229,6 +251,7 @@ def export_map_server_cache(
     export = ServerExport.read(
         input_service, target_cache_path, export_cache_type, copy_data_from_server, storage_format_type, scales,
         num_of_caching_service_instances, area_of_interest, export_extent, overwrite,
+        ready_to_serve_format=ready_to_serve_format,
     )  # fmt: skip
     emit = on_event or (lambda event: None)
     if taken := OWN & options.keys():

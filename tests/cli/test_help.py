@@ -32,7 +32,7 @@ OUTPUT = {"--output", "--format", "--mode", "--dedup", "--hash", "--report"}
 
 ARCPY = {
     "--export-cache-type", "--copy-data-from-server", "--storage-format-type", "--scales", "--overwrite",
-    "--num-of-caching-service-instances", "--area-of-interest", "--export-extent",
+    "--num-of-caching-service-instances", "--area-of-interest", "--export-extent", "--ready-to-serve-format",
 }  # fmt: skip
 
 PROMISED: dict[str, set[str]] = {
@@ -129,7 +129,7 @@ VALUES: dict[str, str | None] = {
     "--contact": "me@example.org", "--timeout": "20", "--progress": "none", "--dry-run": None, "--sample": "2",
     "--export-cache-type": "TILE_PACKAGE", "--copy-data-from-server": "COPY_DATA",
     "--storage-format-type": "COMPACT_V2", "--overwrite": "OVERWRITE", "--num-of-caching-service-instances": "2",
-    "--area-of-interest": "area.geojson",
+    "--area-of-interest": "area.geojson", "--ready-to-serve-format": "NON_READY_TO_SERVE_FORMAT",
     "--export-extent": "0 0 5000000 5000000", "--ca-bundle": "bundle.pem",
 }  # fmt: skip
 """A sound value of each option; None: it takes none."""

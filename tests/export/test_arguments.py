@@ -55,7 +55,28 @@ def test_the_ten_parameters_have_arcpys_names_order_and_defaults():
         ("export_extent", None),
         ("overwrite", "MERGE"),
     ]
-    assert list(inspect.signature(ServerExport.read).parameters) == [one.name for one in places]
+    read = inspect.signature(ServerExport.read).parameters.values()
+    assert [one.name for one in read if one.kind is not one.KEYWORD_ONLY] == [one.name for one in places]
+
+
+@pytest.mark.parametrize("value", ["NON_READY_TO_SERVE_FORMAT", "non_ready_to_serve_format", False, "false", None, "#"])
+def test_the_newest_parameter_may_be_given_as_its_default(value):
+    assert ServerExport.read(URL, "out", ready_to_serve_format=value) == ServerExport.read(URL, "out")
+
+
+@pytest.mark.parametrize("value", ["READY_TO_SERVE_FORMAT", True])
+def test_the_open_package_format_is_that_of_a_tpkx_and_as_a_folder_refused_with_the_way_to_it(value):
+    package = ServerExport.read(URL, "out", "TILE_PACKAGE", None, "COMPACT_V2", ready_to_serve_format=value)
+    assert package.format == "tpkx" and "READY_TO_SERVE_FORMAT" in package.notices[-1]
+    for cache_type, storage in (("CACHE_DATASET", "COMPACT_V2"), ("CACHE_DATASET", "EXPLODED"), ("TILE_PACKAGE", None)):
+        with pytest.raises(UsageError, match=r"^ready_to_serve_format: ") as caught:
+            ServerExport.read(URL, "out", cache_type, None, storage, ready_to_serve_format=value)
+        assert "TILE_PACKAGE" in caught.value.hint and "COMPACT_V2" in caught.value.hint
+
+
+def test_a_word_that_is_none_of_the_newest_parameters_is_refused():
+    with pytest.raises(UsageError, match="ready_to_serve_format: 'JSON' is none of"):
+        ServerExport.read(URL, "out", ready_to_serve_format="JSON")
 
 
 @pytest.mark.parametrize("default", [None, "", "#", " # "])
