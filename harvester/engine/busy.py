@@ -14,6 +14,13 @@ CHANCE = 0.001
 """A host that is busy by itself refuses a tile again as often as it refuses any: refusals of tiles asked again, with
 good answers between them, are taken for the tiles' own once they were chance only so seldom."""
 
+LAST_TIMES = 10
+"""Refusals that are a tile's own before it is failed: with the pauses between them that is four minutes, and whoever
+makes tiles as they are asked for has made it by then."""
+
+LAST_CHANCE = 1e-7
+"""And they must be chance only so seldom: with a host that refuses every second request, one tile in ten million."""
+
 CALM = 256
 """So many good answers without a refusal, and how often the host refuses is counted anew."""
 
@@ -82,7 +89,12 @@ class Busy:
             if good - self._since > CALM:
                 self._fresh, self._since = 0, good - 1
             self._fresh += 1
-        if alone and not self._presumed and not self._redeemed and self._again >= self._needed(good):
+        if (
+            alone
+            and not self._presumed
+            and not self._redeemed
+            and self._again >= max(OWN_TIMES, self._needed(good, CHANCE))
+        ):
             self.presume()
         amid_good = self._presumed or good - good_then > self._host - host_then
         times += amid_good
@@ -94,10 +106,14 @@ class Busy:
             del self.seen[next(iter(self.seen))]
         return times, own
 
-    def _needed(self, good: int) -> float:
-        """Tiles refused again without one that was served, until that is no chance any more."""
-        share = self._fresh / (self._fresh + good - self._since)
-        return max(OWN_TIMES, math.log(CHANCE) / math.log(share)) if share < 1.0 else math.inf
+    def _needed(self, good: int, chance: float) -> float:
+        """Refusals of tiles asked again, without one that was served, until they are chance only so seldom."""
+        share = (self._fresh + 1) / (self._fresh + good - self._since + 2)
+        return math.log(chance) / math.log(share)
+
+    def is_bad(self, times: int) -> bool:
+        """True when the tile that was just refused, its own trouble for so many times, is to be failed."""
+        return times >= LAST_TIMES and (self._presumed or times >= self._needed(self._good, LAST_CHANCE))
 
     def served(self, tile: Tile) -> None:
         """A tile that was refused is served after all."""

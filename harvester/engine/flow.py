@@ -10,17 +10,17 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Stored, Verdict, Wait
-from harvester.engine.access import Access, Denied
 from harvester.engine.doubt import Doubt, Ended
+from harvester.engine.ends import Ends
 from harvester.engine.feed import Feed
+from harvester.engine.questions import HOLD, Questions
 from harvester.engine.repeats import Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.suspicion import SUSPECTS
-from harvester.engine.tally import Tally
-from harvester.engine.throttling import Throttling
-from harvester.engine.vouching import CROWD, Vouching
+from harvester.engine.tally import TYPES_LOOKED_AT, Tally
+from harvester.engine.vouching import CROWD
 from harvester.engine.windows import Windows
-from harvester.engine.witness import AGAIN, Elsewhere, Witness
+from harvester.engine.witness import AGAIN, Elsewhere
 from harvester.engine.writer import Writer
 from harvester.job import Limits
 from harvester.pacing import Pacer, RetryHeap
@@ -28,16 +28,6 @@ from harvester.tiling.tile import Tile, block_of
 
 MINIMUM_WAIT_SECONDS = 0.05
 """A retry that is due but over the budget is looked at again this often."""
-
-PICTURES = frozenset({"png", "jpg", "webp", "gif"})
-
-TYPES_LOOKED_AT = 64
-"""First tiles whose Content-Type is looked at: a server that is set up wrongly is so from the start."""
-
-HOLD = Wait(None)
-"""Nothing to ask before an answer comes or something wakes the lanes."""
-
-NO_ANSWER = Answer(0, {}, b"", 0.0)
 
 WHOLE = Outcome.WHOLE
 STORED = State.STORED
@@ -88,40 +78,43 @@ class Flow:
         self._recent = self._doubt.recent
         self._repeats = repeats
         self._placeholders = bool(repeats.placeholders)
-        self._whole = 0
-        self._witness = Witness(source, tally.one_kept, elsewhere)
-        self._vouching = Vouching(pacer, self._witness, stop)
+        self.whole = 0
+        """Whole tiles that came and were not taken back."""
+        self.ends = Ends(feed=feed, writer=writer, tally=tally, doubt=self._doubt, breaker=pacer.breaker)
+        self._questions = questions = Questions(
+            source=source, pacer=pacer, tally=tally, limits=limits, doubt=self._doubt, ends=self.ends,
+            waiting=self._waiting_tries, clock=clock, draw=draw, stop=stop, renew=renew, again=self._at_once.append,
+            uncount=self._uncount, opened=self._look_twice, stored_body=stored_body, elsewhere=elsewhere,
+        )  # fmt: skip
+        self._witness, self.access = questions.witness, questions.access
+        self._vouching, self._throttling = questions.vouching, questions.throttling
         self._suspects = self._vouching.suspects
-        self._throttling = Throttling(
-            source=source, pacer=pacer, witness=self._witness, waiting=self._waiting_tries, tally=tally, limits=limits,
-            draw=draw, stop=stop, fail=self._fail, opened=self._look_twice,
-        )  # fmt: skip
         self._refused_tiles = self._throttling.refused_tiles
-        self.access = Access(
-            source=source, doubt=self._doubt, witness=self._witness, again=self._at_once.append, fail=self._fail_denied,
-            uncount=self._uncount, stop=stop, renew=renew, opened=self._look_twice, stored_body=stored_body,
-        )  # fmt: skip
         self._guarded = self.access.guarded
         self._windows = Windows(
             source=source, feed=feed, writer=writer, pacer=pacer, tally=tally, doubt=self._doubt,
-            waiting=self._waiting_tries, denied=self.access.denied, ended=self._ended,
+            waiting=self._waiting_tries, denied=self.access.denied, ended=self.ends.ended,
         )  # fmt: skip
-        self._asker: Access | Throttling | None = None
-        """Whose question is under way; None: Vouching's."""
-        self._ask_fresh = False
         self._careful = self._max_tiles is not None
         """True while there is more to look at than the limit before a tile is asked."""
         self.stopping = False
         self.in_flight = 0
-        self.any_ended = False
         self.last_answer = clock()
-        self.last_trouble = ""
 
     def __repr__(self) -> str:
         return (
             f"Flow(in_flight={self.in_flight}, at_once={len(self._at_once)}, retries={len(self._waiting_tries)}, "
-            f"{self.access}, {self._throttling}, {self._vouching}, stopping={self.stopping})"
+            f"{self._questions}, stopping={self.stopping})"
         )
+
+    @property
+    def any_ended(self) -> bool:
+        """True once any tile had an end in this run."""
+        return self.whole > 0 or self.ends.any
+
+    def _uncount(self, tiles: int) -> None:
+        self.ends.any = self.any_ended
+        self.whole -= tiles
 
     # ------------------------------------------------------------------------------------------ what to ask
 
@@ -159,32 +152,33 @@ class Flow:
     def _next_of_all(self) -> Request | Wait | None:
         """The same, whatever waits or holds back."""
         now = self._clock()
-        access, throttling = self.access, self._throttling
-        if access.renewing:
-            return HOLD
-        if access.is_open:
-            return self._ask_alone(now, access)
-        if throttling.is_open:
-            return self._ask_alone(now, throttling)
+        questions = self._questions
+        if questions.is_open:
+            step = questions.alone(now, self.in_flight)
+            if isinstance(step, Wait):
+                return step
+            self.in_flight += 1
+            self._tally.requests += 1
+            return step if step.attempt == AGAIN else self._repeat(step)
         self._careful = self._max_tiles is not None
         retries, feed = self._waiting_tries, self._feed
         due = retries.next_due()
         retry = due is not None and due <= now and (feed.exhausted or not self._pacer.retries_wait or self._is_crowded)
         some_left = due is not None or feed.next_tile is not None or self._at_once or feed.window_due is not None
-        known = some_left and self._vouching.is_next(now)
+        known = some_left and questions.is_probe(now)
         if not known and feed.next_tile is None and not retry and feed.window_due is None and not self._at_once:
             if due is not None:
                 return Wait(max(due - now, MINIMUM_WAIT_SECONDS))
             return None if feed.exhausted and not self.in_flight else HOLD
-        if not known and self._max_tiles is not None and self._whole + self.in_flight >= self._max_tiles:
+        if not known and self._max_tiles is not None and self.whole + self.in_flight >= self._max_tiles:
             return HOLD
         seconds = self._pacer.may_start(now, self.in_flight)
         if seconds > 0.0:
             return HOLD if seconds == math.inf else Wait(seconds)
         self.in_flight += 1
         self._tally.requests += 1
-        if known and (question := self._vouching.ask()) is not None:
-            return self._question(question, None)
+        if known and (question := questions.probe()) is not None:
+            return question
         if self._at_once:
             return self._repeat(self._at_once.popleft())
         if retry:
@@ -195,26 +189,6 @@ class Flow:
             return window
         self._tally.tile_requests += 1
         return self._source.request(feed.take(), 0)
-
-    def _ask_alone(self, now: float, asker: Access | Throttling) -> Request | Wait:
-        """The next step of a question that wants nothing else to be under way."""
-        if self.in_flight:
-            return HOLD
-        seconds = asker.ready_in(now)
-        if seconds <= 0.0:
-            seconds = self._pacer.may_start(now, 0)
-        if seconds > 0.0:
-            return HOLD if seconds == math.inf else Wait(seconds)
-        self.in_flight += 1
-        self._tally.requests += 1
-        request = asker.step()
-        return self._question(request, asker) if request.attempt == AGAIN else self._repeat(request)
-
-    def _question(self, request: Request, asker: Access | Throttling | None) -> Request:
-        self._asker = asker
-        self._tally.tile_requests += 1
-        self._tally.questions += 1
-        return request._replace(fresh=True) if self._ask_fresh else request
 
     @property
     def _is_crowded(self) -> bool:
@@ -252,7 +226,9 @@ class Flow:
             if first:
                 self._suspects.append(verdict.reason)
             elif request.attempt == AGAIN:
-                self._question_done(now, request, answer, verdict)
+                if verdict.outcome is not WHOLE:
+                    self.ends.trouble = verdict.reason
+                self._questions.answered(now, request, answer, verdict)
                 return
             credential = request.credential
             if verdict.outcome is not WHOLE:
@@ -264,20 +240,19 @@ class Flow:
             if credential <= self.access.refused:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
             elif self._placeholders and self._repeats.is_placeholder(body):
-                self._not_whole(now, request, answer, Verdict(Outcome.ABSENT, "placeholder"))
+                self.ends.absent(now, request, answer, "placeholder")
             else:
-                self._whole += 1
-                if self._whole <= TYPES_LOOKED_AT:
-                    self._look_at_type(answer, verdict.kind)
+                self.whole += 1
+                if self.whole <= TYPES_LOOKED_AT:
+                    tally.look_at_type(answer.headers.get("content-type", ""), verdict.kind)
                 self._repeats.saw(request.tile, body)
                 self._witness.served = request.tile
-                self.any_ended = True
                 tally.last_ended = now
                 if self._guarded:
                     sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
                     self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
                 self._writer.store(_new(Stored, (request.tile, body, verdict.kind)))
-                if self._max_tiles is not None and self._whole >= self._max_tiles and not self._finished():
+                if self._max_tiles is not None and self.whole >= self._max_tiles and not self._finished():
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
         if self._max_bytes is not None:
             self._look_at_bytes(self._max_bytes)
@@ -291,9 +266,9 @@ class Flow:
         outcome = verdict.outcome
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
         if is_answer and outcome is Outcome.THROTTLED:
-            self.last_trouble = verdict.reason
+            self.ends.trouble = verdict.reason
             self._throttling.refused(
-                now, request, answer, verdict, self._whole, only_one=self._finished(), ended=self.any_ended
+                now, request, answer, verdict, self.whole, only_one=self._finished(), ended=self.any_ended
             )
         else:
             self._pacer.ended(
@@ -307,40 +282,14 @@ class Flow:
         if self._max_bytes is not None:
             self._look_at_bytes(self._max_bytes)
 
-    def _question_done(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
-        """A tile was asked only to see whether it is served."""
-        breaker, outcome, asker = self._pacer.breaker, verdict.outcome, self._asker
-        breaker.asking = self._ask_fresh = False
-        was_open = breaker.open_since is not None
-        if request.credential <= self.access.refused and outcome is not Outcome.DENIED:
-            self._pacer.unheard()
-            return
-        self._pacer.ended(now, outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
-        if outcome is not WHOLE and outcome is not Outcome.UNCHANGED:
-            self.last_trouble = verdict.reason
-        if asker is not None:
-            asker.answered(now, request, verdict)
-        else:
-            self._tally.throttled += outcome is Outcome.THROTTLED
-            self._vouching.answered(now, request, verdict, was_open=was_open)
-        if self._max_bytes is not None:
-            self._look_at_bytes(self._max_bytes)
-
     def _ask_afresh(self, request: Request) -> None:
         """An old connection was closed while the request was on its way: a race that no tile has to pay for with one of
         its tries. It goes again at once, and from now on over new connections, so this happens once at most."""
         self._pacer.unheard()
         if request.attempt == AGAIN:
-            self._pacer.breaker.asking = False
-            self._ask_fresh = True
+            self._questions.stale()
         else:
             self._at_once.append(request._replace(fresh=True))
-
-    def _look_at_type(self, answer: Answer, kind: str) -> None:
-        """Bytes decide what a tile is; that a server calls pictures something else is worth a word."""
-        stated = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if stated and kind in PICTURES and not stated.startswith(("image/", "application/octet-stream")):
-            self._tally.odd_types[stated[:60]] += 1
 
     def _finished(self) -> bool:
         return (
@@ -348,56 +297,30 @@ class Flow:
             and not self.in_flight
             and not self._retry_heap
             and not self._at_once
-            and not self._throttling.is_open
-            and not self.access.is_open
+            and not self._questions.is_open
         )
 
-    def _ended(self, now: float) -> None:
-        self._tally.last_ended = now
-        self.any_ended = True
-
     def _not_whole(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
-        outcome, tile = verdict.outcome, request.tile
+        outcome, ends = verdict.outcome, self.ends
         if outcome is Outcome.ABSENT:
-            if answer.status == 404:
-                self._tally.answered_404 += 1
-            self._tally.absences[tile.level, verdict.reason] += 1
-            self._ended(now)
-            self._doubt.remember(now, request, answer, State.ABSENT, verdict.reason)
-            self._writer.mark(tile, State.ABSENT)
+            ends.absent(now, request, answer, verdict.reason)
             return
         if outcome is Outcome.UNCHANGED:
-            self._ended(now)
-            self._witness.served = tile
-            self._writer.mark(tile, State.UNCHANGED)
+            self._witness.served = request.tile
+            ends.unchanged(now, request.tile)
             return
-        self.last_trouble = verdict.reason
+        ends.trouble = verdict.reason
         if outcome is Outcome.DENIED:
             self.access.denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:
             again = request._replace(attempt=request.attempt + 1)
             self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
-            self._fail(now, request, answer, verdict.reason)
+            ends.failed(now, request, answer, verdict.reason)
         if verdict.reason in SUSPECTS:
             self._vouching.suspect(now, verdict, answer)
 
-    # ------------------------------------------------------------------------------------------ ends without a tile
-
-    def _fail(self, now: float, request: Request, answer: Answer, reason: str) -> None:
-        """It is wrong after all tries, or for its own sake."""
-        if self._pacer.breaker.open_since is None:  # else it was a probe: one more failure is no progress
-            self._ended(now)
-        self._doubt.remember(now, request, answer, State.FAILED, reason)
-        self._writer.mark(request.tile, State.FAILED, reason)
-
-    def _fail_denied(self, denied: Denied) -> None:
-        """Refused again while the credential holds: a tile is failed, the tiles of a window are asked."""
-        request = denied.request
-        if request.window:
-            self._feed.window_failed(block_of(request.tile))
-        else:
-            self._fail(self._clock(), request, NO_ANSWER, denied.verdict.reason)
+    # ------------------------------------------------------------------------------------------ from outside
 
     def give_up(self) -> bool:
         """No tile ended for a long time: those that are busy for their own sake are failed. True when that helped."""
@@ -412,11 +335,3 @@ class Flow:
         """A new credential is there: go on."""
         self.access.renewed()
         self._wake()
-
-    def _uncount(self, tiles: int) -> None:
-        self._whole -= tiles
-
-    @property
-    def whole(self) -> int:
-        """Whole tiles that came and were not taken back."""
-        return self._whole

@@ -303,7 +303,7 @@ class Engine:
                         quiet,
                         ever=self._flow.any_ended,
                         breaker_open=self._pacer.breaker.open_since is not None,
-                        last=self._flow.last_trouble,
+                        last=self._flow.ends.trouble,
                     )
                 )
             if self._flow.in_flight and now - self._flow.last_answer > stall:

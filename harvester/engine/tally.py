@@ -20,6 +20,12 @@ FAILURES_KEPT = 1000
 """Failed tiles that a report lists; the ledger has all of them."""
 
 
+TYPES_LOOKED_AT = 64
+"""First tiles whose Content-Type is looked at: a server that is set up wrongly is so from the start."""
+
+PICTURES = frozenset({"png", "jpg", "webp", "gif"})
+
+
 @dataclass(slots=True)
 class Tally:
     """Counters of one run. Tiles are counted when recorded, so every report agrees with the ledger."""
@@ -72,6 +78,12 @@ class Tally:
         counts[state] -= tiles
         if state is State.STORED:
             self.fetched -= tiles
+
+    def look_at_type(self, stated: str, kind: str) -> None:
+        """Bytes decide what a tile is; that a server calls pictures something else is worth a word."""
+        stated = stated.partition(";")[0].strip().lower()
+        if stated and kind in PICTURES and not stated.startswith(("image/", "application/octet-stream")):
+            self.odd_types[stated[:60]] += 1
 
     def counts(self, levels: Iterable[int] | None = None) -> Counts:
         """Tiles by state, of these levels or all."""

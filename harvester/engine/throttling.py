@@ -22,9 +22,8 @@ from harvester.tiling.tile import Tile
 PAIRS = 3
 """Times that the refused tile is refused and the known one served in a trial: some three seconds."""
 
-LAST_TIMES = 10
-"""Refusals that are a tile's own before it is failed: with the pauses between them that is four minutes, and whoever
-makes tiles as they are asked for has made it by then."""
+ROW = 2
+"""Refusals in a row before a trial: one alone is what any host may do, and a trial holds all others up for a second."""
 
 SKIPPED = 64
 """Most refusals that are let pass before the next trial: after each that found the host itself busy twice as many."""
@@ -63,6 +62,8 @@ class Throttling:
         self._fail = fail
         self._opened = opened
         self._checks = 0  # known tiles served in trials
+        self._good = -1  # good answers there were by the last refusal
+        self._row = 0  # refusals since then
         self._skip = self._skips = 0
         self._gave_up = False
         # The trial: the tile that was refused (None: only the known one is asked), the known one, whose turn it is.
@@ -98,6 +99,8 @@ class Throttling:
         pacer, tile, busy = self._pacer, request.tile, self._busy(request.host)
         presumed = busy.is_presumed
         times, own = busy.saw(tile, good + self._checks, verdict.reason, alone=self._one_host)
+        self._row = self._row + 1 if good == self._good else 1
+        self._good = good
         on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
         if on_trial:
             self._refusals += 1
@@ -121,7 +124,7 @@ class Throttling:
         asked = verdict.retry_after or 0.0
         if not own and self._is_too_long(now, asked, ended=ended):
             return self._waiting.push_at(request, now + asked)
-        if own and (times >= LAST_TIMES or (self._gave_up and times >= OWN_TIMES)):
+        if own and (busy.is_bad(times) or (self._gave_up and times >= OWN_TIMES)):
             del self.refused_tiles[tile]
             if on_trial:
                 self._close()
@@ -161,6 +164,7 @@ class Throttling:
         it."""
         learned = self._pacer.learned
         silent = self._pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
+        silent = silent and self._row >= ROW
         if self.is_open or self._pacer.breaker.open_since is not None or not (silent or only_one):
             return False
         if self._skip:

@@ -22,7 +22,7 @@ class Witness:
     """Which tile to ask: the one that was served last in this run, one that an earlier run stored (``kept``), or, as
     long as these say nothing, one elsewhere in the plan."""
 
-    __slots__ = ("_elsewhere", "_places", "_source", "_turn", "kept", "served")
+    __slots__ = ("_ahead", "_elsewhere", "_places", "_source", "_turn", "kept", "served")
 
     def __init__(self, source: Source, kept: Tile | None, elsewhere: Elsewhere) -> None:
         self.served: Tile | None = None
@@ -32,6 +32,7 @@ class Witness:
         self._elsewhere = elsewhere
         self._turn = 0
         self._places = list(SHARES)
+        self._ahead: Tile | None = None
 
     @property
     def is_known(self) -> bool:
@@ -41,7 +42,7 @@ class Witness:
     @property
     def can_ask(self) -> bool:
         """True when there is one, or a place in the plan where none was asked yet."""
-        return self.is_known or bool(self._places)
+        return self.is_known or self._look_ahead() is not None
 
     def next(self) -> Request | None:
         """What to ask: the last served and the kept one in turn, and one elsewhere after them; None: no such tile."""
@@ -65,11 +66,13 @@ class Witness:
 
     def elsewhere(self) -> Tile | None:
         """A tile far from those that were asked this way before; None when all places were tried."""
-        while self._places:
-            tile = self._elsewhere(self._places.pop(0))
-            if tile is not None:
-                return tile
-        return None
+        tile, self._ahead = self._look_ahead(), None
+        return tile
+
+    def _look_ahead(self) -> Tile | None:
+        while self._ahead is None and self._places:
+            self._ahead = self._elsewhere(self._places.pop(0))
+        return self._ahead
 
     def all_elsewhere(self) -> Iterator[Tile]:
         """Tiles spread over the plan, asked or not."""

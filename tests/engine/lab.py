@@ -62,6 +62,8 @@ class Bench:
 
     async def _run(self) -> Outturn:
         loop = asyncio.get_running_loop()
+        raised: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: raised.append(context))
         rng = random.Random(7)
         now = loop.time()
         self.transport = MemoryTransport(
@@ -90,6 +92,7 @@ class Bench:
         if aside is not None:
             await aside
         self.seconds = loop.time() - now
+        assert not raised, raised[0]
         return outturn
 
     @property

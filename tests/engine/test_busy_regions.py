@@ -157,8 +157,8 @@ def test_a_host_that_is_busy_for_all_gets_few_requests_and_no_tile_is_failed(kep
     assert outturn.stop is not None and outturn.stop.exit_code == 3
     assert (counts.failed, counts.pending) == (0, 4160 - 64 * kept)
     tried = {request.tile for request in bench.asked}
-    assert len(bench.asked) <= 1.1 * len(tried) + 30
-    assert len(bench.asked) < 150
+    assert len(bench.asked) <= 1.1 * len(tried) + 900 / 20 + 15
+    assert len(bench.asked) < 150, "a probe now and then"
 
 
 def test_a_host_that_really_counts_requests_fails_no_tile():

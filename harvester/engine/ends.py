@@ -1,0 +1,64 @@
+"""How a tile ends without a picture: absent, unchanged, failed; recorded, counted, and remembered as long as it is in
+doubt."""
+
+from __future__ import annotations
+
+from harvester.edges import Answer, Request, State
+from harvester.engine.access import Denied
+from harvester.engine.doubt import Doubt
+from harvester.engine.feed import Feed
+from harvester.engine.tally import Tally
+from harvester.engine.writer import Writer
+from harvester.pacing import Breaker
+from harvester.tiling.tile import Tile, block_of
+
+NO_ANSWER = Answer(0, {}, b"", 0.0)
+"""Stands for the one that is forgotten by the time its tile is failed."""
+
+
+class Ends:
+    """Marks them with the writer. ``any``: something ended; ``trouble``: why the last answer was wrong."""
+
+    def __init__(self, *, feed: Feed, writer: Writer, tally: Tally, doubt: Doubt, breaker: Breaker) -> None:
+        self.any = False
+        self.trouble = ""
+        self._feed = feed
+        self._writer = writer
+        self._tally = tally
+        self._doubt = doubt
+        self._breaker = breaker
+
+    def ended(self, now: float) -> None:
+        """Something came to its end: the run makes progress."""
+        self._tally.last_ended = now
+        self.any = True
+
+    def absent(self, now: float, request: Request, answer: Answer, reason: str) -> None:
+        """The source says that there is no such tile."""
+        tile = request.tile
+        if answer.status == 404:
+            self._tally.answered_404 += 1
+        self._tally.absences[tile.level, reason] += 1
+        self.ended(now)
+        self._doubt.remember(now, request, answer, State.ABSENT, reason)
+        self._writer.mark(tile, State.ABSENT)
+
+    def unchanged(self, now: float, tile: Tile) -> None:
+        """What the cache holds is current."""
+        self.ended(now)
+        self._writer.mark(tile, State.UNCHANGED)
+
+    def failed(self, now: float, request: Request, answer: Answer, reason: str) -> None:
+        """It is wrong after all tries, or for its own sake."""
+        if self._breaker.open_since is None:  # else it was a probe: one more failure is no progress
+            self.ended(now)
+        self._doubt.remember(now, request, answer, State.FAILED, reason)
+        self._writer.mark(request.tile, State.FAILED, reason)
+
+    def denied(self, now: float, denied: Denied) -> None:
+        """Refused while the credential holds: a tile is failed, the tiles of a window are asked."""
+        request = denied.request
+        if request.window:
+            self._feed.window_failed(block_of(request.tile))
+        else:
+            self.failed(now, request, NO_ANSWER, denied.verdict.reason)
