@@ -97,6 +97,22 @@ def test_an_edge_that_bends_both_ways_is_followed_too() -> None:
     assert off_rim(area.geometry, along(corners[0], corners[1]), WEB_MERCATOR) < 0.1
 
 
+def test_a_bent_edge_gets_hardly_more_vertices_than_its_bend_asks_for() -> None:
+    """A hundred edges of one ring: as many pieces as a parabola so far off its chord would need, and no power of two."""
+    turns = np.linspace(0, 2 * np.pi, 101)[:-1]
+    reach = np.where(np.arange(100) % 2, 2.0, 5.0 + np.arange(100) / 50)
+    corners = np.column_stack([10 + reach * np.cos(turns), 45 + reach * np.sin(turns)])
+    start, end = corners, np.roll(corners, -1, axis=0)
+    project = projector(WGS84, WEB_MERCATOR)
+    middle, first, last = (np.column_stack(project(*at.T)) for at in ((start + end) / 2, start, end))
+    along_chord = (last - first) / np.hypot(*(last - first).T)[:, None]
+    off = middle - first
+    bends = np.abs(off[:, 0] * along_chord[:, 1] - off[:, 1] * along_chord[:, 0])
+    area = area_from(polygon(ring(*map(tuple, corners.tolist()))), resolution=1.0)
+    asked = np.ceil(np.sqrt(bends / 0.1)).sum()
+    assert asked <= shapely.get_num_coordinates(area.geometry) <= 1.25 * asked
+
+
 def test_the_coarser_the_finest_lod_the_fewer_the_vertices() -> None:
     counts = [
         shapely.get_num_coordinates(area_from(polygon(box(-80, 35, -70, 45)), crs=UTM_18N, resolution=r).geometry)
