@@ -49,6 +49,8 @@ class Bench:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     limits: Limits = field(default_factory=Limits)
     probe: bool = False
+    spread: bool = True
+    """Tiles elsewhere in the plan can be asked as witnesses."""
     placeholders: tuple[str, ...] = ()
     events: list[Event] = field(default_factory=list)
     meanwhile: Callable[[Engine], Any] | None = None
@@ -83,7 +85,7 @@ class Bench:
             clock=loop.time,
             probe=self.probe,
             placeholders=self.placeholders,
-            elsewhere=lambda share: self.plan.tile_at(int(share * self.plan.total)),
+            elsewhere=lambda share: self.plan.tile_at(int(share * self.plan.total)) if self.spread else None,
             emit=self.events.append,
             draw=rng.random,
         )

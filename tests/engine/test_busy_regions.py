@@ -3,13 +3,21 @@ their reason. In virtual time."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from harvester.edges import Answer, Request
 from harvester.job import Limits
-from harvester.testing.memory import MemoryService, MemorySource, http, memory_info
+from harvester.testing.memory import HOST, MemoryService, MemorySource, http, memory_info
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
+
+Scripted = Callable[[Request], "Answer | None"]
 
 PLACES = {"first": 0.0, "in the middle": 0.5, "last": 1.0}
 
@@ -161,30 +169,78 @@ def test_a_host_that_is_busy_for_all_gets_few_requests_and_no_tile_is_failed(kep
     assert len(bench.asked) < 150, "a probe now and then"
 
 
-def test_a_host_that_really_counts_requests_fails_no_tile():
-    """Twenty a second, and 503 beyond."""
-    starts: list[float] = []
+def bucket(rate: float, burst: float) -> Scripted:
+    """So many requests a second, and as many at once; 429 beyond."""
+    state = {"at": 0.0, "tokens": burst}
 
     def scripted(request: Request) -> Answer | None:
-        import asyncio
-
         now = asyncio.get_running_loop().time()
-        if sum(now - at < 1.0 for at in starts[-20:]) >= 20:
-            return http(503)
-        starts.append(now)
+        state["tokens"] = min(burst, state["tokens"] + (now - state["at"]) * rate)
+        state["at"] = now
+        if state["tokens"] < 1.0:
+            return http(429)
+        state["tokens"] -= 1.0
         return None
 
-    bench = Bench(service=MemoryService(scripted=scripted), plan=plan_of((5,)))
+    return scripted
+
+
+def window(rate: int) -> Scripted:
+    """So many requests in each second of the clock."""
+    counts: Counter[int] = Counter()
+
+    def scripted(request: Request) -> Answer | None:
+        second = int(asyncio.get_running_loop().time())
+        counts[second] += 1
+        return http(429) if counts[second] > rate else None
+
+    return scripted
+
+
+def knee(most: int) -> Scripted:
+    """So many at a time."""
+    flying: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        flying[:] = [end for end in flying if end > now]
+        if len(flying) >= most:
+            return http(503)
+        flying.append(now + 0.05)
+        return None
+
+    return scripted
+
+
+def at_random(share: float) -> Scripted:
+    draw = random.Random(1)
+    return lambda request: http(503) if draw.random() < share else None
+
+
+HOSTS = {
+    "a bucket of 5 a second": (lambda: bucket(5.0, 1.0), 80, 1.1),
+    "a bucket of 100 a second": (lambda: bucket(100.0, 10.0), 10, 1.1),
+    "windows of 10": (lambda: window(10), 40, 1.1),
+    "one at a time": (lambda: knee(1), 30, 1.15),
+    "three at a time": (lambda: knee(3), 15, 1.1),
+    "one of twenty at random": (lambda: at_random(0.05), 400, 1.2),
+    "one of two at random": (lambda: at_random(0.5), 4000, 2.5),
+    "four of five at random": (lambda: at_random(0.8), 20_000, 6.0),
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_that_is_busy_by_itself_fails_no_tile(name):
+    make, seconds, amplification = HOSTS[name]
+    bench = Bench(service=MemoryService(scripted=make(), seconds=0.05), plan=plan_of((4,)))
     outturn = bench.go()
-    assert (outturn.stop, outturn.tally.counts()) == (None, (1024, 1024, 0, 0, 0, 0))
-    assert outturn.tally.throttled < 0.12 * len(bench.asked)
+    assert (outturn.stop, outturn.tally.counts()) == (None, (256, 256, 0, 0, 0, 0))
+    assert bench.seconds < seconds
+    assert len(bench.asked) < amplification * 256
 
 
 def test_a_host_that_becomes_busy_amid_a_busy_region_fails_no_good_tile():
     """Busy tiles are known by then; the host then refuses nine of ten for a minute."""
-    import asyncio
-    import random
-
     draw = random.Random(3)
     bench = Bench(plan=plan_of((6,)), limits=Limits(rate=40.0))
     bad = region(list(bench.plan.tiles()), 300, "first")
@@ -204,9 +260,6 @@ def test_a_host_that_becomes_busy_amid_a_busy_region_fails_no_good_tile():
 
 def test_busy_tiles_of_one_tile_server_are_not_vouched_for_by_another():
     """Two names of one service: the one refuses everything, and nobody speeds up because the other one does not."""
-    from dataclasses import replace
-
-    from harvester.testing.memory import HOST
 
     class Two(MemorySource):
         @property
@@ -224,3 +277,10 @@ def test_busy_tiles_of_one_tile_server_are_not_vouched_for_by_another():
     bench.go()
     refused = sum(request.host.name == "other.test" for request in bench.asked)
     assert refused < 12 * 512
+
+
+def test_an_engine_that_knows_no_place_elsewhere_goes_on_without_a_question():
+    bench = Bench(service=MemoryService(scripted=lambda request: http(500)), plan=plan_of((4,)), spread=False)
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.exit_code == 3
+    assert outturn.tally.questions == 0
