@@ -98,7 +98,7 @@ def test_an_edge_that_bends_both_ways_is_followed_too() -> None:
 
 
 def test_a_bent_edge_gets_hardly_more_vertices_than_its_bend_asks_for() -> None:
-    """A hundred edges of one ring: as many pieces as a parabola so far off its chord would need, and no power of two."""
+    """A hundred edges of one ring: as many pieces as a parabola so far off its chord needs, and no power of two."""
     turns = np.linspace(0, 2 * np.pi, 101)[:-1]
     reach = np.where(np.arange(100) % 2, 2.0, 5.0 + np.arange(100) / 50)
     corners = np.column_stack([10 + reach * np.cos(turns), 45 + reach * np.sin(turns)])
