@@ -1,13 +1,15 @@
-"""convert with flat memory: the height of caches of 10^4, 10^5, ... tiles, each converted in a process of its own.
+"""The verbs with flat memory: the height of caches of 10^4 ... 10^7 tiles, each job in a process of its own.
 
-    python -m benchmarks.bench_streaming 10000 100000 1000000
+    python -m benchmarks.bench_streaming 100000 1000000 10000000 [JOB ...] [--save]
 
-makes an MBTiles of so many tiny distinct pictures for each number (140 bytes a tile) and converts it into each format.
+makes an MBTiles of so many tiny distinct pictures for each number (130 bytes a tile), converts it into each format, and
+merges, compares and applies it with its next version, of which one tile in a hundred is another.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -21,22 +23,50 @@ from pathlib import Path
 
 import pytest
 
-from harvester.delta.join import convert
+from benchmarks.keep import RESULTS, keep, number, tell
+from benchmarks.measure import ROOT, Line, Reading
+from harvester.delta.application import apply
+from harvester.delta.difference import diff
+from harvester.delta.join import convert, merge
 from harvester.loop import run_loop
 
-FORMATS = ("compactv2", "pmtiles", "gpkg", "dedup", "tpkx")
-"""``dedup``: MBTiles that stores identical tiles once."""
+FORMATS = {
+    "compactv2": "out",
+    "mbtiles": "out.mbtiles",
+    "dedup": "dedup.mbtiles",
+    "gpkg": "out.gpkg",
+    "pmtiles": "out.pmtiles",
+    "tpkx": "out.tpkx",
+}
+"""What ``convert`` writes, and where. ``dedup``: MBTiles that stores identical tiles once."""
+
+OTHERS = {"compact": "v1", "tpk": "out.tpk"}
+"""The formats of before ArcGIS 10.3, which are tested with the rest and measured when they are named."""
+
+VERBS = ("from_compactv2", "merge", "diff", "apply", "verify")
+"""``from_compactv2``: that cache into MBTiles that stores identical tiles once. ``verify`` is ``--deep``."""
+
+JOBS = (*FORMATS, *VERBS)
+
+SIZES = (100_000, 1_000_000, 10_000_000)
 
 ZOOM = 14
 
-FEW, MANY = 18_000, 45_000
-"""Tiles of the test; both fill a block and a batch."""
+FEW, MANY = 50_000, 200_000
+"""Tiles of the tests; the first fill blocks and batches already."""
 
-MAX_GROWTH = 40
-"""Bytes by which the height may grow with each tile between the two: less than a list's entry with one number in it."""
+MOST_GROWTH = 0.15
+"""Of the height of a process between the two, whose allocators settle at some 10^5 tiles: 80 bytes a tile, less than a
+tile's address takes."""
+
+MOST_HELD = 40
+"""Bytes by which what Python holds may grow with each tile: less than a list's entry with one number in it."""
 
 KINDS = 64
-"""Different pictures of the test, so that what is remembered to find them again is the same for both."""
+"""Different pictures of the tests, so that what is remembered to find them again is the same for both."""
+
+CHANGED = 100
+"""One tile in so many is another in the next version."""
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -52,15 +82,20 @@ def picture(number: int) -> bytes:
     return _HEAD + _chunk(b"tEXt", b"n\0%d" % number) + _TAIL
 
 
-def make(path: Path, tiles: int, kinds: int = 1 << 62) -> Path:
-    """An MBTiles with a square of at most ``tiles`` tiles of so many ``kinds``, by plain SQL."""
+def make(path: Path, tiles: int, kinds: int = 1 << 62, *, changed: int = 0) -> Path:
+    """An MBTiles with a square of at most ``tiles`` tiles of so many ``kinds``, by plain SQL.
+
+    One tile in ``changed`` is of a kind of its own.
+    """
     side = int(tiles**0.5)
     last = (1 << ZOOM) - 1
 
     def rows() -> Iterator[tuple[int, int, int, bytes]]:
         for col in range(side):
             for row in range(side - 1, -1, -1):
-                yield ZOOM, 4096 + col, last - 4096 - row, picture((col * side + row) % kinds)
+                place = col * side + row
+                number = tiles + place if changed and place % changed == 0 else place % kinds
+                yield ZOOM, 4096 + col, last - 4096 - row, picture(number)
 
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA page_size=16384")
@@ -78,67 +113,146 @@ def make(path: Path, tiles: int, kinds: int = 1 << 62) -> Path:
     return path
 
 
-def work(source: Path, folder: Path, format: str) -> int:
-    """Convert; gives the number of tiles."""
-    name = "mbtiles" if format == "dedup" else format
-    return run_loop(convert(source, folder / f"out-{format}", format=name, dedup=format == "dedup")).tiles
+def work(folder: Path, job: str) -> int:
+    """Do one job in a folder that ``prepare`` made; gives the number of tiles that it went through."""
+    old, new, delta = folder / "old.mbtiles", folder / "new.mbtiles", folder / "delta.mbtiles"
+    if job == "merge":
+        return run_loop(merge([old, new], folder / "merged")).tiles
+    if job == "diff":
+        found = run_loop(diff(old, new, delta))
+        return found.same + found.changed
+    if job == "apply":
+        applied = run_loop(apply(delta, folder / "applied.mbtiles"))
+        return applied.stored * CHANGED
+    if job == "verify":
+        from harvester.audit import verify
+
+        return verify(folder / "verified", deep=True).present
+    source, out = (folder / "source", "from.mbtiles") if job == "from_compactv2" else (old, {**FORMATS, **OTHERS}[job])
+    dedup = job in ("dedup", "from_compactv2")
+    format = {"dedup": "mbtiles", "from_compactv2": "mbtiles"}.get(job, job)
+    return run_loop(convert(source, folder / out, format=format, dedup=dedup)).tiles
 
 
-def peak(source: Path, folder: Path, format: str) -> int:
-    """Bytes of Python's memory at the height of a conversion."""
-    tracemalloc.start()
-    try:
-        work(source, folder, format)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-# A sealed format is collected as a compact cache: that one is measured with it.
-@pytest.mark.parametrize("format", ["pmtiles", "dedup"])
-def test_more_tiles_take_no_more_memory(tmp_path: Path, format: str) -> None:
-    few, many = tmp_path / "few", tmp_path / "many"
-    few.mkdir()
-    many.mkdir()
-    work(make(tmp_path / "first.mbtiles", 100), tmp_path, format)  # once for the imports
-    small = peak(make(few / "in.mbtiles", FEW, KINDS), few, format)
-    large = peak(make(many / "in.mbtiles", MANY, KINDS), many, format)
-    assert large - small < MAX_GROWTH * (MANY - FEW), f"{small:,} -> {large:,}"
+def prepare(folder: Path, job: str) -> None:
+    """What a job needs beside the two versions, made in another process than the job's."""
+    needed = {"from_compactv2": "source", "verify": "verified"}.get(job)
+    if needed is not None:
+        run_loop(convert(folder / "old.mbtiles", folder / needed, format="compactv2"))
+    if job == "apply":
+        run_loop(diff(folder / "old.mbtiles", folder / "new.mbtiles", folder / "delta.mbtiles"))
+        shutil.copyfile(folder / "old.mbtiles", folder / "applied.mbtiles")
 
 
 _CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
-from benchmarks.bench_streaming import work
-began = time.process_time()
-tiles = work(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"tiles": tiles, "peak_mb": round(used.ru_maxrss / 1024, 1),
-                  "cpu_seconds": round(time.process_time() - began, 1)}))
+from benchmarks.bench_streaming import prepare, work
+from benchmarks.measure import peak_bytes
+folder, step, job = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+began, wall = time.process_time(), time.perf_counter()
+tiles = (work if step == "work" else prepare)(folder, job)
+cpu, seconds = time.process_time() - began, time.perf_counter() - wall
+print(json.dumps({"tiles": tiles, "peak_mb": peak_bytes() / (1 << 20), "cpu_seconds": cpu, "seconds": seconds}))
 """
 
 
-def measured(source: Path, folder: Path, format: str) -> dict[str, float]:
-    """A conversion in a process of its own: peak_mb, cpu_seconds, tiles."""
-    command = [sys.executable, "-c", _CHILD, str(source), str(folder), format]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+def _child(folder: Path, step: str, job: str) -> dict[str, float]:
+    command = [sys.executable, "-c", _CHILD, str(folder), step, job]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
+def measured(folder: Path, job: str) -> dict[str, float]:
+    """A job in a process of its own: peak_mb, cpu_seconds, seconds, tiles. What it wrote is removed."""
+    kept = {"old.mbtiles", "new.mbtiles"}
+    _child(folder, "prepare", job)
+    found = _child(folder, "work", job)
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return found
+
+
+def readings(sizes: tuple[int, ...], jobs: tuple[str, ...], folder: Path) -> Iterator[Reading]:
+    """Each job's height and tiles a second of CPU for each size, and the height of the largest over the first's."""
+    heights: dict[str, list[float]] = {job: [] for job in jobs}
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            make(Path(own) / "old.mbtiles", size)
+            make(Path(own) / "new.mbtiles", size, changed=CHANGED)
+            for job in jobs:
+                found = measured(Path(own), job)
+                heights[job].append(found["peak_mb"])
+                name = f"streaming.{job}.{size:.0e}".replace("e+0", "e")
+                yield Reading(name, found["peak_mb"], "MB")
+                yield Reading(f"{name}.rate", found["tiles"] / max(found["cpu_seconds"], 0.01), "tiles/s")
+    for job, each in heights.items():
+        if len(each) > 1:
+            yield Reading(f"streaming.{job}.growth", each[-1] / each[0], "x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", [*FORMATS, *OTHERS, *VERBS])
+def test_ten_times_the_tiles_take_no_more_memory(tmp_path: Path, job: str) -> None:
+    """The whole process's, what libraries hold included."""
+    heights = []
+    # To decode a tile takes ten times as long as to copy it.
+    share = 4 if job == "verify" else 1
+    for tiles in (FEW // share, MANY // share):
+        folder = tmp_path / str(tiles)
+        folder.mkdir()
+        make(folder / "old.mbtiles", tiles, KINDS)
+        make(folder / "new.mbtiles", tiles, KINDS, changed=CHANGED)
+        found = measured(folder, job)
+        assert found["tiles"] > 0.9 * tiles
+        heights.append(found["peak_mb"])
+    assert heights[1] <= heights[0] * (1 + MOST_GROWTH), heights
+
+
+# A sealed format is collected as a compact cache: that one is measured with it.
+@pytest.mark.parametrize("job", ["pmtiles", "dedup"])
+def test_more_tiles_are_not_held(tmp_path: Path, job: str) -> None:
+    few, many = 18_000, 45_000
+    heights = []
+    for tiles in (100, few, many):  # the first for what is imported
+        folder = tmp_path / str(tiles)
+        folder.mkdir()
+        make(folder / "old.mbtiles", tiles, KINDS)
+        tracemalloc.start()
+        try:
+            work(folder, job)
+            heights.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert heights[2] - heights[1] < MOST_HELD * (many - few), heights
+
+
+def save(readings: list[Reading]) -> None:
+    """Put what was measured among what is kept of earlier jobs and sizes."""
+    path = RESULTS / "streaming.json"
+    held = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.is_file() else []
+    lines = {str(line["name"]): line for line in held}
+    lines.update({each.name: Line(each.name, each.unit, [each.value]).as_json() for each in readings})
+    from benchmarks.__main__ import as_json
+    from benchmarks.suite import GROUPS
+
+    keep("streaming", {**as_json([]), "lines": list(lines.values())})
+    tell([group.name for group in GROUPS])
+
+
 def main() -> None:
-    numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()] or [10_000, 100_000]
-    formats = [word for word in sys.argv[1:] if word in FORMATS] or list(FORMATS)
-    for number in numbers:
-        with tempfile.TemporaryDirectory() as own:
-            source = make(Path(own) / "in.mbtiles", number)
-            for format in formats:
-                began = time.perf_counter()
-                found = measured(source, Path(own), format)
-                print(
-                    json.dumps({"format": format, **found, "seconds": round(time.perf_counter() - began, 1)}),
-                    flush=True,
-                )
+    words = sys.argv[1:]
+    sizes = tuple(int(word) for word in words if word.isdecimal()) or SIZES[:2]
+    jobs = tuple(word for word in words if word in (*JOBS, *OTHERS)) or JOBS
+    found: list[Reading] = []
+    with tempfile.TemporaryDirectory() as own:
+        for reading in readings(sizes, jobs, Path(own)):
+            found.append(reading)
+            print(time.strftime("%H:%M:%S"), reading.name, number(reading.value), reading.unit, flush=True)
+            if "--save" in words:
+                save(found)
 
 
 if __name__ == "__main__":

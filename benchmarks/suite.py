@@ -513,24 +513,12 @@ def memory() -> Iterator[Round]:
 # ---------------------------------------------------------------------------------------------- start
 
 
-@_group("streaming", "convert: the height of caches of 10^4 and 10^6 tiles, a process each", long=True)
+@_group("streaming", "the verbs: height and speed over caches of 10^5 to 10^7 tiles, a process each", long=True)
 def streaming() -> Iterator[Round]:
     from benchmarks import bench_streaming as bench
 
     with tempfile.TemporaryDirectory() as own:
-        few, many = (bench.make(Path(own) / f"{number}.mbtiles", number) for number in (10_000, 1_000_000))
-
-        def rounds(number: int) -> Iterator[Reading]:
-            for format in bench.FORMATS:
-                found = []
-                for source in (few, many):
-                    with tempfile.TemporaryDirectory(dir=own) as out:
-                        found.append(bench.measured(source, Path(out), format)["peak_mb"])
-                low, high = found
-                yield Reading(f"streaming.{format}.1e6", high, "MB")
-                yield Reading(f"streaming.{format}.1e6_over_1e4", high / low, "x")
-
-        yield rounds
+        yield lambda number: bench.readings(bench.SIZES, bench.JOBS, Path(own))
 
 
 def _spawned(command: list[str]) -> Cost:
