@@ -13,6 +13,7 @@ from harvester.caches.placed import PlacedReader
 from harvester.testing import schemes
 from harvester.testing.service import ArcGisSite
 from harvester.tiling.tile import Tile
+from tests.caches.maplibre import validate
 
 GOOGLE = ("mbtiles", "gpkg", "pmtiles", "compactv2", "tpkx", "compact", "exploded", "xyz", "tpk")
 FOREIGN = ("gpkg", "compactv2", "tpkx")
@@ -356,6 +357,22 @@ def test_hash_is_written_into_a_finished_cache_too(cli, serve, tmp_path):
     before = contents(tmp_path / "out.mbtiles")
     assert cli("run", service.url, "--lods", "0-2", "-o", "out.mbtiles", "-q", "--hash").code == 0
     assert contents(tmp_path / "out.mbtiles") == before
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_what_run_writes_with_hash_passes_the_rules_of_mbtiles_validate(cli, serve, tmp_path, dedup):
+    """Also when a later job has added to it: the hash is that of all tiles then."""
+    service, more = serve(), ("--dedup",) if dedup else ()
+    for lods, tiles in (("0-2", 21), ("1-3", 85)):
+        assert cli("run", service.url, "--lods", lods, "-o", "out.mbtiles", "-q", "--hash", *more).code == 0
+        assert validate(tmp_path / "out.mbtiles") == ("tiles_shallow" if dedup else "flat")
+        with harvester.open_cache(tmp_path / "out.mbtiles") as reader:
+            held = sum(int(reader.present(key).sum()) for level in reader.levels() for key in reader.blocks(level))
+        assert held == tiles
+    # Without --hash a later run leaves none that is wrong.
+    assert cli("run", service.url, "--lods", "4", "-o", "out.mbtiles", "-q", *more).code == 0
+    with pytest.raises(AssertionError, match="there is no agg_tiles_hash"):
+        validate(tmp_path / "out.mbtiles")
 
 
 @pytest.mark.parametrize("format", sorted(OUTPUTS))
