@@ -50,3 +50,18 @@ tiles = [[t.z, t.y, t.x, hashlib.sha256(t.data).hexdigest()] for t in package.re
 print(json.dumps({"tiles": tiles, "bounds": package.bounds, "name": package.name, "format": package.format,
                   "credits": package.credits, "tile_size": package.tile_size, "zooms": package.zoom_levels}))
 """
+
+MAPPROXY_FILES = """
+import hashlib, json, sys
+from mapproxy.cache.file import FileCache
+from mapproxy.cache.tile import Tile
+layout, folder, extension, tiles = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+cache = FileCache(folder, extension, directory_layout=layout)
+found = []
+for level, row, col in tiles:
+    tile = Tile((col, row, level))
+    there = cache.load_tile(tile)
+    body = tile.image_result.as_buffer().read() if there else None
+    found.append(hashlib.sha256(body).hexdigest() if there else None)
+print(json.dumps(found))
+"""

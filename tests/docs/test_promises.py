@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from harvester.caches.formats import FORMATS
+
 ROOT = Path(__file__).resolve().parents[2]
 
-PAGES = ("docs/what-happens-when.md", "SECURITY.md")
+PAGES = ("docs/what-happens-when.md", "SECURITY.md", "docs/read-by-others.md")
+
+TITLES = {
+    "mbtiles": "MBTiles", "gpkg": "GeoPackage", "pmtiles": "PMTiles", "compactv2": "compact cache V2",
+    "compact": "compact cache V1", "exploded": "exploded cache", "xyz": "z/x/y folders", "tpk": "`.tpk`",
+    "tpkx": "`.tpkx`", "vtpk": "`.vtpk`",
+}  # fmt: skip
+"""What the formats are called on the page of readers."""
 
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -41,3 +50,13 @@ def test_every_promise_names_a_test() -> None:
     assert len(rows) > 50
     assert [row for row in rows if not NAMED.search(row)] == []
     assert [row for row in rows if row.count("|") != 2] == []
+
+
+def test_every_reader_of_others_names_a_test_and_no_format_is_without_one() -> None:
+    text = (ROOT / PAGES[2]).read_text(encoding="utf-8")
+    ours, _ = text.split("\n## ")[1:]
+    rows = re.findall(r"^\| (?!format )([^|-].*)\|$", text, re.MULTILINE)
+    assert len(rows) > 20
+    assert [row for row in rows if not NAMED.search(row) or row.count("|") != 3] == []
+    assert TITLES.keys() == FORMATS.keys()
+    assert [title for title in TITLES.values() if title not in ours] == []
