@@ -13,6 +13,7 @@ from harvester.edges import Answer, Host, Outcome, Request, Source, Verdict
 from harvester.engine.busy import OWN_TIMES, Busy, Seen
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
+from harvester.engine.vouching import IN_VAIN
 from harvester.engine.witness import AGAIN, Witness
 from harvester.job import Limits
 from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
@@ -65,6 +66,7 @@ class Throttling:
         self._good = -1  # good answers there were by the last refusal
         self._row = 0  # refusals since then
         self._skip = self._skips = 0
+        self._in_vain = 0
         self._gave_up = False
         # The trial: the tile that was refused (None: only the known one is asked), the known one, whose turn it is.
         self._refused: Request | None = None
@@ -216,6 +218,14 @@ class Throttling:
         if outcome is Outcome.THROTTLED:
             self._tally.throttled += 1
             busy.doubt()
+        if not self._witness.is_known and self._in_vain < IN_VAIN:
+            other = self._witness.at(request.host)
+            if other is not None:
+                # It may be as bad as the refused one: nobody knows of either.
+                self._in_vain += 1
+                self._known = other.tile
+                self._due = now + backoff(1, self._draw(), throttled=True)
+                return
         self._skips = self._skip = min(2 * self._skips or 1, SKIPPED)
         self._close()
         if refused is not None:

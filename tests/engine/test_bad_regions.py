@@ -178,7 +178,7 @@ def test_a_region_of_bad_tiles_that_comes_first_is_told_soon_by_a_tile_elsewhere
     outturn = bench.go()
     assert outturn.stop is None
     assert outturn.tally.counts() == (4096, 4096 - bad, 0, 0, bad, 0)
-    assert bench.seconds < 30
+    assert bench.seconds < 14
     assert outturn.tally.questions <= 16
     assert outturn.tally.tile_requests == len(bench.asked)
 

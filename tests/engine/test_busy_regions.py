@@ -294,3 +294,20 @@ def test_an_engine_that_knows_no_place_elsewhere_goes_on_without_a_question():
     outturn = bench.go()
     assert outturn.stop is not None and outturn.stop.exit_code == 3
     assert outturn.tally.questions == 0
+
+
+def test_a_host_that_becomes_busy_for_all_amid_a_busy_region_is_noticed_by_a_tile_it_served():
+    began: list[float] = []
+    bench = Bench(plan=plan_of((6,)), limits=Limits(give_up_after_seconds=300))
+    bad = region(list(bench.plan.tiles()), 3000, "first")
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        return http(503) if request.tile in bad or now - began[0] > 15 else None
+
+    bench.service = MemoryService(scripted=scripted, seconds=0.05)
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.code == "gave_up"
+    late = [at for at in began if at - began[0] > 30]
+    assert len(late) < 60, "in four and a half minutes"
