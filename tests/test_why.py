@@ -28,7 +28,7 @@ INFO = memory_info()
 KEY = BlockKey(2, 0, 0)
 JOB = Job(source="http://x.test", policies=(Policy(lods=((2, 2),)),))
 STORED, ABSENT, FAILED, PENDING = (Tile(2, 0, col) for col in range(4))
-UNCHANGED, GONE, BROKEN = (Tile(2, 1, col) for col in range(3))
+UNCHANGED, GONE, BROKEN, BUSY = (Tile(2, 1, col) for col in range(4))
 
 
 async def make(out: Path, **meta: Any) -> None:
@@ -41,7 +41,7 @@ async def make(out: Path, **meta: Any) -> None:
         [
             BlockChange(KEY, State.STORED, [at(STORED), at(GONE), at(BROKEN)]),
             BlockChange(KEY, State.ABSENT, [at(ABSENT)]),
-            BlockChange(KEY, State.FAILED, [at(FAILED)], {at(FAILED): "http_500"}),
+            BlockChange(KEY, State.FAILED, [at(FAILED), at(BUSY)], {at(FAILED): "http_500", at(BUSY): "http_503"}),
             BlockChange(KEY, State.UNCHANGED, [at(UNCHANGED)]),
         ],
         {},
@@ -97,6 +97,11 @@ def test_a_failed_tile_tells_its_reason_its_run_and_how_often_it_could_be_tried(
     account = why(out, FAILED)
     assert (account.state, account.reason, account.failed_in, account.tries) == (State.FAILED, "http_500", 2, 6)
     assert "http_500, in run 2 (up to 6 tries a run)" in told(out, FAILED)
+
+
+def test_tries_say_nothing_of_a_tile_that_was_always_busy_or_refused(out: Path) -> None:
+    assert (why(out, BUSY).reason, why(out, BUSY).tries) == ("http_503", None)
+    assert "http_503, in run 2\n" in told(out, BUSY)
 
 
 def test_an_absent_tile_tells_how_the_source_said_so(out: Path) -> None:

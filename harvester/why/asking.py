@@ -20,6 +20,9 @@ from harvester.tiling.tile import Tile, block_of
 from harvester.why.account import Account, Held, Unplanned
 from harvester.wording import counted
 
+UNTRIED = frozenset({"http_401", "http_429", "http_498", "http_499", "http_503", "invalid_token"})
+"""Reasons that use up none of ``--retries``."""
+
 RUNS_LISTED = 20
 """Runs that are named one by one."""
 
@@ -72,6 +75,7 @@ class _Asking:
             state = State.PENDING
         planned_by = tuple(planner for planner in meant if planner.in_shard) if state is not State.UNPLANNED else ()
         failed = state is State.FAILED and self.ledger is not None
+        reason = self.ledger.reason(tile, block_of(tile)) if failed and self.ledger is not None else None
         return Account(
             output=self.audited.out,
             tile=tile,
@@ -79,10 +83,10 @@ class _Asking:
             box=scheme.box(tile),
             degrees=scheme.crs.is_geographic,
             state=state,
-            reason=self.ledger.reason(tile, block_of(tile)) if failed and self.ledger is not None else None,
+            reason=reason,
             planned_by=planned_by,
             url=self._url(),
-            tries=1 + _latest(planned_by).retries if failed and planned_by else None,
+            tries=1 + _latest(planned_by).retries if failed and planned_by and reason not in UNTRIED else None,
             failed_in=_latest(planned_by).last_run if failed and planned_by else None,
             fetching_runs=self._fetching_runs(planned_by),
             absent_by=(self._meta("absences") or {}).get(str(tile.level), {}) if state is State.ABSENT else {},
