@@ -52,6 +52,8 @@ async def finish(collection: Collection, report: Report, record: Callable[[], Aw
     if collection.writer is not None and (dirty or paths.overwrite or collection.hash):
         await _describe(collection, finished=complete or only_failed)
         if complete or only_failed:
+            # A cache without a tile came into being only now; its absent tiles are not in doubt for that.
+            await ledger.record([], collection.writer.stamps([]))
             await ledger.set_meta({"dirty": False})
     if paths.overwrite and complete:
         if collection.writer is not None:

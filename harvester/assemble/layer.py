@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.assemble.collect import Collection, is_sealed, open_collection
+from harvester.assemble.denied import DISTRUSTED, found_there, joined, some_of, take_back, was_denied
 from harvester.assemble.finish import finish, judge_all_404
 from harvester.assemble.made import Made
 from harvester.assemble.placeholders import take_out_placeholders
@@ -51,6 +52,8 @@ class LayerRun:
     told: int = 0
     fetching: tuple[float, float] | None = None
     """When the engine began and ended, by the clock of ``began``."""
+    distrusted: bool = False
+    """True once the tilemap was found to deny what is there."""
 
     @property
     def layer(self) -> Layer:
@@ -98,13 +101,7 @@ class LayerRun:
 
     async def _harvest(self, collection: Collection) -> Report:
         planned, ledger, switch = self.planned, collection.ledger, self.switch
-        agreement = Agreement(
-            ledger,
-            await collection.holding(),
-            totals={lod.level: lod.planned for lod in planned.plan.lods},
-            budget=self.job.limits.max_tiles,
-            known=index_of(self.layer.source, self.opened.session),
-        )
+        agreement = await self._agreement(collection)
         tally = await agreement.begin(planned.plan.blocks())
         named = agreement.named_absent
         absent_before = {n: states[State.ABSENT] - named.get(n, 0) for n, states in tally.levels.items()}
@@ -114,7 +111,11 @@ class LayerRun:
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
         wanted = tally.counts().pending and switch.reason is None
         if wanted:
+            self.distrusted = bool(await ledger.get_meta(DISTRUSTED))
             outturn = await self._fetch(collection, agreement)
+            if outturn.stop is None and self._probes() and was_denied(tally):
+                agreement, outturn = await self._ask_all_the_same(collection, agreement, outturn)
+                tally = agreement.tally
         self._tell_index(collection, agreement)
         if wanted or named or tally.absences:
             try:
@@ -151,6 +152,36 @@ class LayerRun:
                 await record()
         return report
 
+    async def _agreement(self, collection: Collection) -> Agreement:
+        return Agreement(
+            collection.ledger,
+            await collection.holding(),
+            totals={lod.level: lod.planned for lod in self.planned.plan.lods},
+            budget=self.job.limits.max_tiles,
+            known=index_of(self.layer.source, self.opened.session),
+        )
+
+    def _probes(self) -> bool:
+        return self.job.tilemap and self.layer.source.info.tilemap and not self.distrusted
+
+    async def _ask_all_the_same(
+        self, collection: Collection, agreement: Agreement, outturn: Outturn
+    ) -> tuple[Agreement, Outturn]:
+        """The tilemap denies all. Where tiles are there nevertheless, it is not believed, now and in later runs."""
+        plan, pacer = self.planned.plan, pacer_of(self.job.limits, time.monotonic())
+        there = await found_there(self.job, self.layer, some_of(plan), pacer, agreement.tally)
+        if there is None:
+            return agreement, outturn
+        text = f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
+        collection.notices.append(text)
+        self._tell(collection)
+        self.distrusted = True
+        await collection.ledger.set_meta({DISTRUSTED: str(there)})
+        await take_back(collection.ledger, plan)
+        again = await self._agreement(collection)
+        joined(agreement.tally, await again.begin(plan.blocks()))
+        return again, await self._fetch(collection, again)
+
     async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
@@ -173,7 +204,7 @@ class LayerRun:
             pacer=pacer_of(job.limits, time.monotonic()),
             limits=job.limits,
             clock=time.monotonic,
-            probe=job.tilemap and layer.source.info.tilemap,
+            probe=self._probes(),
             planned=plan.contains,
             placeholders=job.placeholders,
             stored_body=collection.stored_body,
@@ -185,7 +216,7 @@ class LayerRun:
         try:
             return await engine.run(layer.source.info.source, str(collection.paths.out))
         finally:
-            self.fetching = began, time.monotonic()
+            self.fetching = (self.fetching or (began, 0.0))[0], time.monotonic()
             collection.made.kept = tally.tile_requests > 0
             self.switch.detach()
             await transport.close()

@@ -117,6 +117,44 @@ def test_tilemap_off_distrusts_a_tilemap_that_denies_tiles(serve, cli, tmp_path)
     assert service.log.count("tilemap") == 0
 
 
+FINE = ("--lods", "3-4", *HASTY)
+"""320 tiles, all in blocks that are asked for by their tilemap windows."""
+
+
+@pytest.mark.parametrize("how", ["on", "422"])
+def test_a_tilemap_that_denies_every_tile_is_held_against_a_few_of_them(serve, cli, tmp_path, how):
+    """Where they are there all are asked, with a notice, also by the run that goes on; else an empty cache would be
+    called complete."""
+    service = serve(ArcGisSite(tilemap=how, tilemap_says=lambda tile: False))
+    part = cli("run", service.url, *FINE, "-o", "out.mbtiles", "--max-tiles", "100")
+    assert (part.code, part.json["stored"]) == (1, 100)
+    windows = service.log.count("tilemap")
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, 320, 0)
+    assert any("tilemap denies every tile" in text for text in part.json["notices"])
+    assert service.log.count("tilemap") == windows, "it is not asked again"
+    assert service.log.count("tile") <= 320 + 8 + 40
+    assert part.json["requests"] + result.json["requests"] == len(service.log)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    assert len(held(tmp_path / "out.mbtiles")) == 320
+
+
+@pytest.mark.parametrize("there", ["nothing", "one picture for all"])
+def test_a_tilemap_that_truly_has_nothing_costs_a_few_requests_and_is_believed(serve, cli, tmp_path, there):
+    """Beyond their data, services may give one picture for every tile, which nobody wants by the thousand."""
+    grey = ArcGisSite().body(Tile(3, 1, 1))
+    site = ArcGisSite(tilemap="on", tilemap_says=lambda tile: False, tile=lambda tile: grey)
+    service = serve(ArcGisSite(tilemap="on", absent=lambda tile: True) if there == "nothing" else site)
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, 0, 320)
+    assert 0 < service.log.count("tile") <= 8
+    assert result.json["tile_requests"] == service.log.count("tile")
+    assert any("none of the 320 tiles exists" in text for text in result.json["notices"])
+    service.log.clear()
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    assert service.log.count("tile") == 0
+
+
 @pytest.mark.parametrize(
     "rule",
     [

@@ -1,0 +1,98 @@
+"""A tilemap that denies every tile of a plan, held against a few tiles themselves: where they are there, it is not
+believed, and all are asked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from xxhash import xxh3_128_hexdigest
+
+from harvester.assemble.sources import Layer, transport_for
+from harvester.edges import Answer, BlockChange, Ledger, Outcome, Request, State, Wait
+from harvester.engine import Tally
+from harvester.job import Job
+from harvester.pacing import Pacer
+from harvester.planning import Plan
+from harvester.tiling.tile import Tile
+
+ASKED = 8
+"""Tiles that are asked themselves: what an empty plan costs at most, and enough to come upon two of a town."""
+
+BELIEVED = 2
+"""Different bodies that must come: beyond their data, services give one picture ("no data here") for every tile, while
+their tilemap says the truth."""
+
+DISTRUSTED = "tilemap_distrusted"
+"""The ledger's fact: a tile that is there although the tilemap denies all; later runs don't ask the tilemap."""
+
+
+def was_denied(tally: Tally) -> bool:
+    """Did every planned tile end as absent, some of them without having been asked themselves?"""
+    counts = tally.counts()
+    return counts.planned > 0 and counts.absent == counts.planned and sum(tally.absences.values()) < counts.planned
+
+
+def some_of(plan: Plan) -> list[Tile]:
+    """A few tiles: the middle one of LODs from the coarsest to the finest, and some from all over the plan."""
+    places, start = [], 0
+    for lod in plan.lods:
+        places += [start + lod.planned // 2] if lod.planned else []
+        start += lod.planned
+    chosen = [places[len(places) * at // ASKED] for at in range(min(ASKED // 2, len(places)))]
+    spread = (plan.total * (2 * at + 1) // (2 * ASKED) for at in range(ASKED))
+    return [plan.tile_at(place) for place in list(dict.fromkeys([*chosen, *spread]))[:ASKED]]
+
+
+async def found_there(job: Job, layer: Layer, tiles: Sequence[Tile], pacer: Pacer, tally: Tally) -> Tile | None:
+    """Ask tiles, each once; gives one that is there if there are several that differ. ``tally`` counts the requests."""
+    source, todo, in_flight = layer.source, list(tiles), 0
+    bodies: dict[str, Tile] = {}
+    meant_as_none = {digest.lower() for digest in job.placeholders}
+    transport = transport_for(job, layer)
+
+    def next_request() -> Request | Wait | None:
+        nonlocal in_flight
+        if not todo:
+            return Wait() if in_flight else None
+        seconds = pacer.may_start(time.monotonic(), in_flight)
+        if seconds > 0:
+            return Wait(None if seconds == math.inf else seconds)
+        in_flight += 1
+        return source.request(todo.pop(0), 0)
+
+    def done(request: Request, answer: Answer) -> None:
+        nonlocal in_flight
+        in_flight -= 1
+        verdict = source.judge(request, answer)
+        pacer.ended(
+            time.monotonic(), verdict.outcome, answer.seconds, first_try=True, retry_after=verdict.retry_after
+        )  # fmt: skip
+        tally.requests += 1
+        tally.tile_requests += 1
+        tally.bytes += len(answer.body)
+        if verdict.outcome is Outcome.WHOLE:
+            bodies.setdefault(xxh3_128_hexdigest(verdict.body), request.tile)
+        transport.wake()
+
+    try:
+        await transport.drain(next_request, done)
+    finally:
+        await transport.close()
+    there = [tile for digest, tile in bodies.items() if digest not in meant_as_none]
+    return there[0] if len(there) >= BELIEVED else None
+
+
+async def take_back(ledger: Ledger, plan: Plan) -> None:
+    """Every planned tile is pending again: none was stored."""
+    for key, mask in plan.blocks():
+        await ledger.record([BlockChange(key, State.PENDING, np.flatnonzero(mask.ravel()).tolist())], {})
+
+
+def joined(before: Tally, after: Tally) -> Tally:
+    """``after`` with the requests of ``before`` counted, too."""
+    for name in ("requests", "tile_requests", "retries", "questions", "throttled", "bytes"):
+        setattr(after, name, getattr(after, name) + getattr(before, name))
+    return after
