@@ -80,6 +80,7 @@ class Flow:
         self._placeholders = bool(repeats.placeholders)
         self.whole = 0
         """Whole tiles that came and were not taken back."""
+        self._taken_back = 0
         self.ends = Ends(feed=feed, writer=writer, tally=tally, doubt=self._doubt, breaker=pacer.breaker)
         self._questions = questions = Questions(
             source=source, pacer=pacer, tally=tally, limits=limits, doubt=self._doubt, ends=self.ends,
@@ -115,6 +116,7 @@ class Flow:
     def _uncount(self, tiles: int) -> None:
         self.ends.any = self.any_ended
         self.whole -= tiles
+        self._taken_back += tiles
 
     # ------------------------------------------------------------------------------------------ what to ask
 
@@ -267,8 +269,9 @@ class Flow:
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
         if is_answer and outcome is Outcome.THROTTLED:
             self.ends.trouble = verdict.reason
+            came = self.whole + self._taken_back
             self._throttling.refused(
-                now, request, answer, verdict, self.whole, only_one=self._finished(), ended=self.any_ended
+                now, request, answer, verdict, came, only_one=self._finished(), ended=self.any_ended
             )
         else:
             self._pacer.ended(
@@ -289,6 +292,7 @@ class Flow:
         if request.attempt == AGAIN:
             self._questions.stale()
         else:
+            self._throttling.heard(request, well=False)
             self._at_once.append(request._replace(fresh=True))
 
     def _finished(self) -> bool:

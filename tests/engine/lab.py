@@ -94,7 +94,8 @@ class Bench:
         if aside is not None:
             await aside
         self.seconds = loop.time() - now
-        assert not raised, raised[0]
+        for context in raised:
+            raise context.get("exception") or AssertionError(context)
         return outturn
 
     @property

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from harvester.edges import Answer, Request
+from harvester.edges import Answer, Fault, Request
 from harvester.job import Limits
-from harvester.testing.memory import HOST, MemoryService, MemorySource, http, memory_info
+from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http, memory_info
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -311,3 +311,22 @@ def test_a_host_that_becomes_busy_for_all_amid_a_busy_region_is_noticed_by_a_til
     assert outturn.stop is not None and outturn.stop.code == "gave_up"
     late = [at for at in began if at - began[0] > 30]
     assert len(late) < 60, "in four and a half minutes"
+
+
+def test_an_old_connection_that_closes_under_a_trial_makes_no_tile_two():
+    stale = broken(Fault.RESET)._replace(stale=True)
+    asked: Counter[Tile] = Counter()
+    bench = Bench(plan=plan_of((4,)))
+    bad = region(list(bench.plan.tiles()), 20, "first")
+
+    def scripted(request: Request) -> Answer | None:
+        asked[request.tile] += 1
+        if not request.fresh and asked[request.tile] % 2 == 0:
+            return stale
+        return http(503) if request.tile in bad else None
+
+    bench.service = MemoryService(scripted=scripted)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (256, 236, 0, 0, 20, 0))
+    assert max(asked[tile] for tile in bad) < 40
+    assert outturn.tally.tile_requests == len(bench.asked) == 256 + outturn.tally.retries + outturn.tally.questions

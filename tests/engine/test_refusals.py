@@ -3,14 +3,17 @@ were served: nothing is given up for the one, nothing poisoned by the other. In 
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from harvester.edges import Answer, Request
+from harvester.edges import Answer, Fault, Request
 from harvester.job import Limits
 from harvester.testing.images import tile_png
-from harvester.testing.memory import MemoryService, MemorySource, http, memory_info
+from harvester.testing.memory import MemoryService, MemorySource, broken, http, memory_info
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -173,3 +176,44 @@ def test_what_was_failed_for_a_refusal_is_asked_again_when_the_token_turns_out_t
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts().stored) == (None, 85)
     assert bench.source.renewals == 1
+
+
+@settings(max_examples=40, deadline=None)
+@example(9187, 33, 12, 4, True)
+@given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 30), st.integers(1, 12), st.booleans())
+def test_whatever_tiles_and_hosts_refuse_each_tile_has_one_end_and_every_byte_is_right(
+    seed, percent, bad_percent, concurrency, renewable
+):
+    """Passing trouble for any tile, lasting trouble for some, connections that close, tokens that end."""
+    draw = random.Random(seed)
+    stale = broken(Fault.RESET)._replace(stale=True)
+    lasting = [http(500), http(503), http(429), http(499), http(401), http(403), http(200, b"<html>")]
+    passing = [*lasting, stale, broken(Fault.TRUNCATED), http(404)]
+    bad: dict[Tile, Answer] = {}
+    ends = draw.choice([10**9, 60, 200])
+    used: Counter[int] = Counter()
+
+    def scripted(request: Request) -> Answer | None:
+        used[request.credential] += 1
+        if used[request.credential] > ends and renewable:
+            return http(498)
+        if request.tile not in bad:
+            bad[request.tile] = draw.choice(lasting) if draw.random() * 100 < bad_percent else http(200)
+        if bad[request.tile].status != 200 or bad[request.tile].body:
+            return bad[request.tile]
+        answer = draw.choice(passing) if draw.random() * 100 < percent else None
+        return None if answer is stale and request.fresh else answer
+
+    bench = Bench(
+        service=MemoryService(scripted=scripted),
+        source=MemorySource(renewable=renewable),
+        limits=Limits(retries=2, concurrency=concurrency, give_up_after_seconds=120, max_duration_seconds=3000),
+    )
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert counts.planned == sum(counts[1:]) == 85 and min(counts) >= 0
+    assert outturn.stop is not None or counts.pending == 0
+    assert counts.failed == len(outturn.failures)
+    assert counts.stored == len(bench.cache.bodies)
+    assert all(body == tile_png(*tile) for tile, body in bench.cache.bodies.items())
+    assert outturn.tally.tile_requests == len(bench.asked)
