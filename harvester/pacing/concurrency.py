@@ -18,6 +18,9 @@ RAMP_ANSWERS = 12
 RAMP_SECONDS = 0.5
 """Or as many as come in this time, where a round takes so long."""
 
+SURE_ANSWERS = 12
+"""Fewest answers whose mean latency tells queueing: of four that vary by half, one mean in ten is 1.5 times another."""
+
 LONG_SECONDS = 0.25
 """Latency from which half a round is enough: the ramp takes eight rounds instead of sixteen."""
 
@@ -83,6 +86,8 @@ class Concurrency:
         "_calm",
         "_down",
         "_faults",
+        "_few",
+        "_few_seconds",
         "_full",
         "_good",
         "_max",
@@ -111,6 +116,8 @@ class Concurrency:
         self._good = 0  # highest level with a clean window; 0: none known
         self._bad = math.inf  # lowest level that was throttled
         self._calm = math.inf  # latency without queueing, seconds
+        self._few = 0  # answers of the windows that were too short to tell it each by itself
+        self._few_seconds = 0.0
         self.throughput = 0.0
         """Answers a second of the last clean window."""
         self.contradicted: Mode | None = None
@@ -252,7 +259,8 @@ class Concurrency:
             self._dipped(now, latency, throughput)
 
     def _ramp(self, now: float, latency: float, throughput: float) -> None:
-        if self._good and self._queues(latency) and throughput < GAIN * self.throughput:
+        sure = self._answers >= SURE_ANSWERS
+        if sure and self._good and self._queues(latency) and throughput < GAIN * self.throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
                 self._begin(now)
@@ -291,7 +299,7 @@ class Concurrency:
             self._move(max(self.limit + 1, int(self.limit + self._bad) // 2), Mode.SEEK, now)
 
     def _hold(self, now: float, latency: float, throughput: float) -> None:
-        if latency < self._calm:
+        if latency < self._calm and self._answers >= SURE_ANSWERS:
             self._calm = latency
         self._good = self.limit
         if now < self._next_probe or not self._full:
@@ -348,7 +356,11 @@ class Concurrency:
     def _note(self, latency: float, throughput: float) -> None:
         self._good = self.limit
         self.throughput = throughput
-        if latency < self._calm:
+        if self._answers < SURE_ANSWERS:  # until there are enough: the mean of all
+            self._few += self._answers - self._faults
+            self._few_seconds += self._sum
+            self._calm = self._few_seconds / self._few
+        elif latency < self._calm:
             self._calm = latency
 
     def _probe_failed(self, now: float) -> None:
