@@ -74,6 +74,17 @@ RESTS = 7
 """Refusals in a row after which the host is silent, not fast: what follows is a pause."""
 
 
+GAP_SECONDS = 0.5
+GAP_STARTS = 4.0
+"""Without a start for so long (or for so many starts' time) the host was left alone: what it allows has come back, and
+what was counted before tells nothing."""
+
+RESTED_SECONDS = 1.0
+RESTED_DROP = 0.4
+"""Refused sooner after that, it may have been a second's requests: hosts that count seconds answer just these. It may
+have been a short burst as well, so what is left is so much at least."""
+
+
 class Stage(StrEnum):
     """What the rate is doing."""
 
@@ -90,6 +101,7 @@ class LearnedRate:
     """
 
     __slots__ = (
+        "_asked",
         "_denied",
         "_echo",
         "_from",
@@ -97,6 +109,7 @@ class LearnedRate:
         "_high",
         "_low",
         "_next_probe",
+        "_paused",
         "_probe_every",
         "_reach",
         "_rested",
@@ -121,7 +134,9 @@ class LearnedRate:
         self._from = now + REST_SECONDS
         self._rested = now  # when it was last refused: what was started before tells nothing new
         self._echo = 0.0  # how long a refusal takes to come
-        self._wave = now  # start of the last wave
+        self._wave = now  # start of the last wave, or of the asking after a pause
+        self._paused = False  # whether the host was left alone before that
+        self._asked = now  # when the last request was started
         self._granted = self._denied = 0  # starts since then, and how many of them were refused
         self._since = now + settle_seconds  # since when this rate is on trial: when the wave is over
         self._started = 0  # starts since then
@@ -139,6 +154,10 @@ class LearnedRate:
             return False
         idle = now - SLACK_SECONDS * min(1.0, self.rate / SLACK_RATE)
         self._from = (since if since > idle else idle) + 1.0 / self.rate
+        if now - self._asked > max(GAP_SECONDS, GAP_STARTS / self.rate):
+            self._wave, self._paused = now, True
+            self._granted = self._denied = 0
+        self._asked = now
         self._granted += 1
         if now >= self._since:
             self._started += 1
@@ -172,7 +191,7 @@ class LearnedRate:
         self._rested = now
         if started >= self._since:
             self._drop(now)
-            self._wave = now
+            self._wave, self._paused = now, False
             self._granted = self._denied = 0
             self._begin(now + WAVE_SECONDS)
         rest = max(REST_SECONDS, REST_STARTS / self.rate) * REST_FACTOR ** min(self.refused - 1, 8)
@@ -225,7 +244,9 @@ class LearnedRate:
         if 0.0 < self._low < self.rate:
             self._narrow(now)
             return
-        answered = (self._granted - self._denied) / (now - self._wave)
+        answered = (self._granted - self._denied) / max(now - self._wave, RESTED_SECONDS if self._paused else 0.0)
+        if self._paused:
+            answered = max(answered, RESTED_DROP * self.rate)
         self._low = 0.0
         self._reach = MEASURED
         self.rate = max(LEAST, min(DROP * self.rate, max(DEEP_DROP * self.rate, answered)))

@@ -125,6 +125,37 @@ def test_a_rate_that_is_refused_drops_however_much_was_answered() -> None:
     assert rate.rate <= 95.0
 
 
+def test_the_time_of_a_pause_is_not_taken_for_time_in_which_little_was_answered() -> None:
+    rate = LearnedRate(100.0, 0.0)
+
+    def ask(begin: float, end: float) -> None:
+        now = begin
+        while now < end:
+            rate.take(now)
+            now += 0.005
+
+    ask(0.0, 5.0)
+    rate.on_refused(5.0, 0.01)
+    before = rate.rate
+    ask(9.0, 9.9)  # the host wanted four seconds of rest
+    rate.on_refused(9.9, 0.01)
+    assert 0.8 * before < rate.rate < before
+
+
+def test_refused_soon_after_a_pause_a_rate_keeps_so_much_at_least() -> None:
+    rate = LearnedRate(100.0, 0.0)
+    now = 0.0
+    while now < 2.0:
+        rate.take(now)
+        now += 0.005
+    for _ in range(3):
+        now += 3.0
+        rate.take(now)
+        before = rate.rate
+        rate.on_refused(now, 0.0)
+        assert 0.35 * before < rate.rate < before
+
+
 def test_one_wave_of_refusals_counts_once() -> None:
     rate = LearnedRate(100.0, 0.0)
     now = 2.0
