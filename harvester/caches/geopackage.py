@@ -246,10 +246,11 @@ class GeoPackageWriter:
                     await ensure_webp(database, table)
                     made = replace(made, webp=made.webp | {table})
                 for table, tiles in rows.items():
+                    # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
                         f"INSERT OR REPLACE INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
                         " VALUES (?, ?, ?, ?)",
-                        [(*address, body) for address, body in tiles.items()],
+                        [(*address, body) for address, body in sorted(tiles.items())],
                     )
                 for table, addresses in gone.items():
                     await database.executemany(

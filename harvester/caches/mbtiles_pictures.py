@@ -89,7 +89,8 @@ class Pictures:
         True when that may have left pictures that no tile uses.
         """
         ids = await self._ids(rows.values())
-        wanted = [(*address, name) for address, name in zip(rows, ids, strict=True)]
+        # In the order of the index, of which neighbours then are written once.
+        wanted = sorted((*address, name) for address, name in zip(rows, ids, strict=True))
         index, joint = self._schema.index, self._schema.id_column
         insert = f"INTO {index} (zoom_level, tile_column, tile_row, {joint}) VALUES (?, ?, ?, ?)"
         # Nearly always all of them are new. Only if not, it is worth asking what the replaced ones showed.
