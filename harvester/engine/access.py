@@ -69,6 +69,8 @@ class Access:
         self._renew = renew
         self._opened = opened
         self._stored_body = stored_body
+        self._bad: dict[Tile, Denied] = {}
+        """Tiles that were refused again though others were served: the run goes on, and ends with exit 3."""
         self._denials: Counter[tuple[Tile, int]] = Counter()
         self._own: dict[tuple[Tile, int], int] = {}
         """Refused tiles that are asked once more, and the credential that held after their refusal."""
@@ -92,7 +94,7 @@ class Access:
         self._denials[what] += 1
         denied = Denied(request, verdict)
         if self._own.pop(what, None) == request.credential:
-            self._fail(denied)
+            self._give_up(denied)
             return
         self._aside.append(denied)
         if not self.is_open:
@@ -147,7 +149,7 @@ class Access:
             for denied in aside:
                 what = denied.request.tile, denied.request.window
                 if self._denials[what] > 1:
-                    self._fail(denied)
+                    self._give_up(denied)
                 else:
                     self._own[what] = credential
                     self._again(denied.request)
@@ -158,19 +160,31 @@ class Access:
         again = next((one for one in aside if self._denials[one.request.tile, one.request.window] > 1), None)
         if again is not None:
             self.take_back(credential)
-            self._stop(
-                StopReason(
-                    code="auth",
-                    message=f"the source refused tile {again.request.tile} again ({again.verdict.reason}) "
-                    + ("with a new token" if self._source.can_renew else "on a second try"),
-                    hint="Check the credentials (--token-env, --username with --password-env) and that they may "
-                    "read this service; then run the same command again.",
-                    exit_code=3,
-                )
-            )
+            self._stop(self._refused_again(again))
         elif self._source.can_renew:
             self.take_back(credential)
             self.renew()
+
+    def _give_up(self, denied: Denied) -> None:
+        if not denied.request.window:  # else its tiles are asked
+            self._bad[denied.request.tile] = denied
+        self._fail(denied)
+
+    def reason(self) -> StopReason | None:
+        """Why the run ends with exit 3 though all others were asked: a tile was refused again."""
+        first = next(iter(self._bad.values()), None)
+        return None if first is None else self._refused_again(first, f"; {len(self._bad)} in all, others not")
+
+    def _refused_again(self, denied: Denied, others: str = "") -> StopReason:
+        return StopReason(
+            code="auth",
+            message=f"the source refused tile {denied.request.tile} again ({denied.verdict.reason}) "
+            + ("with a new token" if self._source.can_renew else "on a second try")
+            + others,
+            hint="Check the credentials (--token-env, --username with --password-env) and that they may "
+            "read this service; then run the same command again.",
+            exit_code=3,
+        )
 
     # ------------------------------------------------------------------------------------------ renewal
 
@@ -192,6 +206,7 @@ class Access:
         self._uncount(sum(ended.state is State.STORED for ended in doubtful))
         for ended in doubtful:
             for tile in ended.tiles():
+                self._bad.pop(tile, None)
                 self._again(self._source.request(tile, 0))
 
     # ------------------------------------------------------------------------------------------ the end of a run

@@ -155,6 +155,8 @@ class Engine:
         self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
         if tally.counts().pending:
             await self._fetch()
+            if self._stop is None:
+                self._stop = self._flow.access.reason()
         self._progress(self._clock(), waiting=0)
         failures: list[LedgerFailure] = []
         try:

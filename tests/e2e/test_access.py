@@ -202,7 +202,8 @@ def test_a_renewal_that_is_refused_is_exit_3_and_the_state_is_saved(serve, cli):
 @pytest.mark.parametrize("code", [498, 499, 401])
 @pytest.mark.parametrize("who", ["a login", "a token", "nobody"])
 def test_one_tile_that_is_always_refused_is_failed_while_all_others_are_served(serve, cli, tmp_path, who, code, do):
-    """The service still serves what it served, so it is the tile; the same command fails it again, and nothing else."""
+    """The service still serves what it served, so it is the tile: the run goes on, and ends with exit 3; the same command
+    fails it again, and nothing else."""
     site = {"a login": secured(), "a token": secured(tokens={TOKEN}), "nobody": ArcGisSite()}[who]
     service = serve(site, script(Rule(do=do, status=code, tiles=("3/2/2",))))
     options = {"a login": LOGIN, "a token": ("--token-env", "MAP_TOKEN"), "nobody": ()}[who]
@@ -210,9 +211,9 @@ def test_one_tile_that_is_always_refused_is_failed_while_all_others_are_served(s
         before = service.log.count("tile")
         result = cli("run", service.url, *RUN, *options)
         report = result.json
-        assert (result.code, report["stored"], report["failed"], report["pending"]) == (1, TILES - 1, 1, 0)
+        assert (result.code, report["stored"], report["failed"], report["pending"]) == (3, TILES - 1, 1, 0)
         assert failures(report) == {"3/2/2": f"http_{code}"}
-        assert report.get("error") is None
+        assert report["error"]["code"] == "auth" and "3/2/2 again" in report["error"]["message"]
         assert report["tile_requests"] == service.log.count("tile") - before <= TILES + 9
         assert report["tile_requests"] == report["fetched"] + 1 + report["retries"] + report["questions"]
     assert service.site.office is None or service.site.office.sold == (2 if who == "a login" else 0), "one a run"
