@@ -202,8 +202,8 @@ def test_a_renewal_that_is_refused_is_exit_3_and_the_state_is_saved(serve, cli):
 @pytest.mark.parametrize("code", [498, 499, 401])
 @pytest.mark.parametrize("who", ["a login", "a token", "nobody"])
 def test_one_tile_that_is_always_refused_is_failed_while_all_others_are_served(serve, cli, tmp_path, who, code, do):
-    """The service still serves what it served, so it is the tile: the run goes on, and ends with exit 3; the same command
-    fails it again, and nothing else."""
+    """The service still serves what it served, so it is the tile: the run goes on, and ends with exit 3; the same
+    command fails it again, and nothing else."""
     site = {"a login": secured(), "a token": secured(tokens={TOKEN}), "nobody": ArcGisSite()}[who]
     service = serve(site, script(Rule(do=do, status=code, tiles=("3/2/2",))))
     options = {"a login": LOGIN, "a token": ("--token-env", "MAP_TOKEN"), "nobody": ()}[who]
