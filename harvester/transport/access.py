@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from harvester.job import Job
 
 
+PATIENCE_SECONDS = 10.0
+"""How long a body may come at less than ``LEAST_RATE``: long enough for a bad radio link to come back."""
+
+LEAST_RATE = 100.0
+"""Bytes a second below which a body only holds a connection; the slowest links that people work on carry a thousand."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """How to reach servers: trust, proxies, patience and manners; the same for documents and tiles."""
@@ -24,6 +31,7 @@ class Access:
     allow_hosts: tuple[str, ...] = ()
     contact: str | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    patience_seconds: float = PATIENCE_SECONDS
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     @classmethod

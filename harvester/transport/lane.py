@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httptools
 
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
+from harvester.transport.access import LEAST_RATE
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.head import Head, head_end, longest_line
 
@@ -79,6 +80,7 @@ class Lane(asyncio.Protocol):
         "_parts",
         "_pieces",
         "_pool",
+        "_since",
         "_status",
         "_taken",
         "_transport",
@@ -105,7 +107,7 @@ class Lane(asyncio.Protocol):
         self.keeps_gzip = False
         self.reused = False
         """An answer came over it before the request in flight was sent."""
-        self.started = self.began = 0.0
+        self.started = self.began = self._since = 0.0
         self._transport: asyncio.Transport | None = None
         self._unsent = b""
         self._parts: list[bytes] = []
@@ -151,6 +153,11 @@ class Lane(asyncio.Protocol):
         else:
             self.reused = True
             self._transport.write(head)
+
+    def drips(self, now: float, patience: float) -> bool:
+        """True for a body that has come too slowly for too long."""
+        seconds = now - self._since
+        return self._headed and seconds >= patience and self._taken < LEAST_RATE * seconds
 
     def fail(self, fault: Fault, detail: str = "", *, stale: bool = False) -> None:
         """End the request in flight with a fault; the connection is not used again."""
@@ -270,6 +277,7 @@ class Lane(asyncio.Protocol):
             return False
         self._head = came[start:end]
         self._headed = True
+        self._since = monotonic()
         if self._whole:
             return True
         self._status = self._parser.get_status_code()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harvester.edges import Answer, Done, Fault, Host, Next, Request
 from harvester.errors import UsageError
 from harvester.job import DEFAULT_CONCURRENCY
-from harvester.transport.access import Access
+from harvester.transport.access import LEAST_RATE, Access
 from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
@@ -51,6 +51,7 @@ class LaneTransport:
         check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
         self._timeout = access.timeout_seconds
+        self._patience = access.patience_seconds
         self._connections = connections
         self._lanes: set[Lane] = set()
         """Open and opening connections."""
@@ -202,7 +203,7 @@ class LaneTransport:
         self._few = self._busy - TURN
         if self._busy:
             if self._sweeper is None:
-                self._watch(self._timeout)
+                self._watch(min(self._patience / 2, self._timeout))
         elif self._ended and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
@@ -285,20 +286,23 @@ class LaneTransport:
             self._pump()
 
     def _sweep(self) -> None:
-        """End what is beyond its deadline; look again when the oldest request in flight reaches its own."""
+        """End what is beyond its deadline or only drips; look again when the oldest request in flight reaches its own,
+        or may have dripped for too long."""
         self._sweeper = None
-        due = time.monotonic() - self._timeout
-        for lane in [lane for lane in self._flying() if lane.started <= due]:
+        now = time.monotonic()
+        due, patience = now - self._timeout, self._patience
+        for lane in [lane for lane in self._flying() if lane.started <= due or lane.drips(now, patience)]:
             if lane.request is not None:
-                lane.fail(Fault.TIMEOUT, lane.stage)
+                slow = lane.started > due
+                lane.fail(Fault.TIMEOUT, f"less than {LEAST_RATE:.0f} bytes a second" if slow else lane.stage)
         oldest = min((lane.started for lane in self._flying()), default=None)
         if oldest is not None:
-            self._watch(max(SWEEP_SECONDS, oldest + self._timeout - time.monotonic()))
+            self._watch(min(self._patience / 2, oldest + self._timeout - time.monotonic()))
 
     def _watch(self, seconds: float) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._sweeper = asyncio.get_running_loop().call_later(seconds, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(max(SWEEP_SECONDS, seconds), self._sweep)
 
     def _flying(self) -> Iterator[Lane]:
         return (lane for lane in self._lanes if lane.request is not None)

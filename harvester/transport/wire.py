@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from harvester.edges import Answer, Fault
-from harvester.transport.access import Access
+from harvester.transport.access import LEAST_RATE, Access
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.proxies import Proxies
 from harvester.transport.trust import check_trust, is_default_trust, tls_context
@@ -71,7 +71,7 @@ class Wire:
             ssl=self._trusted() if secure else True,
         ) as response:
             head = _head(response)
-            body = await _body(response, cap)
+            body = await _body(response, cap, self._access.patience_seconds)
             coding = head.get("content-encoding", "")
             if coding and body and "gzip" not in named.get("accept-encoding", ""):
                 body = unpack(body, coding, cap)
@@ -138,21 +138,25 @@ def _head(response: aiohttp.ClientResponse) -> dict[str, str]:
     return head
 
 
-async def _body(response: aiohttp.ClientResponse, cap: int) -> bytes:
-    """The body as sent, at most ``cap`` bytes. Raises BodyTooLargeError; the connection is then closed."""
+async def _body(response: aiohttp.ClientResponse, cap: int, patience: float) -> bytes:
+    """The body as sent, at most ``cap`` bytes. Raises BodyTooLargeError, and TimeoutError for one that drips; the
+    connection is then closed."""
     length = response.content_length
     if length is not None and length > cap:
         response.close()
         raise BodyTooLargeError(f"{length} bytes stated, more than {cap}")
-    if length is not None:
-        return await response.read()
     chunks: list[bytes] = []
     size = 0
+    began = time.monotonic()
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > cap:
             response.close()
             raise BodyTooLargeError(f"more than {cap} bytes")
+        seconds = time.monotonic() - began
+        if seconds >= patience and size < LEAST_RATE * seconds:
+            response.close()
+            raise TimeoutError(f"less than {LEAST_RATE:.0f} bytes a second")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -165,7 +169,7 @@ def fault_of(error: BaseException) -> tuple[Fault, str]:
     """What an exception of aiohttp, ssl or the socket means; the text holds no URL."""
     match error:
         case TimeoutError():
-            return Fault.TIMEOUT, ""
+            return Fault.TIMEOUT, str(error) if str(error).startswith("less than") else ""
         case BodyTooLargeError():
             return Fault.TOO_LARGE, str(error)
         case PackedBodyError():

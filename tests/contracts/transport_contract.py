@@ -76,7 +76,13 @@ class TransportContract:
     """Override ``make``: a transport of so many connections, with a timeout in seconds and a CA file."""
 
     @staticmethod
-    def make(*, connections: int = 8, timeout_seconds: float = 10.0, ca_bundle: Path | None = None) -> Transport:
+    def make(
+        *,
+        connections: int = 8,
+        timeout_seconds: float = 10.0,
+        patience_seconds: float = 10.0,
+        ca_bundle: Path | None = None,
+    ) -> Transport:
         raise NotImplementedError
 
     async def _drain(self, feed: Feed, **options: Any) -> Feed:
@@ -302,6 +308,15 @@ class TransportContract:
     def test_an_answer_that_takes_too_long_is_a_timeout(self, act: str) -> None:
         answer = self._one(Rule(do=act, seconds=0 if "stall" in act else 0.02), timeout_seconds=0.2)
         assert answer.fault is Fault.TIMEOUT
+
+    def test_a_body_that_only_drips_is_a_timeout_long_before_the_deadline(self) -> None:
+        answer = self._one(Rule(do="drip", seconds=0.02), timeout_seconds=600, patience_seconds=0.5)
+        assert (answer.fault, answer.detail) == (Fault.TIMEOUT, "less than 100 bytes a second")
+
+    def test_a_slow_server_is_waited_for_and_so_is_a_slow_body_above_the_least_rate(self) -> None:
+        late = self._one(Rule(do="answer", delay=0.6), patience_seconds=0.1)
+        slow = self._one(Rule(do="drip", bytes=200, seconds=0.1), patience_seconds=0.1)
+        assert late.fault is slow.fault is None
 
     def test_a_closed_port_is_a_connect_fault(self) -> None:
         async def main() -> None:

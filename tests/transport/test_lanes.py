@@ -23,8 +23,16 @@ from tests.contracts.transport_contract import LEVEL, PATIENCE, Feed, TransportC
 
 class TestLaneTransport(TransportContract):
     @staticmethod
-    def make(*, connections: int = 8, timeout_seconds: float = 10.0, ca_bundle: Path | None = None) -> Transport:
-        access = Access(timeout_seconds=timeout_seconds, ca_bundle=ca_bundle, environ={})
+    def make(
+        *,
+        connections: int = 8,
+        timeout_seconds: float = 10.0,
+        patience_seconds: float = 10.0,
+        ca_bundle: Path | None = None,
+    ) -> Transport:
+        access = Access(
+            timeout_seconds=timeout_seconds, patience_seconds=patience_seconds, ca_bundle=ca_bundle, environ={}
+        )
         return LaneTransport(access, connections=connections)
 
 

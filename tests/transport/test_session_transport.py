@@ -11,6 +11,14 @@ from tests.contracts.transport_contract import TransportContract
 
 class TestSessionTransport(TransportContract):
     @staticmethod
-    def make(*, connections: int = 8, timeout_seconds: float = 10.0, ca_bundle: Path | None = None) -> Transport:
-        access = Access(timeout_seconds=timeout_seconds, ca_bundle=ca_bundle, environ={})
+    def make(
+        *,
+        connections: int = 8,
+        timeout_seconds: float = 10.0,
+        patience_seconds: float = 10.0,
+        ca_bundle: Path | None = None,
+    ) -> Transport:
+        access = Access(
+            timeout_seconds=timeout_seconds, patience_seconds=patience_seconds, ca_bundle=ca_bundle, environ={}
+        )
         return SessionTransport(access, connections=connections)
