@@ -58,11 +58,6 @@ class Collection:
         """True for formats that are collected beside and appear by rename."""
         return self.paths.sealed
 
-    @property
-    def collect_format(self) -> str:
-        """The format of the cache that is written to."""
-        return "compactv2" if self.sealed else self.format
-
     async def holding(self) -> PackageHolding | WrittenHolding:
         """What says which tiles are there: the package as long as nothing is written, else the cache."""
         return self.package or WrittenHolding(await self.open_for_writing(), self.paths.collect)
@@ -85,7 +80,7 @@ class Collection:
                 self.package.close()
                 self.package = None
             self.writer = await open_writer(
-                self.collect_format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
+                self.format, target, self.subject, disk=self.disk, dedup=self.dedup, hash=self.hash
             )
             self.writer.recall(await self.ledger.get_meta(SUMS))
             self.notices += self.writer.notices

@@ -23,7 +23,7 @@ from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_sta
 from harvester.caches.compact_documents import Documents
 from harvester.caches.records import mask_of, read_index, sound_numbers
 from harvester.caches.writer_thread import WriterThread
-from harvester.durable import BULK_BYTES, Bulk, Disk, disk_error, is_network_share
+from harvester.durable import Bulk, Disk, disk_error, is_network_share
 from harvester.edges import Stamps, Stored, Subject
 from harvester.errors import CacheError
 from harvester.tiling.grouping import Group, by_block
@@ -186,7 +186,7 @@ class CompactWriter:
         pieces[1::2] = bodies
         first, start = 0, block.end
         while first < len(bodies):
-            stop = max(first + 1, int(np.searchsorted(ends, start + BULK_BYTES, "right")))
+            stop = max(first + 1, int(np.searchsorted(ends, start + self._bulk.at_once, "right")))
             end = int(ends[stop - 1])
             self._bulk.write(block.descriptor, pieces[2 * first : 2 * stop], end - start, start)
             first, start = stop, end

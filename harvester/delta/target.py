@@ -243,7 +243,7 @@ async def open_target(
         async def opening() -> Target:
             nonlocal target
             writer = await open_writer(
-                "compactv2" if paths.sealed else format,
+                format,
                 out if in_place else paths.new,
                 subject,
                 disk=disk,
