@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 import sys
 from pathlib import Path
@@ -13,30 +12,7 @@ import pytest
 from harvester.durable import BULK_BYTES, Bulk, Disk
 from harvester.durable.bulk import PAGE
 from harvester.errors import CacheError
-
-
-class Watching(Disk):
-    """Knows which writes went past the page cache, and can refuse those."""
-
-    def __init__(self, *, refuses: bool = False, error: int = errno.EINVAL) -> None:
-        super().__init__()
-        self.direct: list[int] = []
-        self.plain: list[int] = []
-        self._refuses, self._error = refuses, error
-
-    def pwritev(self, descriptor, buffers, offset):  # type: ignore[no-untyped-def]
-        import fcntl
-
-        size = sum(map(len, buffers))
-        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
-            self.direct.append(size)
-            if self._refuses:
-                cause = OSError(self._error, os.strerror(self._error))
-                raise CacheError("cannot write", hint="", code="disk") from cause
-        else:
-            self.plain.append(size)
-        super().pwritev(descriptor, buffers, offset)
-
+from tests.caches.making import Watching
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux writes past its page cache")
 

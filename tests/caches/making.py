@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +17,9 @@ from PIL import Image
 
 from harvester.caches.compact_writer import open_writer
 from harvester.crs import Crs
-from harvester.durable import Disk
+from harvester.durable import Buffer, Disk
 from harvester.edges import ServiceInfo, Stored, Subject, TileFormat
+from harvester.errors import CacheError
 from harvester.tiling.scheme import Box, Lod, TilingScheme
 from harvester.tiling.tile import Tile
 
@@ -134,3 +138,33 @@ def write(
             await writer.close()
 
     asyncio.run(run())
+
+
+class Watching(Disk):
+    """Knows which writes went past the page cache, and can refuse those."""
+
+    def __init__(self, *, refuses: bool = False, error: int = errno.EINVAL) -> None:
+        super().__init__()
+        self.direct: list[int] = []
+        self.plain: list[int] = []
+        self._refuses, self._error = refuses, error
+
+    def pwritev(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
+        """As Disk, noted."""
+        size = sum(map(len, buffers))
+        if _is_direct(descriptor):
+            self.direct.append(size)
+            if self._refuses:
+                cause = OSError(self._error, os.strerror(self._error))
+                raise CacheError("cannot write", hint="", code="disk") from cause
+        else:
+            self.plain.append(size)
+        super().pwritev(descriptor, buffers, offset)
+
+
+def _is_direct(descriptor: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)

@@ -24,11 +24,11 @@ from harvester.caches.open import (
     sniff,
 )
 from harvester.durable import Disk
-from harvester.edges import TileFormat
+from harvester.edges import Stored, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
 from harvester.tiling.scheme import Lod
 from harvester.tiling.tile import Tile
-from tests.caches.making import bodies, mercator, pictures, rio, subject, utm, write
+from tests.caches.making import Watching, bodies, mercator, pictures, rio, subject, utm, write
 
 
 @pytest.mark.parametrize(
@@ -262,3 +262,20 @@ def test_what_is_written_in_a_format_is_opened_as_it(tmp_path: Path, name: str) 
         assert reader.info.format == name
         assert reader.levels() == [2]
         assert reader.read(2, 1, 1) == pictures([Tile(2, 1, 1)])[0].body
+
+
+@pytest.mark.parametrize("name", [each.name for each in FORMATS.values() if each.sealed])
+def test_what_a_package_is_made_of_stays_in_the_page_cache_since_it_is_read_again(name: str, tmp_path: Path) -> None:
+    levels = (5,)
+    about = subject(levels=levels)
+    tiles = [Tile(5, row, col) for row in range(8) for col in range(8)]
+    body = pictures(tiles)[0].body
+    disk = Watching()
+
+    async def run() -> None:
+        writer = await open_writer(name, tmp_path / "work", about, disk=disk)
+        await writer.store([Stored(tile, body.ljust(5000, b"x"), "png") for tile in tiles])
+        await writer.close()
+
+    asyncio.run(run())
+    assert sum(disk.plain) > 64 * 5000 and disk.direct == []
