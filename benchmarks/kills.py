@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -40,8 +40,23 @@ from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.sqlite_files import can_watch, watching_sqlite
 from harvester.tiling.tile import Tile
 
-NAMES = ("mbtiles", "mbtiles+dedup", "gpkg", "pmtiles", "tpk", "tpkx", "compact", "compactv2", "exploded", "xyz")
+NAMES = (
+    "mbtiles",
+    "mbtiles+dedup",
+    "gpkg",
+    "pmtiles",
+    "tpk",
+    "tpkx",
+    "compact",
+    "compactv2",
+    "exploded",
+    "xyz",
+    "vtpk",
+)
 """``+dedup``: identical tiles once."""
+
+KINDS = ("map", "vector")
+"""The services: pictures, and vector tiles for the one format that holds nothing else."""
 
 MODES = ("new", "add", "replace")
 """Onto nothing; onto a cache that holds the upper levels; in place of a cache that holds everything."""
@@ -86,11 +101,21 @@ def is_absent(tile: Tile) -> bool:
     return tile.level == DEEPEST and tile.col == 5
 
 
+def kind_of(way: Way) -> str:
+    """Which of the two services a way harvests."""
+    return "vector" if way.name == "vtpk" else "map"
+
+
 @cache
-def bodies(tile: Tile) -> tuple[bytes, bytes]:
-    """What the service has sent for a tile, before and since."""
-    old, new = (ArcGisSite(variant=variant).body(tile) for variant in (OLD, NEW))
-    return old, new
+def bodies_of(kind: str) -> Callable[[Tile], tuple[bytes, bytes]]:
+    """What a service has sent for a tile, before and since."""
+
+    @cache
+    def bodies(tile: Tile) -> tuple[bytes, bytes]:
+        old, new = (ArcGisSite(kind=kind, variant=variant).body(tile) for variant in (OLD, NEW))
+        return old, new
+
+    return bodies
 
 
 def expected(way: Way) -> dict[Tile, bytes]:
@@ -99,6 +124,7 @@ def expected(way: Way) -> dict[Tile, bytes]:
         Tile(level, row, col) for level in range(DEEPEST + 1) for row in range(2**level) for col in range(2**level)
     ]
     kept = HELD_BEFORE if way.mode == "add" else -1
+    bodies = bodies_of(kind_of(way))
     return {tile: bodies(tile)[OLD if tile.level <= kept else NEW] for tile in tiles if not is_absent(tile)}
 
 
@@ -210,7 +236,7 @@ def die(ready: Prepared, number: int, folder: Path) -> Death:
     job = job_of(ready.url, out, way, DEEPEST)
     code = start(job, CrashPoint(step, half=bool(number & 1)), told)
     ended = "killed" if code in (-9, KILLED) else "ended" if code == 0 else f"exit {code}"
-    wrong = list(faults(out, bodies, promised=promised(way), mixed=way.mode == "add"))
+    wrong = list(faults(out, bodies_of(kind_of(way)), promised=promised(way), mixed=way.mode == "add"))
     if ended not in ("killed", "ended"):
         wrong.append(ended)
     told.unlink(missing_ok=True)
@@ -235,7 +261,9 @@ def gone_on(ready: Prepared, out: Path, code: int, told: Path) -> Iterator[str]:
     ends = ("stored", "unchanged", "absent", "failed", "pending")
     if any(row["planned"] != sum(row[end] for end in ends) for row in (report, *report["lods"])):
         yield "the report's sums do not hold"
-    yield from faults(out, bodies, promised=list(expected(ready.way)), mixed=ready.way.mode == "add")
+    yield from faults(
+        out, bodies_of(kind_of(ready.way)), promised=list(expected(ready.way)), mixed=ready.way.mode == "add"
+    )
     if held(out) != expected(ready.way):
         yield "a tile is missing, too many, or wrong"
     finding = verify(out)
@@ -280,11 +308,13 @@ class Tale:
 def soak(kills: int, folder: Path, *, tale: Tale, minutes: float, ways: Sequence[Way] = WAYS) -> dict[str, Any]:
     """Kill until so many were killed or the time is over, each way in turn; gives what was found."""
     began = time.monotonic()
-    with service() as served:
-        url = served.say("")
-        before = {way: prepare(url, way, folder) for way in ways}
-        served.say(f"variant {NEW}")
-        ready = {way: measure(url, way, before[way], folder) for way in ways}
+    with ExitStack() as stack:
+        served = {kind: stack.enter_context(service(kind)) for kind in KINDS}
+        urls = {way: served[kind_of(way)].say("") for way in ways}
+        before = {way: prepare(urls[way], way, folder) for way in ways}
+        for one in served.values():
+            one.say(f"variant {NEW}")
+        ready = {way: measure(urls[way], way, before[way], folder) for way in ways}
         numbers = Counter(death.way for death in tale.deaths)
         while tale.killed < kills and time.monotonic() - began < minutes * 60:
             way = min(ways, key=lambda way: numbers[way])
@@ -314,10 +344,13 @@ def soak(kills: int, folder: Path, *, tale: Tale, minutes: float, ways: Sequence
 
 
 class service:
-    """The service in a process of its own, so that this one has no threads when it forks."""
+    """A service in a process of its own, so that this one has no threads when it forks."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
 
     def __enter__(self) -> service:
-        command = [sys.executable, "-m", "benchmarks.kills", "--serve"]
+        command = [sys.executable, "-m", "benchmarks.kills", "--serve", self._kind]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, bufsize=1
         )
@@ -334,9 +367,9 @@ class service:
         self._process.communicate()
 
 
-def serve() -> None:
+def serve(kind: str) -> None:
     """Serve until standard input ends; ``variant N`` changes the content."""
-    with FaultyService(ArcGisSite(absent=is_absent), keep=100) as served:
+    with FaultyService(ArcGisSite(kind=kind, absent=is_absent), keep=100) as served:
         for line in sys.stdin:
             if line.startswith("variant "):
                 served.site.variant = int(line.split()[1])
@@ -350,10 +383,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=120.0, help="the most that it may take; resumable with --tale")
     parser.add_argument("--tale", type=Path, help="a file that remembers each death: the same command goes on from it")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.serve:
-        serve()
+        serve(options.serve)
         return 0
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
