@@ -25,6 +25,9 @@ ENTRY_BYTES = 256
 RECENT_LARGEST = 64 << 10
 """A picture above this size hardly repeats."""
 
+OFTEN = 8192
+"""Pictures that are looked at for those that a file already has under a name that tells nothing of their bytes."""
+
 CANDIDATES = 100_000
 """Ids remembered as perhaps unused; when there are more, they are swept before ``finish``."""
 
@@ -82,6 +85,8 @@ class Pictures:
         self._recent_bytes = 0
         self._unused: set[Id] = set()
         self._complete = complete
+        self._common: dict[bytes, Id] | None = None
+        """Pictures that several tiles show, of a file that names its pictures otherwise; None: not looked at yet."""
 
     async def put(self, rows: Mapping[Address, bytes]) -> bool:
         """Write tiles by address (zoom, column, TMS row), inside the caller's transaction.
@@ -147,15 +152,21 @@ class Pictures:
         self._recent_bytes = 0
         self._unused.clear()
         self._complete = False
+        self._common = None
 
     async def _ids(self, bodies: Iterable[bytes]) -> list[Id]:
         """The id of each picture, in order, after writing those that were not there."""
         if self._hash is None:
             self._hash = await hash_of_others(self._database, self._schema)
-        number, hashing = self._schema.id_is_number, self._hash
+        if self._common is None:
+            self._common = await self._shown_often()
+        number, hashing, common = self._schema.id_is_number, self._hash, self._common
         pictures: dict[Id, bytes] = {}
         ids: list[Id] = []
         for body in bodies:
+            if (there_as := common.get(body)) is not None:
+                ids.append(there_as)
+                continue
             name = hashing(body, number)
             while (other := pictures.get(name)) is not None and other != body:
                 name = next_id(name)
@@ -185,6 +196,28 @@ class Pictures:
         if moved:
             ids = [_followed(name, moved) for name in ids]
         return ids
+
+    async def _shown_often(self) -> dict[bytes, Id]:
+        """Pictures that more than one tile shows, the commonest first, as far as they may be remembered; none where
+        the file names pictures as we do, so that each is found by its name."""
+        if not self._schema.id_is_number or self._hash is not picture_id:
+            return {}
+        index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
+        for name, body in await self._database.execute(f"SELECT {joint}, tile_data FROM {pictures} LIMIT 1"):
+            if isinstance(body, bytes) and picture_id(body, True) == name:
+                return {}
+        often = await self._database.execute(
+            f"SELECT {joint} FROM {index} GROUP BY {joint} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {OFTEN}"
+        )
+        found: dict[bytes, Id] = {}
+        size = 0
+        for part in _chunks(name for (name,) in often if name is not None):
+            for name, body in (await self._there(part)).items():
+                size += len(body)
+                found[body] = name
+            if size > RECENT_BYTES:
+                break
+        return found
 
     async def _there(self, names: Iterable[Id]) -> dict[Id, bytes]:
         """The bytes of those ids that the file has."""

@@ -572,6 +572,29 @@ def test_a_whole_file_numbers_its_pictures_and_stores_each_once_over_batches(pat
     assert (2,) not in query(path, "SELECT tile_data_id FROM tiles_data")
 
 
+def test_what_a_numbered_file_shows_often_is_found_by_whoever_adds_to_it(path: Path) -> None:
+    """Numbers tell nothing of the bytes: the pictures of several tiles are looked at, the commonest first."""
+    fill(
+        path,
+        [*same([Tile(9, 0, col) for col in range(9)], b"sea"), *same([Tile(9, 1, 0)], b"1")],
+        dedup=True,
+        whole=True,
+    )
+    fill(path, [*same([Tile(9, 2, col) for col in range(9)], b"sea"), *same([Tile(9, 2, 9)], b"2")], dedup=True)
+    assert sorted(body for (body,) in query(path, "SELECT tile_data FROM tiles_data")) == [b"1", b"2", b"sea"]
+
+    async def act(writer: MBTilesWriter) -> None:
+        await writer.store(same([Tile(9, row, col) for row in (0, 2) for col in range(9)], b"land"))
+        await writer.finish(subject())
+        await writer.store(same([Tile(9, 0, 0)], b"sea"))
+        await writer.finish(subject())
+
+    writing(path, act, dedup=True)
+    assert sorted(body for (body,) in query(path, "SELECT tile_data FROM tiles_data")) == [b"1", b"2", b"land", b"sea"]
+    with open_reader(path) as reader:
+        assert (reader.read(9, 0, 0), reader.read(9, 2, 8)) == (b"sea", b"land")
+
+
 def test_a_number_is_confirmed_by_the_picture_s_bytes(path: Path) -> None:
     """All pictures are of one length and one hash here: each looks like the one before."""
     rows = {(9, col, 3): b"%02d" % (col % 5) for col in range(30)}
