@@ -387,13 +387,13 @@ def demo_map() -> Iterator[Round]:
 # ---------------------------------------------------------------------------------------------- network
 
 
-def _transport(tls: bool) -> Iterator[Round]:
+def _transport(name: str, *, tls: bool = False, pieces: int = 1) -> Iterator[Round]:
     from benchmarks import bench_transport as bench
     from benchmarks.tile_server import tile_server
 
-    name, n = ("transport_tls", 8_000) if tls else ("transport", 16_000)
+    n = 8_000 if tls else 16_000
     # The server first: what is started while this process is pinned stays on its core.
-    with tile_server(size=TILE_BYTES, tls=tls, cpu=SERVER_CPU) as tiles, pinned(CLIENT_CPU):
+    with tile_server(size=TILE_BYTES, tls=tls, pieces=pieces, cpu=SERVER_CPU) as tiles, pinned(CLIENT_CPU):
 
         def rounds(number: int) -> Iterator[Reading]:
             costs = in_turn(
@@ -414,12 +414,17 @@ def _transport(tls: bool) -> Iterator[Round]:
 
 @_group("transport", "fetching 15 KB tiles: lanes against aiohttp's ClientSession at its best")
 def transport() -> Iterator[Round]:
-    yield from _transport(tls=False)
+    yield from _transport("transport")
+
+
+@_group("transport_pieces", "the same where each answer comes in four pieces, as over a network")
+def transport_pieces() -> Iterator[Round]:
+    yield from _transport("transport_pieces", pieces=4)
 
 
 @_group("transport_tls", "the same over TLS 1.3")
 def transport_tls() -> Iterator[Round]:
-    yield from _transport(tls=True)
+    yield from _transport("transport_tls", tls=True)
 
 
 @_group(
@@ -588,6 +593,7 @@ GROUPS: tuple[Group, ...] = (
     ledger,
     demo_map,
     transport,
+    transport_pieces,
     transport_tls,
     latency,
     end_to_end,

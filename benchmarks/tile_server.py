@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,21 @@ class _Late:
 
 
 class _Tiles(asyncio.Protocol):
-    def __init__(self, answer: bytes, late: _Late | None) -> None:
-        self._answer = answer
+    def __init__(self, pieces: Sequence[bytes], late: _Late | None) -> None:
+        self._pieces = pieces
         self._late = late
         self._rest = b""
 
     def connection_made(self, transport: Any) -> None:
-        self._write = functools.partial(transport.write, self._answer)
+        self._write = functools.partial(transport.write, self._pieces[0])
+        if len(self._pieces) > 1:
+            self._write = functools.partial(self._write_pieces, transport, 0)
+
+    def _write_pieces(self, transport: Any, at: int) -> None:
+        """One in each turn of the loop, so that the client mostly reads them one by one."""
+        transport.write(self._pieces[at])
+        if at + 1 < len(self._pieces):
+            asyncio.get_running_loop().call_soon(self._write_pieces, transport, at + 1)
 
     def data_received(self, data: bytes) -> None:
         if self._rest or not data.endswith(HEAD_END):
@@ -109,10 +117,13 @@ class Tiles:
 
 
 @contextlib.contextmanager
-def tile_server(*, size: int, latency: float = 0.0, tls: bool = False, cpu: int | None = None) -> Iterator[Tiles]:
-    """Run one in a process of its own until the block ends."""
+def tile_server(
+    *, size: int, latency: float = 0.0, tls: bool = False, pieces: int = 1, cpu: int | None = None
+) -> Iterator[Tiles]:
+    """Run one in a process of its own until the block ends; each answer is sent in so many ``pieces``."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.tile_server", "--bytes", str(size), "--latency", str(latency)]
+        command += ["--pieces", str(pieces)]
         ca = None
         if tls:
             ca, certificate, key = _certificates(Path(folder))
@@ -153,8 +164,10 @@ async def _serve(options: argparse.Namespace) -> None:
         context.load_cert_chain(*options.tls)
     loop = asyncio.get_running_loop()
     answer = answer_of(options.bytes)
+    each = -(-len(answer) // options.pieces)
+    pieces = [answer[at : at + each] for at in range(0, len(answer), each)]
     late = _Late(options.latency) if options.latency else None
-    server = await loop.create_server(lambda: _Tiles(answer, late), "127.0.0.1", 0, ssl=context, backlog=BACKLOG)
+    server = await loop.create_server(lambda: _Tiles(pieces, late), "127.0.0.1", 0, ssl=context, backlog=BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     # A thread, for standard input can't be watched by every loop on every system.
@@ -168,6 +181,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bytes", type=int, default=15_000)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--pieces", type=int, default=1)
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     parser.add_argument("--cpu", type=int)
     options = parser.parse_args(argv)
