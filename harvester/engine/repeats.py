@@ -51,6 +51,9 @@ class Repeats:
     def __init__(self, placeholders: Iterable[str] = ()) -> None:
         self.placeholders = frozenset(bytes.fromhex(digest) for digest in placeholders)
         self._lengths: dict[int, int] = {}
+        """Bodies of each length, as long as they are no more than SAME_LENGTH."""
+        self._common: set[int] = set()
+        """Lengths of more bodies than that."""
         self._bodies: dict[int, _Seen] = {}
         """By xxh3-64: what two bodies of one number could cost is a wrong count in a report."""
         self._whole = 0
@@ -63,27 +66,33 @@ class Repeats:
         """Count a whole body."""
         self._whole += 1
         size = len(body)
-        lengths = self._lengths
-        times = lengths.get(size, 0) + 1
-        lengths[size] = times
-        if times > SAME_LENGTH:
+        if size in self._common:
             digest = xxh3_64_intdigest(body)
             seen = self._bodies.get(digest)
-            if seen is None:
-                self._bodies[digest] = _Seen(tile)
-                self._keep_within_bounds()
-            else:
+            if seen is not None:
                 seen.tiles = number = seen.tiles + 1
                 if number == TOLD_TILES:
                     seen.hash = xxh3_128_hexdigest(body)
-        elif len(lengths) > MOST_LENGTHS:
-            self._keep_within_bounds()
+            else:
+                self._bodies[digest] = _Seen(tile)
+                self._keep_within_bounds()
+        else:
+            lengths = self._lengths
+            times = lengths.get(size, 0) + 1
+            lengths[size] = times
+            if times >= SAME_LENGTH:
+                del lengths[size]
+                self._common.add(size)
+            if times >= SAME_LENGTH or len(lengths) > MOST_LENGTHS:
+                self._keep_within_bounds()
 
     def _keep_within_bounds(self) -> None:
         """Beyond a bound the commoner half is kept, so that this is seldom."""
         if len(self._lengths) > MOST_LENGTHS:
             commoner = sorted(self._lengths.items(), key=lambda one: -one[1])
             self._lengths = dict(commoner[: MOST_LENGTHS // 2])
+        if len(self._common) > MOST_LENGTHS:
+            self._common.clear()
         if len(self._bodies) > MOST_BODIES:
             often = sorted(self._bodies.items(), key=lambda one: -one[1].tiles)
             self._bodies = dict(often[: MOST_BODIES // 2])

@@ -104,12 +104,12 @@ class Writer:
     def store(self, stored: Stored) -> None:
         """A whole tile came."""
         batch = self._batch
-        waiting = batch.stored
-        if not waiting and not batch.marked:
+        size = batch.size
+        if not size and not batch.marked:
             batch.opened = self._clock()
-        waiting.append(stored)
-        batch.size += len(stored.body)
-        if len(waiting) + batch.marked >= BATCH_TILES or batch.size >= BATCH_BYTES:
+        batch.stored.append(stored)
+        size = batch.size = size + len(stored.body)
+        if size >= BATCH_BYTES or len(batch.stored) + batch.marked >= BATCH_TILES:
             self._close_batch()
 
     def mark(self, tile: Tile, state: State, reason: str = "") -> None:
