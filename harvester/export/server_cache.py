@@ -200,7 +200,7 @@ def _ready_to_serve(cache_type: str, storage: str) -> tuple[str, ...]:
         return ("READY_TO_SERVE_FORMAT: a .tpkx is always in that format",)
     raise UsageError(
         "ready_to_serve_format: READY_TO_SERVE_FORMAT as a folder cannot be written",
-        hint="export_cache_type TILE_PACKAGE with storage_format_type COMPACT_V2 gives the same content as a .tpkx, "
+        hint="TILE_PACKAGE as export_cache_type with storage_format_type COMPACT_V2 gives the same content as a .tpkx, "
         "a zip archive by the open tile package specification: unpack it where a folder is wanted. "
         "A CACHE_DATASET of COMPACT_V2 has its tiling scheme as conf.xml and as root.json.",
     )

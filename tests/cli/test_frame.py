@@ -129,7 +129,7 @@ def test_what_a_service_says_of_itself_does_not_steer_the_terminal(cli, serve):
 def test_a_tilemap_that_says_nothing_is_there_is_told(cli, serve):
     from harvester.testing.service import ArcGisSite
 
-    service = serve(ArcGisSite(tilemap="on", tilemap_says=lambda tile: False))
+    service = serve(ArcGisSite(tilemap="on", absent=lambda tile: True))
     result = cli("run", service.url, "--lods", "3", "-o", "out.mbtiles", "--json")
     assert (result.code, result.json["absent"]) == (0, 64)
     assert "--tilemap off" in result.err
