@@ -261,6 +261,27 @@ class BundleReader:
             if body is not None:
                 yield key.tile(number), body
 
+    def lost(self) -> Iterator[Damage]:
+        """What ``tiles`` leaves out: bundles without a whole header and index, and tiles without a whole record."""
+        for level in self.bundles.levels():
+            for key in self.bundles.keys(level):
+                span = self.bundles.open(key)
+                if span is not None:
+                    for what, number in self.lost_of(span):
+                        yield Damage(span.where, what, None if number is None else key.tile(number))
+
+    def lost_of(self, span: Span) -> Iterator[tuple[str, int | None]]:
+        """The same of one bundle: what is wrong, and the tile's row-major position where it is one tile's."""
+        index = self.index(span)
+        if index is None:
+            yield "header and index are not whole", None
+            return
+        stated = np.flatnonzero(
+            bundle_v2.sizes(bundle_v2.parse_index(span.read(DATA_START, 0)[bundle_v2.HEADER_SIZE :]))
+        )
+        for number in np.setdiff1d(stated, self.sound(span, index), assume_unique=True).tolist():
+            yield "its record is not there, or not whole", number
+
     def check(self) -> Iterator[Damage]:
         """Structural damage, the whole cache over, without decoding tiles."""
         yield from self.bundles.misplaced()

@@ -124,6 +124,10 @@ class PairReader(BundleReader):
         """Which tiles of the block are there."""
         return bool(index.any())
 
+    def lost_of(self, span: Span) -> Iterator[tuple[str, int | None]]:
+        """What ``tiles`` leaves out of one bundle."""
+        return ((problem.what, problem.number) for problem in self.problems(span) if not problem.warning)
+
     def problems(self, span: Span) -> Iterator[Problem]:
         """What is wrong with a bundle."""
         entries = all_entries(cast(Pair, span))

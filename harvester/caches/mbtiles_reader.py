@@ -200,12 +200,19 @@ class MBTilesReader(OpenedDatabase):
         for (text,) in self._query("PRAGMA integrity_check(100)"):
             if text != "ok":
                 yield Damage(str(self.path), str(text))
-        for where, what, sql in _checks(self.schema):
-            for zoom, col, row in self._query(f"{sql} LIMIT 100"):
-                tile = None
-                if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
-                    tile = Tile(zoom, tms_row(zoom, row), col)
-                yield Damage(f"{where} {zoom}/{col}/{row}", what, tile)
+        for check in _checks(self.schema):
+            yield from self._found(*check)
+
+    def lost(self) -> Iterator[Damage]:
+        """What ``tiles`` leaves out: tiles off the grid."""
+        return self._found(*next(_checks(self.schema)))
+
+    def _found(self, where: str, what: str, sql: str) -> Iterator[Damage]:
+        for zoom, col, row in self._query(sql):
+            tile = None
+            if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
+                tile = Tile(zoom, tms_row(zoom, row), col)
+            yield Damage(f"{where} {zoom}/{col}/{row}", what, tile)
 
 
 def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:

@@ -23,6 +23,7 @@ from harvester.delta.notes import Notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, broken, hash_of, parse_block
 from harvester.delta.schemes import joined
 from harvester.delta.settlement import settlement
+from harvester.delta.soundness import require_whole
 from harvester.delta.statements import service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
 from harvester.delta.target import Target, locked, open_target
@@ -85,6 +86,7 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
         format = _format_of(out)
         async with locked(out, format, disk=disk) as paths:
             reader = stack.enter_context(open_cache(out))
+            require_whole(reader, str(out))
             walk = Walk(reader, index.scheme)
             changes = _Changes(delta, index, notes, stack)
             await changes.hold_against(walk, str(out))

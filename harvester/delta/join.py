@@ -12,6 +12,7 @@ from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
 from harvester.delta.schemes import shared_scheme
+from harvester.delta.soundness import lost_in, require_whole
 from harvester.delta.statements import (
     joined_format,
     joined_format_name,
@@ -100,6 +101,12 @@ async def _join(
         async with locked(out, name, disk=disk) as paths:
             kept = not overwrite and not is_empty_or_missing(out)
             there = stack.enter_context(open_cache(out)) if kept else None
+            if there is not None:
+                require_whole(there, str(out))
+            for path, reader in readers:
+                for damage in lost_in(reader, path):
+                    assert damage.tile is not None
+                    summary.add_damage(path, damage.tile, damage.what)
             policies = policies_of(reader for _, reader in readers)
             joined = [*([there] if there is not None else ()), *(reader for _, reader in readers)]
             origins = sources_of(joined)

@@ -115,13 +115,12 @@ class _Copy:
         with open_cache(self.source) as reader:
             info = _info(self.source, reader)
             for damage in reader.check():
-                if damage.tile is not None:
-                    raise CacheError(
-                        f"{self.source} is damaged: tile {damage.tile} ({damage.what})",
-                        hint="harvester verify lists what is damaged; mend the cache or make it anew.",
-                        code="damaged",
-                    )
-                self.tell(f"{damage.where}: {damage.what}")
+                what = damage.where if damage.tile is None else f"tile {damage.tile}"
+                raise CacheError(
+                    f"{self.source} is damaged: {what} ({damage.what})",
+                    hint="harvester verify lists what is damaged; mend the cache or make it anew.",
+                    code="damaged",
+                )
             levels, plan = self._planned(info)
             for text in (*require_can_hold(self.format, info, levels), *(plan.notices if plan else ())):
                 self.tell(text)

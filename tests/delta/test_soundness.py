@@ -1,0 +1,88 @@
+"""What cannot be read of a damaged cache is said; nothing is made of it as if it had never been there."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+
+import pytest
+
+from harvester.caches.open import open_cache
+from harvester.delta.application import apply
+from harvester.delta.difference import diff
+from harvester.delta.join import convert, merge
+from harvester.errors import CacheError
+from harvester.export.tile_cache import export_tile_cache
+from harvester.loop import run_loop
+from tests.delta.making import held, make, some
+
+
+def bundle_of(cache):
+    return next(cache.rglob("R*.bundle"))
+
+
+def cut_to(cache, size):
+    with bundle_of(cache).open("r+b") as file:
+        file.truncate(size)
+
+
+def without_index(cache):
+    next(cache.rglob("*.bundlx")).unlink()
+
+
+WHOLE_BUNDLES = {
+    "cut in the header": ("compactv2", lambda cache: cut_to(cache, 30)),
+    "cut in the index": ("compactv2", lambda cache: cut_to(cache, 70_000)),
+    "without its index": ("compact", without_index),
+}
+
+
+@pytest.mark.parametrize("damage", WHOLE_BUNDLES)
+def test_a_bundle_that_cannot_be_read_ends_every_verb_with_4_and_leaves_nothing(tmp_path, damage):
+    format, spoil = WHOLE_BUNDLES[damage]
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    make(good, some("0/0/0", "2/1/1", "2/1/2", "2/2/3"), format=format)
+    shutil.copytree(good, bad)
+    spoil(bad)
+    verbs = (
+        lambda: run_loop(convert(bad, tmp_path / "out.mbtiles")),
+        lambda: run_loop(merge([bad], tmp_path / "out.mbtiles")),
+        lambda: run_loop(diff(good, bad, tmp_path / "out.mbtiles")),
+        lambda: run_loop(diff(bad, good, tmp_path / "out.mbtiles")),
+        lambda: run_loop(merge([good], bad, format=format)),
+        lambda: export_tile_cache(str(bad), str(tmp_path), "out", "TILE_PACKAGE_TPKX"),
+    )
+    for verb in verbs:
+        with pytest.raises(CacheError) as raised:
+            verb()
+        assert raised.value.code == "damaged" and "bundl" in raised.value.message
+        assert {path.name for path in tmp_path.iterdir()} <= {"good", "bad"}
+
+
+def test_tiles_whose_records_are_cut_off_are_damaged_and_not_deleted(tmp_path):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    make(good, some("0/0/0", "2/1/1", "2/1/2", "2/2/3"), format="compactv2")
+    shutil.copytree(good, bad)
+    cut_to(bad, bundle_of(bad).stat().st_size - 10)
+    with open_cache(bad) as reader:
+        lost = [damage.tile for damage in reader.lost()]
+    assert len(lost) == 1
+    summary = run_loop(convert(bad, tmp_path / "out.mbtiles"))
+    assert (summary.exit_code, summary.damaged) == (1, 1)
+    assert set(held(good)) - set(held(tmp_path / "out.mbtiles")) == set(lost)
+    for pair in ((good, bad), (bad, good)):
+        with pytest.raises(CacheError, match=f"tile {lost[0]}"):
+            run_loop(diff(*pair, tmp_path / "delta.mbtiles"))
+    delta = tmp_path / "delta.mbtiles"
+    run_loop(diff(good, good, delta))
+    with pytest.raises(CacheError, match="damaged"):
+        run_loop(apply(delta, bad))
+
+
+def test_tiles_off_the_grid_are_damaged(tmp_path):
+    source = tmp_path / "in.mbtiles"
+    make(source, some("0/0/0", "2/1/1", "2/1/2", "2/2/3"), format="mbtiles")
+    with sqlite3.connect(source) as db:
+        db.execute("INSERT INTO tiles SELECT 2, 4, 0, tile_data FROM tiles LIMIT 1")
+    summary = run_loop(convert(source, tmp_path / "out"))
+    assert (summary.exit_code, summary.damaged) == (1, 1)
