@@ -25,6 +25,9 @@ from harvester.tiling.tile import Tile
 MOST_ASKED = 8
 """Tiles that are asked about one refusal: what does not show by then that the credential holds is taken for its end."""
 
+MOST_REFUSED = 3
+"""Tiles that were never served, here and there in the plan: refused, too, they are no region."""
+
 
 class Denied(NamedTuple):
     """What was refused, and how."""
@@ -76,6 +79,8 @@ class Access:
         """Refused tiles that are asked once more, and the credential that held after their refusal."""
         self._aside: list[Denied] = []
         self._candidates: Iterator[Tile] = iter(())
+        self._once_served: set[Tile | None] = set()
+        self._refused_elsewhere = 0
         self._asked: Tile | None = None
         self._pictures: set[int] = set()
 
@@ -108,6 +113,8 @@ class Access:
         """Tiles to ask, none twice and none that is refused: those that were served with different pictures, one that
         an earlier run stored, some that are spread over the plan."""
         served = self._doubt.different(STAND_INS + 1) if self.guarded else [self._witness.served]
+        self._once_served = {*served, self._witness.kept}
+        self._refused_elsewhere = 0
         seen: set[Tile | None] = {None}
         for tile in chain(served, [self._witness.kept], self._witness.all_elsewhere()):
             if tile not in seen and all(tile != denied.request.tile for denied in self._aside):
@@ -132,8 +139,11 @@ class Access:
     def answered(self, now: float, request: Request, verdict: Verdict) -> None:
         """One of those tiles was asked."""
         if verdict.outcome is Outcome.DENIED:
-            self._settle(holds=False)
-            return
+            # One that was never served may lie in a refused region, too.
+            self._refused_elsewhere += 1
+            if request.tile in self._once_served or self._refused_elsewhere >= MOST_REFUSED:
+                self._settle(holds=False)
+                return
         if verdict.outcome is Outcome.WHOLE:
             self._pictures.add(xxh3_64_intdigest(verdict.body))
             if not self.guarded or len(self._pictures) > STAND_INS:

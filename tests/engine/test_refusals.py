@@ -146,7 +146,7 @@ def test_a_token_that_has_really_ended_costs_one_renewal_and_one_question(ends):
     bench = Bench(service=MemoryService(scripted=scripted), source=MemorySource(renewable=True))
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
-    assert outturn.tally.questions <= 1
+    assert outturn.tally.questions <= (1 if ends > 1 else 3)
     assert outturn.tally.tile_requests == len(bench.asked)
 
 
@@ -224,3 +224,21 @@ def test_whatever_tiles_and_hosts_refuse_each_tile_has_one_end_and_every_byte_is
     assert counts.stored == len(bench.cache.bodies)
     assert all(body == tile_png(*tile) for tile, body in bench.cache.bodies.items())
     assert outturn.tally.tile_requests == len(bench.asked)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("rows", [range(10), range(14, 20)])
+def test_a_refused_region_that_is_all_that_was_asked_so_far_is_told_from_an_ended_credential(source, rows):
+    """Nothing was served yet, or by an earlier run: what is asked elsewhere may lie in the region, too."""
+    bad = {Tile(5, row, col) for row in rows for col in range(32)}
+    first = Bench(
+        service=refusing(bad, 498), source=source_of(source), plan=plan_of((5,)), limits=Limits(max_tiles=300)
+    )
+    first.go()
+    for _ in range(2):
+        again = Bench(
+            service=first.service, source=source_of(source), plan=plan_of((5,)), cache=first.cache, ledger=first.ledger
+        )
+        outturn = again.go()
+        assert (refused(outturn), outturn.tally.counts().failed) == (True, len(bad))
+        assert outturn.tally.counts().stored == 1024 - len(bad)
