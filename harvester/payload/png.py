@@ -56,7 +56,7 @@ def _read_header(start: bytes) -> tuple[int, int, bool]:
 def walk_png(body: bytes) -> Found:
     """Follow the chunks to IEND. Expects the signature to be there already.
 
-    Every instruction counts here: this is a sixth of what a tile costs outside the kernel (bench_payload.py).
+    Every step counts here: this is a seventh of the interpreter's steps for a tile of a harvest.
     """
     at = _FIRST_CHUNK_AT
     if len(body) < at + _FRAME:
