@@ -16,7 +16,6 @@ from harvester.caches.generation import SEEN, Generation
 from harvester.caches.mbtiles_adopt import OTHER_OUTPUT, prepare, refuse_other_tiles, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
-from harvester.caches.mbtiles_numbered import NumberedPictures
 from harvester.caches.mbtiles_pictures import Address, Pictures
 from harvester.caches.mbtiles_places import OTHER_FORMATS, Places
 from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
@@ -42,16 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["MBTilesReader", "MBTilesWriter", "open_reader", "open_writer"]
 
 
-async def open_writer(
-    path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False, whole: bool = False
-) -> MBTilesWriter:
+async def open_writer(path: Path, subject: Subject, *, dedup: bool, disk: Disk, hash: bool = False) -> MBTilesWriter:
     """Open ``path`` for writing; it is made by the first ``store`` or ``finish``, not before.
 
-    ``whole``: a new file is written to its end by this writer, and thrown away should that not come to pass.
     Raises UnsupportedFormatError when the scheme or the tiles do not fit, CacheError when what is there is not MBTiles,
     is damaged, of another kind of tiles, or laid out in a way that can't be extended.
     """
-    writer = MBTilesWriter(path, subject, Places(subject), dedup=dedup, disk=disk, hash=hash, whole=whole)
+    writer = MBTilesWriter(path, subject, Places(subject), dedup=dedup, disk=disk, hash=hash)
     try:
         await writer.attach()
     except BaseException:
@@ -63,9 +59,7 @@ async def open_writer(
 class MBTilesWriter:
     """One MBTiles file being written. ``notices`` are for a person to read; ``finish`` may add to them."""
 
-    def __init__(
-        self, path: Path, subject: Subject, places: Places, *, dedup: bool, disk: Disk, hash: bool, whole: bool
-    ) -> None:
+    def __init__(self, path: Path, subject: Subject, places: Places, *, dedup: bool, disk: Disk, hash: bool) -> None:
         self.path = path
         self.notices: list[str] = []
         self._subject = subject
@@ -73,7 +67,6 @@ class MBTilesWriter:
         self._dedup = dedup
         self._file = WrittenFile(path, disk)
         self._hash = hash
-        self._whole = whole
         self._schema = DEDUP_SCHEMA if dedup else FLAT_SCHEMA
         self._state = FileState(stamp="", changes=0)
         self._generation = Generation(os.environ)
@@ -81,6 +74,8 @@ class MBTilesWriter:
         self._is_ours = False
         self._prepared = False
         self._pictures: Pictures | None = None
+        self._is_complete = True
+        """Did every transaction end, so that it is known which pictures no tile uses any more?"""
 
     # ------------------------------------------------------------------------------------------ opening
 
@@ -116,12 +111,11 @@ class MBTilesWriter:
         if not self._dedup and schema.kind is Kind.SHARED:
             self.notices.append(f"{self.path} holds identical tiles once already and goes on so, as with --dedup")
         self._schema = schema
-        self._whole = False
         self._is_ours = STAMP in metadata
         self._state = FileState.read(metadata.get(STAMP, ""))
         written_since = self._state.changes != changes
         self._seen_stamp = f"{self._state.stamp}{SEEN}{changes}" if written_since else self._state.stamp
-        self._state = replace(self._state, changes=changes)
+        self._state = replace(self._state, changes=changes, hashes=None if written_since else self._state.hashes)
         self._prepared = self._is_ours and not schema.missing_indexes and not written_since
 
     # ------------------------------------------------------------------------------------------ looking
@@ -184,7 +178,7 @@ class MBTilesWriter:
                     if pictures.should_sweep:
                         await pictures.sweep(everything=False)
                         unused = False
-                    state = replace(state, unused=unused or self._state.unused)
+                    state = replace(state, unused=unused or self._state.unused, hashes=pictures.hashes)
                 elif rows:
                     # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
@@ -199,8 +193,7 @@ class MBTilesWriter:
                 await set_metadata(database, {STAMP: state.text()})
         except BaseException:
             # The pictures remembered may not be in the file, and a commit may have succeeded before it was cancelled.
-            if self._pictures is not None:
-                self._pictures.forget()
+            self._pictures, self._is_complete = None, False
             with suppress(CacheError):
                 header = read_header(self.path)
                 self._state = replace(self._state, changes=header.changes if header else 0)
@@ -210,10 +203,8 @@ class MBTilesWriter:
 
     def _pictures_of(self, database: Database) -> Pictures:
         if self._pictures is None:
-            if self._whole:
-                self._pictures = NumberedPictures(database, self._schema)
-            else:
-                self._pictures = Pictures(database, self._schema, complete=not self._state.unused)
+            complete = self._is_complete and not self._state.unused
+            self._pictures = Pictures(database, self._schema, complete=complete, hashes=self._state.hashes)
         return self._pictures
 
     # ------------------------------------------------------------------------------------------ finishing
@@ -252,6 +243,7 @@ class MBTilesWriter:
                 # After a crash nobody remembers which: then all are looked at.
                 pictures = self._pictures_of(database)
                 await pictures.sweep(everything=not pictures.remembers)
+                state = replace(state, hashes=pictures.hashes)
             if stale:
                 await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
             await set_metadata(database, {**rows, STAMP: state.text()})

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import xxhash
 
+from harvester.caches.mbtiles_index import MOST, PictureIndex
+from harvester.caches.mbtiles_naming import Id, Naming, chunks
 from harvester.caches.mbtiles_schema import Schema
 from harvester.database import Database
-
-CHUNK = 400
-"""Values in one query; SQLite takes 32,766, and statements of this length are still quick to compile."""
 
 RECENT_BYTES = 8 << 20
 """Pictures remembered with their bytes: sea, paper and nothing repeat at once, the rest is looked up by index."""
@@ -25,75 +21,49 @@ ENTRY_BYTES = 256
 RECENT_LARGEST = 64 << 10
 """A picture above this size hardly repeats."""
 
-OFTEN = 8192
-"""Pictures that are looked at for those that a file already has under a name that tells nothing of their bytes."""
-
 CANDIDATES = 100_000
 """Ids remembered as perhaps unused; when there are more, they are swept before ``finish``."""
 
-Id = str | int
-Hash = Callable[[bytes, bool], Id]
+SWEPT = 1 << 19
+"""Ids that are looked at by one query of a sweep of everything: 20 MB of SQLite's memory."""
+
 Address = tuple[int, int, int]
-T = TypeVar("T")
-
-
-def picture_id(body: bytes, number: bool) -> Id:
-    """xxh3-128 in hex, or 63 bits of xxh3-64 where the id column is a number."""
-    return xxhash.xxh3_64_intdigest(body) & 0x7FFFFFFFFFFFFFFF if number else xxhash.xxh3_128_hexdigest(body)
-
-
-def md5_id(body: bytes, number: bool) -> Id:
-    """MD5 in upper-case hex, as MapLibre's ``mbtiles`` writes and checks it."""
-    return hashlib.md5(body, usedforsecurity=False).hexdigest().upper()
-
-
-def lower_md5_id(body: bytes, number: bool) -> Id:
-    """The same in lower case, as tilelive writes it."""
-    return hashlib.md5(body, usedforsecurity=False).hexdigest()
-
-
-async def hash_of_others(database: Database, schema: Schema) -> Hash:
-    """How a file names its pictures: by their MD5 where its first one has that, else as we do."""
-    sql = f"SELECT {schema.id_column}, tile_data FROM {schema.pictures} LIMIT 1"
-    for name, body in () if schema.id_is_number else await database.execute(sql):
-        for hashing in (md5_id, lower_md5_id):
-            if isinstance(body, bytes) and hashing(body, False) == name:
-                return hashing
-    return picture_id
-
-
-def next_id(taken: Id) -> Id:
-    """The id to try where another picture has the one its hash gives."""
-    if isinstance(taken, int):
-        return (taken + 1) & 0x7FFFFFFFFFFFFFFF
-    stem, _, number = taken.partition("-")
-    return f"{stem}-{int(number or 0) + 1}"
 
 
 class Pictures:
-    """The table of pictures of one file. ``hashing`` gives an id for bytes (None: as the file has them so far); a
-    clash costs a look, never a tile.
+    """The table of pictures of one file. ``hashing`` gives 64 bits for bytes; a clash costs a look, never a tile.
 
-    ``complete``: no picture in the file is unused so far.
+    ``complete``: no picture in the file is unused so far. ``hashes``: entries of the file's tables of hashes, None
+    where they are to be made.
     """
 
-    def __init__(self, database: Database, schema: Schema, *, complete: bool, hashing: Hash | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        schema: Schema,
+        *,
+        complete: bool,
+        hashes: int | None,
+        hashing: Callable[[bytes], int] = xxhash.xxh3_64_intdigest,
+        most: int = MOST,
+    ) -> None:
         self._database = database
         self._schema = schema
-        self._hash = hashing
-        self._recent: OrderedDict[Id, bytes] = OrderedDict()
+        self._hashing = hashing
+        self._index = PictureIndex(database, schema, hashes, most=most)
+        self._naming = Naming(database, schema)
+        self._recent: OrderedDict[int, tuple[bytes, Id]] = OrderedDict()
+        """Of those that came again: one that came once is hardly worth it."""
         self._recent_bytes = 0
         self._unused: set[Id] = set()
         self._complete = complete
-        self._common: dict[bytes, Id] | None = None
-        """Pictures that several tiles show, of a file that names its pictures otherwise; None: not looked at yet."""
 
     async def put(self, rows: Mapping[Address, bytes]) -> bool:
         """Write tiles by address (zoom, column, TMS row), inside the caller's transaction.
 
         True when that may have left pictures that no tile uses.
         """
-        ids = await self._ids(rows.values())
+        ids = await self._ids(list(rows.values()))
         # In the order of the index, of which neighbours then are written once.
         wanted = sorted((*address, name) for address, name in zip(rows, ids, strict=True))
         index, joint = self._schema.index, self._schema.id_column
@@ -117,6 +87,11 @@ class Pictures:
         return bool(self._unused)
 
     @property
+    def hashes(self) -> int | None:
+        """Entries of the file's tables of hashes; None where they don't say of every picture where it is."""
+        return self._index.entries
+
+    @property
     def should_sweep(self) -> bool:
         """Are there more candidates than should be remembered?"""
         return len(self._unused) > CANDIDATES
@@ -130,9 +105,7 @@ class Pictures:
         """Delete pictures that no tile uses: those remembered, or (after a crash) whichever there are."""
         index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
         if everything:
-            await self._database.execute(
-                f"DELETE FROM {pictures} WHERE {joint} NOT IN (SELECT {joint} FROM {index} WHERE {joint} IS NOT NULL)"
-            )
+            await self._sweep_everything()
         else:
             await self._database.execute("CREATE TEMP TABLE IF NOT EXISTS candidate (id PRIMARY KEY)")
             await self._database.executemany(
@@ -143,99 +116,111 @@ class Pictures:
             )
             await self._database.execute(f"DELETE FROM {pictures} WHERE {joint} IN candidate")
             await self._database.execute("DELETE FROM candidate")
-        self.forget()
-        self._complete = True
-
-    def forget(self) -> None:
-        """Remember nothing: what was remembered may be gone from the file."""
+        await self._index.drop_if_outlived()
         self._recent.clear()
         self._recent_bytes = 0
         self._unused.clear()
-        self._complete = False
-        self._common = None
+        self._naming = Naming(self._database, self._schema)
+        self._complete = True
 
-    async def _ids(self, bodies: Iterable[bytes]) -> list[Id]:
+    async def _sweep_everything(self) -> None:
+        """Some hundred thousand ids at a time: all that are used may not fit into memory."""
+        index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
+        low: list[object] = []
+        while True:
+            above = f"{joint} > ?" if low else "1"
+            sql = f"SELECT {joint} FROM {pictures} WHERE {above} ORDER BY {joint} LIMIT 1 OFFSET {SWEPT}"
+            end = await self._database.execute(sql, low)
+            part = f"{above} AND {joint} <= ?" if end else above
+            values = [*low, *(end[0] if end else ())]
+            await self._database.execute(
+                f"DELETE FROM {pictures} WHERE {part} AND {joint} NOT IN"
+                f" (SELECT {joint} FROM {index} WHERE {part} AND {joint} IS NOT NULL)",
+                [*values, *values],
+            )
+            if not end:
+                return
+            low = [end[0][0]]
+
+    async def _ids(self, bodies: Sequence[bytes]) -> list[Id]:
         """The id of each picture, in order, after writing those that were not there."""
-        if self._hash is None:
-            self._hash = await hash_of_others(self._database, self._schema)
-        if self._common is None:
-            self._common = await self._shown_often()
-        number, hashing, common = self._schema.id_is_number, self._hash, self._common
-        pictures: dict[Id, bytes] = {}
-        ids: list[Id] = []
-        for body in bodies:
-            if (there_as := common.get(body)) is not None:
-                ids.append(there_as)
-                continue
-            name = hashing(body, number)
-            while (other := pictures.get(name)) is not None and other != body:
-                name = next_id(name)
-            pictures[name] = body
-            ids.append(name)
-        moved: dict[Id, Id] = {}
-        unsettled = [name for name, body in pictures.items() if self._recent.get(name) != body]
-        while unsettled:
-            new = [(name, pictures[name]) for name in unsettled]
-            insert = f"INTO {self._schema.pictures} ({self._schema.id_column}, tile_data) VALUES (?, ?)"
-            there: dict[Id, bytes] = {}
-            # Nearly always all of them are new. Only if not, the bytes under their ids are looked at.
-            if await self._database.executemany(f"INSERT OR IGNORE {insert}", new) < len(new):
-                there = await self._there(unsettled)
-            clashing: list[Id] = []
-            for name, body in new:
-                if there.get(name, body) != body:
-                    other_name = next_id(name)
-                    while other_name in pictures:
-                        other_name = next_id(other_name)
-                    pictures[other_name] = body
-                    moved[name] = other_name
-                    clashing.append(other_name)
-                    continue
-                self._remember(name, body)
-            unsettled = clashing
-        if moved:
-            ids = [_followed(name, moved) for name in ids]
+        hashing = self._hashing
+        names = [hashing(body) for body in bodies]
+        pictures = dict(zip(names, bodies, strict=True))
+        clashing: dict[int, list[bytes]] = {}
+        if len(pictures) < len(bodies):
+            for name, body in zip(names, bodies, strict=True):
+                if pictures[name] != body:
+                    others = clashing.setdefault(name, [])
+                    if body not in others:
+                        others.append(body)
+        recent, ids = self._recent, dict[int, Id]()
+        for name in recent.keys() & pictures.keys():
+            held, picture = recent[name]
+            if held == pictures[name]:
+                ids[name] = picture
+                recent.move_to_end(name)
+        unsettled = [name for name in pictures if name not in ids] if ids else list(pictures)
+        known = await self._known(list({*unsettled, *clashing}))
+        for name in known.keys() & pictures.keys():
+            for held, picture in known[name]:
+                if name not in ids and held == pictures[name]:
+                    ids[name] = picture
+                    self._remember(name, held, picture)
+        new = [(name, pictures[name]) for name in unsettled if name not in ids] if ids else list(pictures.items())
+        ids.update(zip([name for name, _ in new], await self._insert(new), strict=True))
+        if len(pictures) < len(bodies):
+            # What comes twice in a batch will come again.
+            for name, count in Counter(names).items():
+                if count > 1:
+                    self._remember(name, pictures[name], ids[name])
+        if not clashing:
+            return [ids[name] for name in names]
+        others_ids = await self._clashing_ids(clashing, known)
+        return [
+            ids[name] if pictures[name] == body else others_ids[name, body]
+            for name, body in zip(names, bodies, strict=True)
+        ]
+
+    async def _clashing_ids(
+        self, clashing: Mapping[int, Sequence[bytes]], known: Mapping[int, Sequence[tuple[bytes, Id]]]
+    ) -> dict[tuple[int, bytes], Id]:
+        """The ids of pictures with whose hash another one came in the same batch."""
+        ids = {(name, held): picture for name in clashing for held, picture in known.get(name, ())}
+        new = [(name, body) for name, bodies in clashing.items() for body in bodies if (name, body) not in ids]
+        return {**ids, **dict(zip(new, await self._insert(new), strict=True))}
+
+    async def _known(self, names: Sequence[int]) -> dict[int, list[tuple[bytes, Id]]]:
+        """The pictures in the file that have these hashes."""
+        places = await self._index.find(names)
+        there = await self._there({place for some in places.values() for place in some})
+        return {name: [there[place] for place in some if place in there] for name, some in places.items()}
+
+    async def _insert(self, new: Sequence[tuple[int, bytes]]) -> list[Id]:
+        ids, places = await self._naming.names([body for _, body in new]) if new else ([], [])
+        await self._database.executemany(
+            f"INSERT INTO {self._schema.pictures} ({self._schema.id_column}, tile_data) VALUES (?, ?)",
+            [(name, body) for name, (_, body) in zip(ids, new, strict=True)],
+        )
+        await self._index.add([name for name, _ in new], places)
         return ids
 
-    async def _shown_often(self) -> dict[bytes, Id]:
-        """Pictures that more than one tile shows, the commonest first, as far as they may be remembered; none where
-        the file names pictures as we do, so that each is found by its name."""
-        if not self._schema.id_is_number or self._hash is not picture_id:
-            return {}
-        index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
-        for name, body in await self._database.execute(f"SELECT {joint}, tile_data FROM {pictures} LIMIT 1"):
-            if isinstance(body, bytes) and picture_id(body, True) == name:
-                return {}
-        often = await self._database.execute(
-            f"SELECT {joint} FROM {index} GROUP BY {joint} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {OFTEN}"
-        )
-        found: dict[bytes, Id] = {}
-        size = 0
-        for part in _chunks(name for (name,) in often if name is not None):
-            for name, body in (await self._there(part)).items():
-                size += len(body)
-                found[body] = name
-            if size > RECENT_BYTES:
-                break
-        return found
-
-    async def _there(self, names: Iterable[Id]) -> dict[Id, bytes]:
-        """The bytes of those ids that the file has."""
-        pictures, joint = self._schema.pictures, self._schema.id_column
-        found: dict[Id, bytes] = {}
-        for part in _chunks(names):
-            marks = ",".join("?" * len(part))
-            found.update(
-                await self._database.execute(
-                    f"SELECT {joint}, tile_data FROM {pictures} WHERE {joint} IN ({marks})", part
-                )
-            )
+    async def _there(self, places: Iterable[int]) -> dict[int, tuple[bytes, Id]]:
+        """Bytes and id of the pictures at those places where there is one."""
+        joint = self._schema.id_column
+        place = joint if self._schema.id_is_number else "rowid"
+        found: dict[int, tuple[bytes, Id]] = {}
+        for part in chunks(sorted(places)):
+            sql = f"SELECT {place}, tile_data, {joint} FROM {self._schema.pictures} WHERE {place} IN"
+            for at, body, name in await self._database.execute(f"{sql} ({','.join('?' * len(part))})", part):
+                if isinstance(body, bytes) and name is not None:
+                    found[at] = body, name
         return found
 
     async def _used_by(self, addresses: Iterable[Address]) -> set[Id]:
         """The ids that the tiles at these addresses have now."""
         found: set[Id] = set()
-        for part in _chunks(addresses):
+        for part in chunks(addresses):
             values = ",".join(f"({zoom},{col},{row})" for zoom, col, row in part)
             rows = await self._database.execute(
                 # CROSS JOIN: one seek for each address. Row values with IN would be a scan of the whole table.
@@ -245,23 +230,14 @@ class Pictures:
             found.update(row[0] for row in rows)
         return found
 
-    def _remember(self, name: Id, body: bytes) -> None:
-        if len(body) > RECENT_LARGEST or name in self._recent:
+    def _remember(self, name: int, body: bytes, picture: Id) -> None:
+        if len(body) > RECENT_LARGEST:
             return
-        self._recent[name] = body
+        before = self._recent.pop(name, None)
+        if before is not None:
+            self._recent_bytes -= ENTRY_BYTES + len(before[0])
+        self._recent[name] = body, picture
         self._recent_bytes += ENTRY_BYTES + len(body)
         while self._recent_bytes > RECENT_BYTES:
-            _, oldest = self._recent.popitem(last=False)
+            _, (oldest, _) = self._recent.popitem(last=False)
             self._recent_bytes -= ENTRY_BYTES + len(oldest)
-
-
-def _followed(name: Id, moved: Mapping[Id, Id]) -> Id:
-    while name in moved:
-        name = moved[name]
-    return name
-
-
-def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(values)
-    while part := list(islice(iterator, CHUNK)):
-        yield part

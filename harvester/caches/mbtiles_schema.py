@@ -26,8 +26,9 @@ FLAT = (
 )
 
 # tiles_shallow   where a picture lies
-# tiles_data      each different picture once, under 63 bits of the xxh3-64 of its bytes; those that a verb wrote into a
-#                 new file under 1, 2, 3 ... (mbtiles_numbered.py)
+# tiles_data      each different picture once, under 1, 2, 3 ...: ids that are hashes go everywhere into the index, and
+#                 a batch then rewrites nearly all of it. Which pictures there are is said by a table of their hashes
+#                 (mbtiles_index.py)
 #
 # These names and integer ids are Planetiler's. Under the other names in use, map and images, the ids have to be the
 # pictures' MD5: MapLibre's ``mbtiles validate`` compares them, and an MD5 takes fifty times as long as an xxh3.
@@ -65,6 +66,8 @@ class Schema:
     pictures: str = ""
     id_column: str = ""
     id_is_number: bool = False
+    row_order: str = "rowid"
+    """The column in whose order the rows of ``pictures`` lie."""
     missing_indexes: tuple[str, ...] = ()
     """SQL that must run before tiles can be replaced by their address."""
     writable: str = ""
@@ -120,12 +123,17 @@ def _shared(connection: sqlite3.Connection, index: str, pictures: str, joint: st
         missing.append(f"CREATE UNIQUE INDEX {index}_address ON {index} (zoom_level, tile_column, tile_row)")
     if not _is_unique(connection, pictures, (joint,)):
         missing.append(f"CREATE UNIQUE INDEX {pictures}_{joint} ON {pictures} ({joint})")
+    id_is_number = "INT" in bodies[joint][2].upper()
+    row_order = "rowid" if _has_rowid(connection, pictures) else joint
+    if row_order != "rowid" and not id_is_number:
+        writable = f"the rows of its table {pictures} have no number"
     return Schema(
         kind=Kind.SHARED,
         index=index,
         pictures=pictures,
         id_column=joint,
-        id_is_number="INT" in bodies[joint][2].upper(),
+        id_is_number=id_is_number,
+        row_order=row_order,
         missing_indexes=tuple(missing),
         writable=writable,
     )
@@ -146,6 +154,15 @@ def _columns(connection: sqlite3.Connection, table: str) -> dict[str, tuple[bool
     """Name -> (must be given, default, type)."""
     rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
     return {row[1].lower(): (bool(row[3]), row[4], row[2]) for row in rows}
+
+
+def _has_rowid(connection: sqlite3.Connection, table: str) -> bool:
+    """Not a table WITHOUT ROWID, nor a view?"""
+    try:
+        connection.execute(f"SELECT rowid FROM {table} LIMIT 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def _is_unique(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> bool:

@@ -23,6 +23,9 @@ class FileState:
     """The stamp that ``agg_tiles_hash`` was computed at."""
     finished: str = ""
     """The stamp that bounds and zooms were computed at."""
+    hashes: int | None = None
+    """Entries of the tables of hashes (harvester/caches/mbtiles_index.py); None where they do not say of every picture
+    where it is."""
 
     @classmethod
     def read(cls, text: str) -> FileState:
@@ -36,6 +39,7 @@ class FileState:
                 unused=bool(row["unused"]),
                 hashed=str(row["hashed"]),
                 finished=str(row["finished"]),
+                hashes=None if row.get("hashes") is None else int(row["hashes"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return cls(stamp="", changes=-1)

@@ -85,14 +85,13 @@ async def open_writer(
     disk: Disk,
     dedup: bool = False,
     hash: bool = False,
-    whole: bool = False,
 ) -> CountedWriter:
     """Open a cache for writing, new or there already; of a sealed format, ``path`` is its work folder.
 
-    ``dedup``, ``hash`` and ``whole`` are MBTiles' own. Raises CacheError where it can't be written.
+    ``dedup`` and ``hash`` are MBTiles' own. Raises CacheError where it can't be written.
     """
     chosen = FORMATS[working(format, f"format {format}")]
-    options: dict[str, Any] = {"dedup": dedup, "hash": hash, "whole": whole} if chosen.name == "mbtiles" else {}
+    options: dict[str, Any] = {"dedup": dedup, "hash": hash} if chosen.name == "mbtiles" else {}
     if chosen.sealed:
         options["read_soon"] = True
     opened = importlib.import_module(chosen.writer).open_writer(path, subject, disk=disk, **options)

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 import xxhash
 
 from harvester.caches import pmtiles_layout as layout
+from harvester.caches.known_files import MOST, KnownFiles
 from harvester.caches.pmtiles_layout import Directory, Header
-from harvester.caches.remembered import REMEMBERED, Remembered
 from harvester.caches.tile_look import type_of
 from harvester.durable import Disk, disk_error
 from harvester.edges import TileFormat
@@ -36,6 +36,9 @@ SPILLED = 4096
 """Entries written to the scratch file at once."""
 
 WRITE_BYTES = 1 << 20
+
+WAITING_TILES = 2048
+"""Tiles, of ``WRITE_BYTES`` at most, whose contents are looked up together."""
 
 TYPES = {
     TileFormat.PNG: layout.PNG,
@@ -59,9 +62,9 @@ def content_name(body: bytes) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is remembered, and how directories are cut."""
+    """How many contents are known in memory, and how directories are cut."""
 
-    remembered: int = REMEMBERED
+    in_memory: int = MOST
     root_only: int = ROOT_ONLY
     leaf_entries: int = LEAF_ENTRIES
     root_bytes: int = layout.MAX_ROOT
@@ -80,7 +83,9 @@ class Archive:
         self.kind = TileFormat.UNKNOWN
         self._waiting = bytearray()
         self._written = 0
-        self._known = Remembered(limits.remembered)
+        self._known = KnownFiles(work, most=limits.in_memory)
+        self._tiles: list[tuple[int, bytes]] = []
+        self._tile_bytes = 0
         self._entries: list[tuple[int, int, int, int]] = []
         self._last: list[int] = []
         self._last_body: bytes | None = None
@@ -91,19 +96,52 @@ class Archive:
         kind = type_of(body)
         if kind is not self.kind or kind is TileFormat.UNKNOWN:
             body = self._of_one_type(kind, body)
+        self._tiles.append((tile_id, body))
+        self._tile_bytes += len(body)
+        if len(self._tiles) >= WAITING_TILES or self._tile_bytes >= WRITE_BYTES:
+            self._settle()
+        return body
+
+    def _settle(self) -> None:
+        """Give the tiles that wait their places: a content's own where it is new, else where it lies already."""
+        fresh: list[tuple[int, bytes]] = []
+        last = self._last_body
+        for tile in self._tiles:
+            if tile[1] != last:
+                fresh.append(tile)
+                last = tile[1]
+        names = [self._limits.hashing(body) for _, body in fresh]
+        known = self._known.find(list(dict.fromkeys(names)))
+        new: list[tuple[int, int]] = []
+        placed: list[tuple[int, int]] = []
+        for (_, body), name in zip(fresh, names, strict=True):
+            there = known.setdefault(name, [])
+            at = next((at for at in there if self._is_at(at, body)), None)
+            if at is None:
+                at = self._append(body)
+                there.append(at)
+                new.append((name, at))
+            placed.append((at, len(body)))
+        self._known.add([name for name, _ in new], [at for _, at in new])
+        places = iter(placed)
+        for tile_id, body in self._tiles:
+            self._enter(tile_id, body, places)
+        self._tiles, self._tile_bytes = [], 0
+
+    def _enter(self, tile_id: int, body: bytes, places: Iterator[tuple[int, int]]) -> None:
+        """One entry for each stretch of one content; ``places`` of those that are not the one before's."""
         self.addressed += 1
         last = self._last
         if body == self._last_body:
             if last[0] + last[1] == tile_id and last[1] < layout.MAX_RUN:
                 last[1] += 1
-                return body
+                return
             offset, length = last[3], last[2]
         else:
-            offset, length = self._place(body)
+            offset, length = next(places)
             self._last_body = body
         self._flush_entry()
         self._last = [tile_id, 1, length, offset]
-        return body
 
     def _of_one_type(self, kind: TileFormat, body: bytes) -> bytes:
         if kind is TileFormat.UNKNOWN and body[:1] == _LAYER and self.kind in (TileFormat.UNKNOWN, TileFormat.PBF):
@@ -119,24 +157,22 @@ class Archive:
         both = f"{self.kind.value} and {kind.value}"
         raise UnsupportedFormatError(f"tiles are {both}, and PMTiles holds one type", hint=hint)
 
-    def _place(self, body: bytes) -> tuple[int, int]:
-        """Where a content is; written where it is new. A hash finds it, its bytes confirm it."""
-        name = self._limits.hashing(body)
-        known = self._known.find(name)
-        if known is not None and known[1] == len(body) and self._bytes(*known) == body:
-            return known
-        place = self._written + len(self._waiting), len(body)
+    def _append(self, body: bytes) -> int:
+        """Write a new content; gives its offset."""
+        at = self._written + len(self._waiting)
         self._waiting += body
         self.contents += 1
         if len(self._waiting) >= WRITE_BYTES:
             self._flush()
-        self._known.add(name, *place)
-        return place
+        return at
 
-    def _bytes(self, offset: int, length: int) -> bytes:
+    def _is_at(self, offset: int, body: bytes) -> bool:
+        """Is this content there? A hash found the place, the bytes confirm it. What comes behind a shorter content is
+        that of another, which begins there: to share it is as good."""
         if offset >= self._written:
-            return bytes(self._waiting[offset - self._written : offset - self._written + length])
-        return self._disk.read(self._descriptor, length, layout.FIRST_READ + offset)
+            at = offset - self._written
+            return self._waiting[at : at + len(body)] == body
+        return self._disk.read(self._descriptor, len(body), layout.FIRST_READ + offset) == body
 
     def _flush(self) -> None:
         self._disk.pwrite(self._descriptor, self._waiting, layout.FIRST_READ + self._written)
@@ -157,10 +193,17 @@ class Archive:
             raise disk_error("write", self._work, cause) from cause
         self._entries = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._known.close()
+
     # ------------------------------------------------------------------------------------------ the end
 
     def close(self, metadata: bytes, header: Header) -> None:
         """Write metadata (JSON), directories and ``header``, into which places, lengths, counts and types are put."""
+        self._settle()
         self._flush_entry()
         self._spill()
         self._flush()

@@ -71,8 +71,7 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
         zooms = _zooms(reader, work)
         descriptor = disk.open(part, write=True, create=True, truncate=True)
         try:
-            with _scratch(work) as scratch:
-                archive = Archive(disk, descriptor, scratch, work, limits)
+            with _scratch(work) as scratch, Archive(disk, descriptor, scratch, work, limits) as archive:
                 for zoom in zooms:
                     _add_zoom(archive, reader, zoom)
                 held = [zoom for zoom in zooms if zoom.tiles]

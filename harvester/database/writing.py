@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,11 @@ class Database:
             before = connection.total_changes
             await (await connection.executemany(sql, rows)).close()
             return connection.total_changes - before
+
+    async def create_function(self, name: str, values: int, function: Callable[..., Any]) -> None:
+        """Give SQL a function of so many values; the same values give the same result."""
+        with sqlite_errors(self.path, "use"):
+            await self._open.create_function(name, values, function, deterministic=True)
 
     @property
     def is_wal(self) -> bool:

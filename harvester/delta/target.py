@@ -249,7 +249,6 @@ async def open_target(
                 disk=disk,
                 dedup=dedup,
                 hash=True,
-                whole=not in_place,
             )
             shifts = {level: (place.level, place.rows, place.cols) for level, place in places.items()}
             # Known before the caller hears of a cancellation: then it is closed.
