@@ -118,6 +118,9 @@ class Report(ByState):
     seconds: float = 0.0
     """From the command's start to its end, by the clock on the wall; ``took`` says for what."""
     took: Took | None = None
+    dedup_saved: int | None = None
+    """Bytes of tiles of the whole cache that are stored as another tile's; None where each tile has its own, or where
+    this run stored none."""
     failures: tuple[FailedTile, ...] = ()
     notices: tuple[str, ...] = ()
     repeats: tuple[Repeat, ...] = ()
@@ -229,6 +232,8 @@ class Report(ByState):
             document["questions"] = self.questions
         if self.took is not None:
             document["took"] = {name: round(seconds, 3) for name, seconds in self.took._asdict().items()}
+        if self.dedup_saved is not None:
+            document["dedup_saved"] = self.dedup_saved
         if self.repeats:
             document["repeats"] = [
                 {"hash": one.hash, "tiles": one.tiles, "share": round(one.share, 4), "sample": str(one.sample)}
@@ -320,6 +325,12 @@ class WebMapReport(ByState):
     def seconds(self) -> float:
         """What the layers took, one after the other; opening the map counts with the first."""
         return sum(layer.seconds for layer in self.layers)
+
+    @property
+    def dedup_saved(self) -> int | None:
+        """Bytes of tiles that are stored as another tile's; None where no layer stores tiles so."""
+        known = [layer.dedup_saved for layer in self.layers if layer.dedup_saved is not None]
+        return sum(known) if known else None
 
     @property
     def failures(self) -> tuple[FailedTile, ...]:

@@ -16,6 +16,7 @@ from harvester.assemble.made import Made
 from harvester.assemble.placeholders import take_out_placeholders
 from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
+from harvester.assemble.saved import with_saved
 from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.assemble.tile_index import index_of
 from harvester.assemble.unpacking import UnpackingStopped
@@ -142,6 +143,9 @@ class LayerRun:
             await finish(collection, report, record)
         except CacheError as error:
             report = report if report.exit_code == CacheError.exit_code else report.with_error(error)
+        report = await with_saved(
+            report, collection.paths.out, sealed=collection.sealed, overwrite=collection.paths.overwrite
+        )
         late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
         if late:  # what the writer says of the whole cache, at its end
             for text in late:

@@ -75,6 +75,8 @@ def summary(report: Report) -> str:
         f"{counted(report.fetched, 'tile')} fetched, {report.kept:,} kept, {counted(report.requests, 'request')}, "
         f"{counted(report.retries, 'retry')}, {size(report.bytes)} received, took {duration(report.seconds)}",
     ]
+    if report.dedup_saved:
+        lines.append(f"identical tiles stored once save {size(report.dedup_saved)}")
     if report.failures:
         reasons: dict[str, int] = {}
         for tile in report.failures:

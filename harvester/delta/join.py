@@ -23,7 +23,7 @@ from harvester.delta.statements import (
     sources_of,
     union,
 )
-from harvester.delta.summary import Summary, dedup_saved, kind_or_trouble
+from harvester.delta.summary import DEDUPLICATED, Summary, dedup_saved, kind_or_trouble
 from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk
@@ -135,7 +135,7 @@ async def _join(
                 if name == "vtpk":
                     await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
                 await target.finish(release=stack.close)
-            if dedup or name == "pmtiles":
+            if name in DEDUPLICATED:
                 summary.dedup_saved = await asyncio.to_thread(dedup_saved, out)
     return summary
 

@@ -12,6 +12,9 @@ from harvester.edges import Outcome, ServiceInfo
 from harvester.payload import judge
 from harvester.tiling.tile import Tile
 
+DEDUPLICATED = frozenset({"mbtiles", "pmtiles"})
+"""Formats that can store identical tiles once."""
+
 DAMAGES_KEPT = 1000
 """Damaged tiles that are listed one by one; all are counted."""
 

@@ -157,6 +157,7 @@ def _report(document: Mapping[str, Any], scheme: TilingScheme) -> Report:
         ),
         **{name: document[name] for name in UNKNOWN},
         took=Took(**document["took"]) if "took" in document else None,
+        dedup_saved=document.get("dedup_saved"),
         failures=tuple(FailedTile(**failure) for failure in document["failures"]),
         notices=tuple(document.get("notices", ())),
         repeats=tuple(

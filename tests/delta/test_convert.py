@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from harvester.caches.open import open_cache
-from harvester.delta.join import convert
+from harvester.delta.join import convert, merge
 from harvester.delta.target import BATCH_TILES
 from harvester.durable import Disk, lock
 from harvester.edges import TileFormat
@@ -143,6 +143,9 @@ def test_dedup_says_what_it_saved(tmp_path):
     assert run_loop(convert(source, tmp_path / "a.mbtiles", dedup=True)).dedup_saved == 2 * len(picture(1))
     assert run_loop(convert(source, tmp_path / "a.pmtiles")).dedup_saved == 2 * len(picture(1))
     assert run_loop(convert(source, tmp_path / "b.mbtiles")).dedup_saved is None
+    more = make(tmp_path / "more.tpkx", {tile: picture(1) for tile in some("4/1/1", "4/1/2")}, format="tpkx")
+    for name in ("a.mbtiles", "a.pmtiles"):
+        assert run_loop(merge([more], tmp_path / name)).dedup_saved == 4 * len(picture(1))
 
 
 def test_attribution_and_name_come_along(tmp_path):

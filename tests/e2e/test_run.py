@@ -260,11 +260,29 @@ def test_mbtiles_metadata_is_complete_and_says_where_the_map_is_from(cli, serve,
 def test_dedup_stores_identical_tiles_once(cli, serve, tmp_path):
     same = ArcGisSite().body(Tile(0, 0, 0))
     service = serve(ArcGisSite(tile=lambda tile: same))
-    assert cli("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--dedup", "-q").code == 0
-    with sqlite3.connect(tmp_path / "out.mbtiles") as database:
-        assert database.execute("SELECT count(*) FROM tiles_data").fetchone() == (1,)
-        assert database.execute("SELECT count(*) FROM tiles").fetchone() == (1365,)
-    database.close()
+    for lods, tiles in ("0-4", 341), ("0-5", 1365):
+        done = cli("run", service.url, "--lods", lods, "-o", "out.mbtiles", "--dedup", "--report", "report.json")
+        assert done.code == 0
+        assert "identical tiles stored once save" in done.out + done.err
+        saved = (tiles - 1) * len(same)
+        assert json.loads((tmp_path / "report.json").read_text())["dedup_saved"] == saved
+        assert cli("report", "out.mbtiles", "--json").json["dedup_saved"] == saved
+        with sqlite3.connect(tmp_path / "out.mbtiles") as database:
+            assert database.execute("SELECT count(*) FROM tiles_data").fetchone() == (1,)
+            assert database.execute("SELECT count(*) FROM tiles").fetchone() == (tiles,)
+        database.close()
+
+
+def test_what_a_run_saves_in_an_archive_is_reported_and_of_a_flat_file_nothing_is(cli, serve):
+    same = ArcGisSite().body(Tile(0, 0, 0))
+    service = serve(ArcGisSite(tile=lambda tile: same))
+    assert cli("run", service.url, "--lods", "0-3", "-o", "out.pmtiles", "--json").json["dedup_saved"] == 84 * len(same)
+    assert cli("run", service.url, "--lods", "0-4", "-o", "out.pmtiles", "--json").json["dedup_saved"] == 340 * len(
+        same
+    )
+    again = cli("run", service.url, "--lods", "0-3", "-o", "out.pmtiles", "--mode", "overwrite", "--json").json
+    assert again["dedup_saved"] == 84 * len(same)
+    assert "dedup_saved" not in cli("run", service.url, "--lods", "0-3", "-o", "flat.mbtiles", "--json").json
 
 
 def test_a_job_file_with_two_policies_harvests_their_union(cli, serve, tmp_path):
