@@ -36,7 +36,7 @@ async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: 
         "when you run the same command again.",
         exit_code=3,
     )
-    return Outturn(tally=outturn.tally, stop=outturn.stop or stop, failures=outturn.failures)
+    return replace(outturn, stop=outturn.stop or stop)
 
 
 async def finish(collection: Collection, report: Report, record: Callable[[], Awaitable[None]]) -> None:

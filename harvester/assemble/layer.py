@@ -283,10 +283,13 @@ class LayerRun:
                 nothing += "; --tilemap off asks for the tiles themselves"
             collection.notices.append(nothing)
             self.emit(Notice(text=nothing))
-        for stated, tiles in outturn.tally.odd_types.items():
-            odd = f"tiles come as {stated} ({tiles:,} of the first): their bytes are pictures, so they are stored"
-            collection.notices.append(odd)
-            self.emit(Notice(text=odd))
+        odd = (
+            f"tiles come as {stated} ({tiles:,} of the first): their bytes are pictures, so they are stored"
+            for stated, tiles in outturn.tally.odd_types.items()
+        )
+        for text in (*odd, *outturn.notices):
+            collection.notices.append(text)
+            self.emit(Notice(text=text))
         return Report.of(
             outturn,
             source=self.planned.info.source,

@@ -55,12 +55,35 @@ class Question(NamedTuple):
     """Pictures (xxh3-64) that came more than once since the credential surely opened the service."""
 
 
+class Refusals:
+    """Answers that refuse (401, 498, 499) or say "too busy" (429, 503) since the last look back."""
+
+    __slots__ = ("first", "last", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.first: tuple[float, int] = (0.0, 0)
+        """When it was, and how many whole tiles had come by then."""
+        self.last = self.first
+
+    def add(self, now: float, came: int) -> None:
+        """One more; ``came``: all whole tiles of the run by then."""
+        self.last = now, came
+        self.first = self.first if self.number else self.last
+        self.number += 1
+
+    def forget(self) -> None:
+        """From now on anew."""
+        self.number = 0
+
+
 class Doubt:
     """Remembers the last answers, and takes those back that are in doubt."""
 
     def __init__(self, writer: Writer, tally: Tally) -> None:
         self.recent: deque[Ended] = deque(maxlen=REMEMBERED)
         """In the order in which they came; the hot path appends its pictures by itself."""
+        self.refusals = Refusals()
         self._writer = writer
         self._tally = tally
         self._settled = -1
@@ -77,16 +100,25 @@ class Doubt:
     def take_back(self, credential: int) -> list[Ended]:
         """What is in doubt now that a credential is refused, made pending; the second time that is nothing."""
         doubtful = self._refused(credential)
+        if doubtful:
+            out = set(map(id, doubtful))
+            left = [ended for ended in self.recent if id(ended) not in out]
+            self.recent.clear()
+            self.recent.extend(left)
+        self.take_out(doubtful)
+        return doubtful
+
+    def take_out(self, doubtful: Iterable[Ended]) -> None:
+        """Make what these answers ended pending again."""
         taken: dict[tuple[BlockKey, State], list[int]] = {}
         for ended in doubtful:
             key = block_of(ended.tile)
             taken.setdefault((key, ended.state), []).extend(ended.indexes or (key.position(ended.tile),))
-            if ended.state is State.ABSENT and not ended.indexes:
+            if ended.state is State.ABSENT and ended.reason and not ended.indexes:
                 self._tally.answered_404 -= ended.status == 404
                 self._tally.absences[ended.tile.level, ended.reason] -= 1
         if taken:
             self._writer.take_back(taken)
-        return doubtful
 
     def _refused(self, credential: int) -> list[Ended]:
         """The answers in doubt, newest first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xxhash import xxh3_64_intdigest
 
@@ -74,7 +74,7 @@ class Flow:
         self._waiting_tries: RetryHeap[Request] = RetryHeap(draw, pacer.budget)
         self._retry_heap = self._waiting_tries.waiting
         self._at_once: deque[Request] = deque()
-        self._doubt = Doubt(writer, tally)
+        self.doubt = self._doubt = Doubt(writer, tally)
         self._recent = self._doubt.recent
         self._repeats = repeats
         self._placeholders = bool(repeats.placeholders)
@@ -267,6 +267,8 @@ class Flow:
         """Any answer to a tile's own request that is no whole tile."""
         outcome = verdict.outcome
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
+        if outcome is Outcome.DENIED or outcome is Outcome.THROTTLED:
+            self.doubt.refusals.add(now, self.whole + self._taken_back)
         if is_answer and outcome is Outcome.THROTTLED:
             self.ends.trouble = verdict.reason
             came = self.whole + self._taken_back
@@ -325,6 +327,11 @@ class Flow:
             self._vouching.suspect(now, verdict, answer)
 
     # ------------------------------------------------------------------------------------------ from outside
+
+    def ask_again(self, doubtful: Sequence[Ended]) -> None:
+        """What these answers ended is pending again, and asked at once."""
+        self._uncount(sum(ended.state is State.STORED and ended.credential >= 0 for ended in doubtful))
+        self._at_once.extend(self._source.request(ended.tile, 0) for ended in doubtful)
 
     def give_up(self) -> bool:
         """No tile ended for a long time: those that are busy for their own sake are failed. True when that helped."""

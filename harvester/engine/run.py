@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
+from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, State, Transport
+from harvester.engine.doubt import Ended
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
+from harvester.engine.lookback import LookBack
 from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
 from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
+from harvester.engine.unproven import Unproven
 from harvester.engine.witness import Elsewhere
 from harvester.engine.writer import Batch, Writer
 from harvester.errors import CacheError, HarvesterError
@@ -52,6 +55,8 @@ class Outturn:
     stop: StopReason | None
     failures: tuple[LedgerFailure, ...]
     repeats: tuple[Repeat, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What a person should know of tiles that a refusal put in doubt."""
 
 
 def _leaves(errors: BaseExceptionGroup[HarvesterError]) -> Iterator[HarvesterError]:
@@ -131,6 +136,7 @@ class Engine:
             draw=draw,
             repeats=self._repeats,
         )
+        self._unproven = Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded)
 
     def __repr__(self) -> str:
         return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._pacer!r}, stop={self._stop})"
@@ -165,23 +171,25 @@ class Engine:
             # What was counted is still worth a report.
             self.stop(StopReason.of(error))
         return Outturn(
-            tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told()
-        )
+            tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told(),
+            notices=self._unproven.notices(complete=not tally.counts().pending),
+        )  # fmt: skip
 
     async def _fetch(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                helpers = [
-                    group.create_task(self._fill()),
-                    group.create_task(self._tick()),
-                    group.create_task(self._renewals()),
-                ]
+                helpers = [group.create_task(self._tick()), group.create_task(self._renewals())]
                 writing = group.create_task(self._write())
+                if await self._unproven.load(self._planned):
+                    await self._look_back()
+                    await self._writer.flush()  # before the feed reads what is pending
+                helpers.append(group.create_task(self._fill()))
                 await self._drain(self._flow.next_request, self._flow.done)
                 while await self._has_more_to_ask():
                     await self._drain(self._flow.next_request, self._flow.done)
                 self._writer.finish()
                 await writing
+                await self._keep(self._unproven.end())
                 for helper in helpers:
                     helper.cancel()
         except* HarvesterError as errors:
@@ -189,7 +197,9 @@ class Engine:
             raise next(_leaves(errors)) from None
 
     async def _has_more_to_ask(self) -> bool:
-        """Settle what is in doubt though nothing was refused; True when it is to be asked again with a new token."""
+        """Settle what is in doubt, with and without a refusal; True when something is to be asked again."""
+        if self._stop is None and await self._looked_back():
+            return True
         question, stop = self._flow.access.question(), self._stop
         if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
             return False
@@ -210,6 +220,48 @@ class Engine:
         self._left_by_last = left
         self._flow.access.renew()
         return True
+
+    async def _looked_back(self) -> bool:
+        """Look back where that is wanted; True when the run goes on after it."""
+        self._unproven.is_refused()
+        paused, self._flow.stopping = self._flow.stopping, False
+        if self._unproven.wanted:
+            await self._writer.flush()
+            doubtful = await self._look_back()
+            self._flow.ask_again(doubtful)
+            paused = paused or bool(doubtful)
+        return paused
+
+    async def _look_back(self) -> list[Ended]:
+        """Take out of the cache what doesn't come the same once more. Call while nothing else is asked."""
+        past = self._unproven.past()
+        look = LookBack(
+            past,
+            self._source,
+            in_flight=self._limits.concurrency,
+            pacer=self._pacer,
+            tally=self._tally,
+            clock=self._clock,
+        )
+        await self._drain(look.next_request, look.done)
+        doubtful = self._unproven.settle(self._clock(), look, past)
+        self._flow.doubt.take_out(doubtful)
+        earlier = sum(one.state is State.STORED and one.credential < 0 for one in doubtful)
+        self._tally.kept -= earlier
+        self._tally.fetched += earlier  # which taking them back takes away again
+        await self._keep(self._unproven.keep())
+        return doubtful
+
+    async def _keep(self, kept: Awaitable[None]) -> None:
+        try:
+            await kept
+        except CacheError as error:
+            self.stop(StopReason.of(error))
+
+    def _pause(self) -> None:
+        """Ask nothing more until ``_looked_back``, which comes when all answers under way are there."""
+        self._flow.stopping = True
+        self._transport.wake()
 
     async def _drain(self, next_request: Next, done: Done) -> None:
         drain = asyncio.create_task(self._transport.drain(next_request, done))
@@ -244,6 +296,10 @@ class Engine:
     async def _renewals(self) -> None:
         while True:
             await self._renew.wait()
+            refused = self._flow.access.refused
+            if refused >= self._source.credential:
+                self._unproven.wanted = True
+                await self._keep(self._unproven.keep())
             try:
                 await self._source.renew()
             except HarvesterError as error:
@@ -251,6 +307,8 @@ class Engine:
                 return
             self._renew.clear()
             self._flow.renewed()
+            if self._unproven.wanted:
+                self._pause()
 
     def _recorded(self, batch: Batch) -> None:
         for (key, state), indexes in batch.changes.items():
@@ -258,6 +316,7 @@ class Engine:
         for (key, state), indexes in batch.taken_back.items():
             self._tally.taken_back(key.level, state, len(indexes))
         self._tally.ended += batch.ended
+        self._unproven.saw(batch)
         for key, reasons in batch.reasons.items():
             for index, reason in reasons.items():
                 self._emit(TileFailed(tile=key.tile(index), reason=reason))
@@ -311,6 +370,10 @@ class Engine:
             if self._flow.in_flight and now - self._flow.last_answer > stall:
                 self._flow.last_answer = now
                 self._transport.rebuild()
+            if self._unproven.is_refused():
+                await self._keep(self._unproven.keep())
+            elif self._unproven.is_due(now):
+                self._pause()
             renews_in = self._source.renews_in
             if renews_in is not None and renews_in <= 0 and not self._renew.is_set():
                 self._flow.access.renew()

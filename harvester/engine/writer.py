@@ -84,6 +84,7 @@ class Writer:
         self._batch = Batch()
         self._queue: deque[Batch] = deque()
         self._work = asyncio.Event()
+        self._rest = asyncio.Event()
         self._writing = False
         self._closing = False
         self.has_room = True
@@ -152,19 +153,32 @@ class Writer:
 
     async def run(self) -> None:
         """Write batches until ``finish``; raises CacheError at the first one that can't be written."""
-        while True:
-            while self._queue:
-                self._writing = True
-                await self._write(self._queue[0])
-                self._queue.popleft()
-                self._writing = False
-                if not self.has_room:
-                    self.has_room = len(self._queue) <= QUEUED_BATCHES
-                    self._on_room()
-            if self._closing:
-                return
-            self._work.clear()
-            await self._work.wait()
+        try:
+            while True:
+                while self._queue:
+                    self._writing = True
+                    await self._write(self._queue[0])
+                    self._queue.popleft()
+                    self._writing = False
+                    if not self.has_room:
+                        self.has_room = len(self._queue) <= QUEUED_BATCHES
+                        self._on_room()
+                self._rest.set()
+                if self._closing:
+                    return
+                self._work.clear()
+                await self._work.wait()
+        finally:
+            self._closing = True
+            self._rest.set()
+
+    async def flush(self) -> None:
+        """Return when all that was given is written, or nothing more can be."""
+        if self._batch.ended:
+            self._close_batch()
+        while (self._queue or self._writing) and not self._closing:
+            self._rest.clear()
+            await self._rest.wait()
 
     async def _write(self, batch: Batch) -> None:
         stamps: Stamps = _NO_STAMPS

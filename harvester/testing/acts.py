@@ -8,6 +8,7 @@ from dataclasses import replace
 from harvester.testing.breakage import BREAKAGE
 from harvester.testing.reply import Reply
 from harvester.testing.scene import Act, Scene, chunks, retry_after
+from harvester.tiling.tile import Tile
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json; charset=utf-8"
@@ -61,6 +62,12 @@ async def wrong_size(scene: Scene) -> None:
     """A whole picture of ``width`` x ``height`` pixels instead of the scheme's."""
     if scene.asked.tile is not None:
         scene.say(scene.site.picture(scene.asked.tile, width=scene.rule.width or -1, height=scene.rule.height or -1))
+
+
+async def stand_in(scene: Scene) -> None:
+    """A whole picture of the right size and format that is no tile, and another one for every request."""
+    if scene.asked.tile is not None:
+        scene.say(scene.site.picture(Tile(255, scene.asked.serial, scene.asked.serial)))
 
 
 async def wrong_format(scene: Scene) -> None:
@@ -130,6 +137,7 @@ ACTS: dict[str, Act] = {
         no_content,
         blank_tile,
         wrong_size,
+        stand_in,
         wrong_format,
         wrong_type,
         cut_image,

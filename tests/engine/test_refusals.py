@@ -47,7 +47,7 @@ def test_one_tile_that_is_always_refused_is_failed_and_all_others_are_stored(bad
     assert outturn.tally.counts() == (85, 84, 0, 0, 1, 0)
     assert [(failure.tile, failure.reason) for failure in outturn.failures] == [(bad, f"http_{status}")]
     assert bench.source.renewals == 0
-    assert len(bench.asked) <= 85 + 1 + 8
+    assert len(bench.asked) <= 85 + 1 + 8 + 5, "and a few that were stored before it, to see whether they are sound"
     assert outturn.tally.tile_requests == len(bench.asked) == 85 + outturn.tally.retries + outturn.tally.questions
 
 
@@ -139,14 +139,14 @@ def test_neither_do_they_when_an_earlier_run_stored_everything_else(kinds):
 
 
 @pytest.mark.parametrize("ends", [1, 30])
-def test_a_token_that_has_really_ended_costs_one_renewal_and_one_question(ends):
+def test_a_token_that_has_really_ended_costs_one_renewal_and_a_few_questions(ends):
     def scripted(request: Request) -> Answer | None:
         return http(498) if not request.credential and len(bench.transport.log) >= ends else None
 
     bench = Bench(service=MemoryService(scripted=scripted), source=MemorySource(renewable=True))
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
-    assert outturn.tally.questions <= (1 if ends > 1 else 3)
+    assert outturn.tally.questions <= (1 + 4 if ends > 1 else 3)
     assert outturn.tally.tile_requests == len(bench.asked)
 
 

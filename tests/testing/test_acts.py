@@ -88,6 +88,16 @@ def test_one_byte_is_flipped() -> None:
     assert [at for at, (a, b) in enumerate(zip(body, WHOLE, strict=True)) if a != b] == [100]
 
 
+def test_stand_ins_are_whole_pictures_of_which_no_two_are_alike() -> None:
+    with serving(Rule(do="stand_in")) as (_, client):
+        bodies = []
+        for _ in range(2):
+            client.ask()
+            bodies.append(client.answer()[2])
+    assert bodies[0] != bodies[1]
+    assert {Image.open(io.BytesIO(body)).size for body in bodies} == {(256, 256)}
+
+
 def test_pictures_come_in_the_wrong_size_and_format() -> None:
     assert Image.open(io.BytesIO(tried(Rule(do="wrong_size"))[2])).size == (512, 512)
     assert Image.open(io.BytesIO(tried(Rule(do="wrong_size", width=256, height=255))[2])).size == (256, 255)

@@ -1,0 +1,186 @@
+"""What came shortly before a refusal, held against what the source answers once the trouble is over.
+
+A stand-in that is another one for every tile ("please log in, request 123") can't be told from a tile by looking at it.
+But asked again, the tile itself comes the same once more, and the stand-in does not. A few places are asked; where one
+differs, all that ended between it and the nearest places that came the same is in doubt.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from harvester.edges import Answer, Outcome, Request, Source, State, Verdict, Wait
+from harvester.engine.doubt import Ended
+from harvester.engine.tally import Tally
+from harvester.pacing import Pacer
+
+PLACES = 16
+"""Places spread evenly over what is remembered, besides those that draw near the refusal in quarters: of 8,192 answers,
+no stand-ins for 512 tiles or more in a row are missed, wherever they lie, and fewer are not right before a refusal."""
+
+SPREAD = 128
+"""Places are no nearer to each other than that: a small run is not asked twice."""
+
+MIXED = 4
+"""So many times the requests in flight: within that distance stand-ins and tiles come mixed, and a place that came the
+same bounds nothing."""
+
+TRIES = 3
+"""An answer that says nothing (a fault, a busy host) is asked for again so often."""
+
+RESTLESS = 2
+"""Tiles that come differently each time they are asked, from which nothing can be told."""
+
+NO_TILE = -1
+"""Stands for the picture of a tile that the source says is not there."""
+
+
+def face_of(verdict: Verdict) -> int | None:
+    """What two answers have in common when they say the same; None where nothing is said."""
+    if verdict.outcome is Outcome.WHOLE:
+        return xxh3_64_intdigest(verdict.body)
+    return NO_TILE if verdict.outcome is Outcome.ABSENT else None
+
+
+class Past(NamedTuple):
+    """Answers in the order in which they came, each tile once. ``marks``: how many of them had come at refusals."""
+
+    ended: Sequence[Ended]
+    marks: Sequence[int] = ()
+
+    def places(self) -> list[int]:
+        """Positions that are asked."""
+        number = len(self.ended)
+        found = set(range(0, number, max(SPREAD, -(-number // PLACES))))
+        for mark in {*self.marks, number}:
+            found.update(mark - (1 << power) for power in range(0, mark.bit_length(), 2))
+            found.add(min(mark, number - 1))
+        return sorted(at for at in found if at >= 0)
+
+
+class LookBack:
+    """Asks them, in ``Transport.drain``'s terms; ``in_flight``: so many answers may have overtaken each other."""
+
+    def __init__(
+        self,
+        past: Past,
+        source: Source,
+        *,
+        in_flight: int,
+        pacer: Pacer,
+        tally: Tally,
+        clock: Callable[[], float],
+    ) -> None:
+        self._past = past.ended
+        self._reach = MIXED * in_flight
+        self._source = source
+        self._pacer = pacer
+        self._tally = tally
+        self._clock = clock
+        self._todo = [(at, False) for at in reversed(past.places())]
+        self._flying: dict[tuple[int, int, int], int] = {}
+        self._tries: dict[int, int] = {}
+        self._now: dict[int, int] = {}
+        self._same: list[int] = []
+        self._different: list[int] = []
+        self._restless = 0
+        self._silent = 0
+        self._refused = False
+
+    def __repr__(self) -> str:
+        return f"LookBack(of={len(self._past)}, same={len(self._same)}, different={len(self._different)})"
+
+    def next_request(self) -> Request | Wait | None:
+        """The next place."""
+        if not self._todo:
+            return Wait(None) if self._flying else None
+        seconds = self._pacer.may_start(self._clock(), len(self._flying))
+        if seconds > 0.0:
+            return Wait(None if seconds == math.inf else seconds)
+        at, fresh = self._todo.pop(0)
+        tile = self._past[at].tile
+        self._flying[tile] = at
+        self._tally.requests += 1
+        self._tally.tile_requests += 1
+        self._tally.questions += 1
+        return self._source.request(tile, 0)._replace(fresh=fresh)
+
+    def done(self, request: Request, answer: Answer) -> None:
+        """One that differs is asked once more: only what now comes twice says that the first was wrong."""
+        at = self._flying.pop(request.tile)
+        self._tally.bytes += len(answer.body)
+        if answer.stale:
+            self._pacer.unheard()
+            self._todo.append((at, True))
+            return
+        verdict = self._source.judge(request, answer)
+        outcome = verdict.outcome
+        self._tally.throttled += outcome is Outcome.THROTTLED
+        self._pacer.ended(self._clock(), outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
+        face = face_of(verdict)
+        if face is None:
+            self._say_nothing(at, outcome)
+            return
+        now = self._now.get(at)
+        if now is None and face == self._face(at):
+            self._same.append(at)
+        elif now is None:
+            self._now[at] = face
+            self._todo.insert(0, (at, False))
+        elif face == now:
+            self._different.append(at)
+        else:
+            self._restless += 1
+            if self._restless >= RESTLESS:
+                self._todo.clear()
+
+    def _face(self, at: int) -> int | None:
+        ended = self._past[at]
+        return NO_TILE if ended.state is State.ABSENT else ended.digest
+
+    def _say_nothing(self, at: int, outcome: Outcome) -> None:
+        tries = self._tries[at] = self._tries.get(at, 0) + 1
+        if outcome in (Outcome.RETRY, Outcome.THROTTLED) and tries < TRIES:
+            self._todo.append((at, False))
+            return
+        self._silent += 1
+        if outcome is Outcome.DENIED:
+            self._refused = True
+            self._todo.clear()
+
+    # ------------------------------------------------------------------------------------------ what it showed
+
+    @property
+    def is_restless(self) -> bool:
+        """True when tiles come differently each time: nothing can be told."""
+        return self._restless > 0
+
+    @property
+    def is_open(self) -> bool:
+        """True when too few places were told about: it is worth to look back once more."""
+        told = len(self._same) + len(self._different)
+        return self.is_restless or self._refused or bool(self._todo or self._flying) or told < 2 * self._silent
+
+    @property
+    def begins_before(self) -> bool:
+        """True when the oldest answer that is remembered differs: there may have been others before it."""
+        return 0 in self._different
+
+    def doubtful(self) -> list[Ended]:
+        """What is to be fetched again."""
+        same = sorted(self._same)
+        found: set[int] = set()
+        for at in self._different:
+            after, before = bisect_right(same, at - self._reach), bisect_left(same, at + self._reach)
+            found.update(
+                range(
+                    same[after - 1] + 1 if after else 0,
+                    same[before] if before < len(same) else len(self._past),
+                )
+            )
+        return [self._past[at] for at in sorted(found)]

@@ -1,0 +1,206 @@
+"""Which answers a refusal puts in doubt though nothing shows it in them, remembered until they are looked back at.
+
+A host that is too busy (429, 503), or a session that dies (401, 498, 499), may answer with stand-ins for a while before
+it says so. What was stored before the refusal is looked back at when the trouble is over (``LookBack``): in this run,
+or, where it does not end in it, at the start of the next one, for which the ledger keeps the list.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh3_64_intdigest
+
+from harvester.edges import Ledger, State
+from harvester.engine.doubt import REMEMBERED, Doubt, Ended
+from harvester.engine.lookback import LookBack, Past
+from harvester.engine.tally import Tally
+from harvester.engine.writer import Batch
+from harvester.tiling.tile import BlockKey, Tile, block_of
+from harvester.wording import counted
+
+if TYPE_CHECKING:
+    from harvester.edges import States
+
+CALM_SECONDS = 5.0
+"""A host is well again once it refused nothing for so long."""
+
+SPACING = REMEMBERED
+"""Tiles between two looks back at a host that is busy now and then: some thirty questions for each 8,192 tiles."""
+
+KEPT = "unproven"
+"""The ledger's fact: a list of [level, row, column, state, digest], oldest first."""
+
+
+OF_EARLIER_RUN = -1
+"""The credential of answers that are not this run's."""
+
+
+class Unproven:
+    """``wanted``: something was refused since the last look back."""
+
+    def __init__(self, doubt: Doubt, ledger: Ledger, tally: Tally, *, guarded: bool) -> None:
+        self.wanted = False
+        self._doubt = doubt
+        self._ledger = ledger
+        self._tally = tally
+        self._guarded = guarded
+        self._refusals = doubt.refusals
+        self._written: deque[Ended] = deque(maxlen=REMEMBERED)
+        """Of a source without credentials, whose answers ``doubt`` doesn't watch."""
+        self._earlier: list[Ended] = []
+        """Of this run or an earlier one, looked back at in vain."""
+        self._others: list[Any] = []
+        """Rows of the ledger's list that are of other plans."""
+        self._kept: list[Any] = []
+        self._settled = 0.0
+        self._came = 0
+        """Of all that was written since the run began."""
+        self._wanted_from = self._next = 0
+        self._again = 0
+        self._beyond = self._restless = False
+
+    def __repr__(self) -> str:
+        return f"Unproven(wanted={self.wanted}, earlier={len(self._earlier)})"
+
+    # ------------------------------------------------------------------------------------------ what came
+
+    def saw(self, batch: Batch) -> None:
+        """A batch was recorded."""
+        if not self._guarded:
+            self._came += len(batch.stored)
+            self._written.extend(
+                Ended(0, one.tile, State.STORED, 0.0, 0.0, xxh3_64_intdigest(one.body)) for one in batch.stored
+            )
+
+    def is_refused(self) -> bool:
+        """Looked at now and then: True when something was refused for the first time since the last look back."""
+        if self.wanted or not self._refusals.number:
+            return False
+        self.wanted = True
+        self._wanted_from = self._tally.ended
+        return True
+
+    def is_due(self, now: float) -> bool:
+        """True when the host has been well for some time, or before what came until then is forgotten."""
+        ended = self._tally.ended
+        is_calm = now - self._refusals.last[0] >= CALM_SECONDS or ended - self._wanted_from >= REMEMBERED // 2
+        return self.wanted and is_calm and ended >= self._next
+
+    def past(self) -> Past:
+        """What is to be looked back at, in the order in which it came, each tile once."""
+        refusals = self._refusals
+        watched = list(self._written)
+        if self._guarded:
+            watched = [one for one in self._doubt.recent if one.ended > self._settled and _can_be_asked(one)]
+            before = [sum(one.ended <= now for one in watched) for now, _ in (refusals.first, refusals.last)]
+        else:
+            before = [came - self._came + len(watched) for _, came in (refusals.first, refusals.last)]
+        new = {one.tile for one in watched}
+        earlier = [one for one in self._earlier if one.tile not in new]
+        found = list({one.tile: one for one in watched}.values())
+        marks = [len(earlier) + min(max(at, 0), len(found)) for at in before] if refusals.number else []
+        cut = max(0, len(earlier) + len(found) - REMEMBERED)
+        return Past((earlier + found)[cut:], [max(0, len(earlier) - cut), *(max(0, at - cut) for at in marks)])
+
+    # ------------------------------------------------------------------------------------------ what it showed
+
+    def settle(self, now: float, look: LookBack, past: Past) -> list[Ended]:
+        """A look back came to its end; gives what is to be taken out of the cache and fetched again."""
+        doubtful = look.doubtful()
+        out = {one.tile for one in doubtful}
+        self._earlier = [one for one in past.ended if one.tile not in out] if look.is_open else []
+        self._restless = look.is_restless
+        self._again += len(doubtful)
+        self._beyond = self._beyond or (look.begins_before and len(past.ended) == REMEMBERED)
+        self.wanted = False
+        self._settled = now
+        self._refusals.forget()
+        self._written.clear()
+        self._next = self._tally.ended + SPACING
+        return doubtful
+
+    def notices(self, *, complete: bool) -> tuple[str, ...]:
+        """What a person should know of it. ``complete``: no further run will ask for a tile."""
+        found = []
+        if self._again:
+            found.append(
+                f"{counted(self._again, 'tile')} that came shortly before the source refused were in doubt, since some "
+                "of them come otherwise now: fetched again"
+            )
+        if self._beyond:
+            found.append(
+                f"what came before the last {REMEMBERED:,} tiles when the source refused may hold stand-ins, too, and "
+                "was not looked at again: --mode overwrite harvests it anew"
+            )
+        if self._earlier:
+            tiles = counted(len(self._earlier), "tile")
+            came = "came shortly before the source refused, and may be stand-ins"
+            if self._restless:
+                found.append(f"{tiles} {came}; nothing tells, since the source answers each time differently")
+            elif complete:
+                found.append(f"{tiles} {came}; it did not answer when they were asked again")
+            else:
+                found.append(f"{tiles} {came}: the next run holds them against what it answers then")
+        return tuple(found)
+
+    # ------------------------------------------------------------------------------------------ from run to run
+
+    async def keep(self) -> None:
+        """Leave in the ledger what is to be looked back at, durably."""
+        past = self.past().ended if self.wanted else self._earlier
+        rows: list[Any] = [*self._others, *([*one.tile, int(one.state), one.digest] for one in past)]
+        if rows != self._kept:
+            await self._ledger.set_meta({KEPT: rows})
+            self._kept = rows
+
+    async def end(self) -> None:
+        """The run ends: what was wanted and not done is the next one's."""
+        self.is_refused()
+        if self.wanted:
+            self._earlier, self.wanted, self._restless = list(self.past().ended), False, False
+        await self.keep()
+
+    async def load(self, planned: Callable[[Tile], bool]) -> bool:
+        """What an earlier run left, as far as it is of this plan and still in its state; True where there is any."""
+        self._kept = await self._ledger.get_meta(KEPT) or []
+        found: list[Ended] = []
+        for row in self._kept:
+            one = _read(row)
+            if one is not None and planned(one.tile):
+                found.append(one)
+            elif one is not None:
+                self._others.append(row)
+        keys = list(dict.fromkeys(block_of(one.tile) for one in found))
+        states = dict(zip(keys, await self._ledger.states(keys), strict=True))
+        self._earlier = [one for one in found if _state(states, one.tile) == one.state]
+        return bool(self._earlier)
+
+
+def _state(states: Mapping[BlockKey, States], tile: Tile) -> int:
+    key = block_of(tile)
+    return int(states[key].ravel()[key.position(tile)])
+
+
+def _can_be_asked(ended: Ended) -> bool:
+    return ended.digest is not None or (ended.state is State.ABSENT and not ended.indexes)
+
+
+def _read(row: Any) -> Ended | None:
+    """A row of the ledger's list; None for anything else."""
+    try:
+        level, at, col, state, digest = row
+        return Ended(OF_EARLIER_RUN, Tile(level, at, col), State(state), 0.0, 0.0, digest)
+    except (ValueError, TypeError):
+        return None
+
+
+def by_block(doubtful: Sequence[Ended]) -> dict[tuple[BlockKey, State], list[int]]:
+    """Positions by block and state, as the writer takes them."""
+    found: dict[tuple[BlockKey, State], list[int]] = {}
+    for one in doubtful:
+        key = block_of(one.tile)
+        found.setdefault((key, one.state), []).append(key.position(one.tile))
+    return found
