@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 COLLECT_EVERY = 50_000
@@ -17,16 +17,20 @@ T = TypeVar("T")
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a new event loop, uvloop's where it is installed."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    try:
-        import uvloop
+    """Run a coroutine on a new event loop, uvloop's where it is installed.
 
-        factory = uvloop.new_event_loop
-    except ImportError:
-        pass
-    with seldom_collected(), asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
+    One that was broken off before it began (Ctrl-C while uvloop is imported) is closed, and Python says nothing of it.
+    """
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with closing(work):
+        try:
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        except ImportError:
+            pass
+        with seldom_collected(), asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(work)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -17,6 +17,7 @@ from harvester.durable import (
     MAX_NAME_BYTES,
     REPLACE_PATIENCE_SECONDS,
     Disk,
+    disk_full,
     is_network_share,
     lock,
     safe_name,
@@ -191,6 +192,25 @@ def test_a_full_disk_says_how_much_is_needed_and_what_to_do(tmp_path: Path) -> N
     assert "available" in caught.value.message
     assert "Free some space, then run the same command again" in caught.value.hint
     assert caught.value.exit_code == 4
+
+
+def test_a_file_system_that_takes_no_more_files_is_not_said_to_lack_bytes(tmp_path: Path) -> None:
+    error = disk_full(tmp_path / "a", 100, inodes=lambda path: 0)
+    assert "no inodes left" in error.message
+    assert "Remove files" in error.hint and "one file" in error.hint
+    assert "available, 100 are needed" in disk_full(tmp_path / "a", 100, inodes=lambda path: 1).message.replace(
+        "bytes are ", ""
+    )
+
+
+def test_a_file_that_may_not_grow_names_what_may_limit_it(tmp_path: Path) -> None:
+    disk = Failing("write", OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
+    descriptor = disk.open(tmp_path / "file", write=True, create=True)
+    with pytest.raises(CacheError) as caught:
+        disk.pwrite(descriptor, b"x", 0)
+    disk.close(descriptor)
+    assert caught.value.code == "too_large"
+    assert "ulimit -f" in caught.value.hint and "FAT32" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
 
 import pytest
 
@@ -24,6 +26,25 @@ async def seen() -> tuple[int, int, int]:
 
 async def broken() -> None:
     raise RuntimeError("on purpose")
+
+
+class Interrupting(MetaPathFinder):
+    """Ctrl-C while a module is imported."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "uvloop":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("error")
+def test_work_that_was_broken_off_before_it_began_is_not_said_never_to_be_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "uvloop", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(seen())
+    gc.collect()
 
 
 def test_garbage_is_collected_seldom_while_the_loop_runs_and_as_before_afterwards() -> None:

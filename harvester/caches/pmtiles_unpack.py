@@ -37,13 +37,16 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
         raise CacheError(f"{work} is there already", hint="Move it away, then run the same command again.")
     with open_reader(package) as reader:
         places = _places(reader, scheme)
+        blocks = ((key, place) for level, place in places.items() for key in _blocks(reader, level, place))
+        needed = sum(_size(_spans(reader, key, place)[1]) for key, place in blocks)
+        if needed > disk.free_bytes(part):
+            raise disk_full(work, needed)
         disk.make_dirs(part / compact.ALL_LAYERS)
-        room = disk.free_bytes(part)
         for level, place in places.items():
             folder = part / compact.ALL_LAYERS / bundle_v2.level_folder(level)
             disk.make_dirs(folder)
             for key in _blocks(reader, level, place):
-                room -= _write_bundle(disk, folder / bundle_v2.bundle_name(key), reader, key, place, room)
+                _write_bundle(disk, folder / bundle_v2.bundle_name(key), reader, key, place)
             disk.sync_folder(folder)
         about = _description(reader, scheme)
         documents = [
@@ -105,14 +108,17 @@ def _spans(reader: PMTilesReader, key: BlockKey, place: Place) -> tuple[Ints, In
     return flat[0], flat[1]
 
 
-def _write_bundle(disk: Disk, path: Path, reader: PMTilesReader, key: BlockKey, place: Place, room: int) -> int:
-    """Write one block's bundle, row-major without gaps; gives its size in bytes, 0 where the block holds nothing."""
+def _size(lengths: Ints) -> int:
+    """Bytes of one block's bundle: more than the archive has for it, in which a content lies once."""
+    return bundle_v2.layout(lengths)[1] if lengths.any() else 0
+
+
+def _write_bundle(disk: Disk, path: Path, reader: PMTilesReader, key: BlockKey, place: Place) -> None:
+    """Write one block's bundle, row-major without gaps; none where the block holds nothing."""
     offsets, lengths = _spans(reader, key, place)
     if not lengths.any():
-        return 0
+        return
     packed, size = bundle_v2.layout(lengths)
-    if size > room:
-        raise disk_full(path, size)
     header = bundle_v2.Header(largest=int(lengths.max()), file_size=size)
     descriptor, at = disk.open(path, write=True, create=True, truncate=True), 0
     try:
@@ -122,7 +128,6 @@ def _write_bundle(disk: Disk, path: Path, reader: PMTilesReader, key: BlockKey, 
         disk.fsync(descriptor)
     finally:
         disk.close(descriptor)
-    return size
 
 
 CHUNK_BYTES = 1 << 20

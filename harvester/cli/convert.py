@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,22 +51,24 @@ def finished(work: Coroutine[Any, Any, T], left: Callable[[], str] = lambda: BES
 
     ``left`` says after a stop how things stand.
     """
-    from harvester.engine import StopSwitch
-    from harvester.errors import StoppedError
-    from harvester.loop import run_loop
+    # Closed, whatever comes: a signal may come while modules are imported, when the work has not begun.
+    with closing(work):
+        from harvester.engine import StopSwitch
+        from harvester.errors import StoppedError
+        from harvester.loop import run_loop
 
-    switch = StopSwitch()
+        switch = StopSwitch()
 
-    async def stoppable() -> T:
-        with stopping_on_signals(switch, say):
-            return await work
+        async def stoppable() -> T:
+            with stopping_on_signals(switch, say):
+                return await work
 
-    try:
-        return run_loop(stoppable())
-    except asyncio.CancelledError:
-        if switch.reason is None:
-            raise
-        raise StoppedError(switch.reason.message, hint=left(), exit_code=switch.reason.exit_code) from None
+        try:
+            return run_loop(stoppable())
+        except asyncio.CancelledError:
+            if switch.reason is None:
+                raise
+            raise StoppedError(switch.reason.message, hint=left(), exit_code=switch.reason.exit_code) from None
 
 
 def how_it_stands(output: str, format: str | None, mode: str) -> str:

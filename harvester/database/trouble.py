@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.durable import disk_full
+from harvester.durable import disk_full, file_size_limit, too_large
 from harvester.errors import CacheError
+
+_NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC)
 
 
 def damaged(path: Path, what: str) -> CacheError:
@@ -34,6 +36,9 @@ def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return disk_full(path)
+    if extended in _NOT_WRITTEN and file_size_limit() is not None:
+        # SQLite does not say why; where the system limits the size of files, this is how it comes.
+        return too_large(path, f"{cause}, perhaps because it may not grow")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         hint = "Close the program that has it open, then run the same command again."
         return CacheError(f"cannot {what} {path}: another program holds it", hint=hint, code="in_use")

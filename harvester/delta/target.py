@@ -22,7 +22,7 @@ from harvester.caches.open import (
 from harvester.caches.placed import place_levels
 from harvester.delta.schemes import scheme_for
 from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, union
-from harvester.durable import Disk, is_network_share, lock
+from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, is_network_share, lock
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
 from harvester.output import OutputPaths, exists, finish_swap, swap
@@ -259,12 +259,14 @@ async def open_target(
             return target
 
         yield await undisturbed(opening())
-    except BaseException:
+    except BaseException as error:
         if not in_place:
             if target is not None:
                 await undisturbed(target.writer.close())
             with suppress(CacheError):
                 _clear(paths, disk)
+            if isinstance(error, CacheError) and error.hint == GOES_ON:
+                raise CacheError(error.message, hint=BEGINS_AGAIN, code=error.code) from error
         raise
     finally:
         if target is not None:

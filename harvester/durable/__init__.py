@@ -1,14 +1,15 @@
 """The one room that knows the operating system: durable file operations, the lock of a run, safe names, shares."""
 
 from harvester.durable.bulk import BULK_BYTES, Bulk
-from harvester.durable.calls import Buffer
+from harvester.durable.calls import Buffer, file_size_limit
 from harvester.durable.disk import REPLACE_PATIENCE_SECONDS, Disk
 from harvester.durable.locking import Lock, lock
 from harvester.durable.names import MAX_NAME_BYTES, safe_name, unique_names
 from harvester.durable.shares import is_network_share
-from harvester.durable.trouble import disk_error, disk_full
+from harvester.durable.trouble import BEGINS_AGAIN, GOES_ON, disk_error, disk_full, too_large
 
 __all__ = [
-    "BULK_BYTES", "MAX_NAME_BYTES", "REPLACE_PATIENCE_SECONDS", "Buffer", "Bulk", "Disk", "Lock", "disk_error",
-    "disk_full", "is_network_share", "lock", "safe_name", "unique_names",
+    "BEGINS_AGAIN", "BULK_BYTES", "GOES_ON", "MAX_NAME_BYTES", "REPLACE_PATIENCE_SECONDS", "Buffer", "Bulk", "Disk",
+    "Lock", "disk_error", "disk_full", "file_size_limit", "is_network_share", "lock", "safe_name", "too_large",
+    "unique_names",
 ]  # fmt: skip

@@ -11,15 +11,40 @@ from typing import TypeAlias
 
 WINDOWS = os.name == "nt"
 
+UNCOUNTED = 1 << 62
+"""Files that may still be made where nobody counts them."""
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 def free_bytes_at(path: Path) -> int:
     """Bytes that this user may still write there; of a path that is not there yet, in the nearest folder above."""
+    return shutil.disk_usage(_nearest(path)).free
+
+
+def inodes_at(path: Path) -> int:
+    """Files that this user may still make there: many where the system does not count them (Windows, btrfs, FAT)."""
+    if sys.platform == "win32":
+        return UNCOUNTED
+    found = os.statvfs(_nearest(path))
+    return found.f_favail if found.f_files else UNCOUNTED
+
+
+def file_size_limit() -> int | None:
+    """Bytes that a file of this process may have (``ulimit -f``); None without a limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _nearest(path: Path) -> Path:
     place = path.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
 
 
 def pread(descriptor: int, size: int, offset: int) -> bytes:

@@ -66,4 +66,10 @@ def parse_typed(source: str) -> ServiceUrl:
         raise SourceError(
             f"{text} is not there", hint="Give the path of a web map's JSON file, or the address of a service."
         )
+    if text and not any(mark in text for mark in "/.:\\"):
+        raise SourceError(
+            f"{redact_url(text)} is neither a file here nor an address",
+            hint="Name a job file (JOB.toml), the JSON file of a web map, or the address of a service "
+            "(https://HOST/arcgis/rest/services/NAME/MapServer).",
+        )
     return parse_service_url(text)

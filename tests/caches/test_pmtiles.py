@@ -429,9 +429,29 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="the disk is full"):
         seal(tmp_path / "work", tmp_path / "out", subject(levels=(2,)), disk=Small())
     assert not (tmp_path / "out").exists()
-    path = sealed(tmp_path, subject(levels=(2,)), name="whole")
-    with pytest.raises(CacheError, match="the disk is full"):
-        unpack(path, tmp_path / "again", disk=Small(), scheme=mercator())
+
+
+def test_room_for_all_that_is_unpacked_is_looked_for_before_anything_is_written(tmp_path: Path) -> None:
+    """Tiles that share their bytes in the archive have their own in the folder."""
+    tiles = [Tile(8, row, col) for row in (1, 200) for col in (1, 200)]
+    path = sealed(tmp_path, subject(levels=(8,)), [Stored(tile, b"\x89PNG" + bytes(90_000), "png") for tile in tiles])
+    unpack(path, tmp_path / "big", disk=Disk(), scheme=mercator())
+    needed = sum(file.stat().st_size for file in (tmp_path / "big").rglob("*.bundle"))
+    assert needed > 4 * 90_000 > path.stat().st_size
+    written: list[str] = []
+
+    class Nearly(Disk):
+        def free_bytes(self, path: Path) -> int:
+            return needed - 1
+
+        def step(self, name: str, path: Path) -> None:
+            if name in ("write", "make_dirs"):
+                written.append(name)
+
+    with pytest.raises(CacheError, match="the disk is full") as caught:
+        unpack(path, tmp_path / "again", disk=Nearly(), scheme=mercator())
+    assert f"{needed:,} are needed" in caught.value.message
+    assert written == []
     assert not (tmp_path / "again").exists()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
+import sys
 
 import pytest
 
+from harvester.cli.convert import finished
 from harvester.cli.main import VERBS
 from harvester.testing.service import ArcGisSite, FaultyService
 from tests.e2e.claims import command
@@ -132,3 +135,31 @@ def test_an_error_as_json_is_one_document_with_what_was_said(place, cli, monkeyp
     assert all(document["error"].values())
     assert f"error: {document['error']['message']}\n{document['error']['hint']}\n" in result.err
     assert "Traceback" not in result.out + result.err
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_verb_that_is_stopped_while_it_begins_says_nothing_of_coroutines(monkeypatch):
+    """A signal may come while modules are imported: then the work, which was made before, is never begun."""
+
+    class Interrupting:
+        def find_spec(self, name, path=None, target=None):
+            if name == "harvester.loop":
+                raise KeyboardInterrupt
+
+    async def work():
+        return 1
+
+    assert finished(work()) == 1
+    monkeypatch.delitem(sys.modules, "harvester.loop")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        finished(work())
+    gc.collect()
+
+
+def test_a_word_that_is_neither_file_nor_address_is_said_to_be_neither(cli):
+    for verb in (("plan",), ("run", "-o", "out.mbtiles"), ("scales",)):
+        result = cli(verb[0], "nothere", *verb[1:])
+        assert (result.code, result.out) == (3, "")
+        assert "neither a file here nor an address" in result.err
+        assert "job file" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from harvester.audit import verify
 from harvester.caches.counted import manifest_of
 from harvester.caches.open import open_cache
 from harvester.delta.join import convert, merge
+from harvester.durable import Disk
 from harvester.edges import TileFormat
 from harvester.errors import CacheError
 from harvester.loop import run_loop
@@ -175,3 +177,26 @@ def manifest(path):
         found = manifest_of(reader)
     assert found is not None
     return found
+
+
+class Full(Disk):
+    """A disk that is full when the first batch is to be committed."""
+
+    def step(self, name, path):
+        if name == "sqlite_commit":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_says_whether_the_same_command_begins_again_or_goes_on(tmp_path):
+    some_tiles = make(tmp_path / "a.tpkx", some("3/1/1"), format="tpkx")
+    make(tmp_path / "there.mbtiles", some("3/2/2"), format="mbtiles")
+    for name, words in ("new.mbtiles", "begins anew"), ("there.mbtiles", "goes on where it stopped"):
+        for work in (
+            merge([some_tiles], tmp_path / name, disk=Full()),
+            convert(some_tiles, tmp_path / name, disk=Full()),
+        ):
+            with pytest.raises(CacheError) as caught:
+                run_loop(work)
+            assert caught.value.code == "disk_full"
+            assert words in caught.value.hint
+    assert not (tmp_path / "new.mbtiles").exists()

@@ -152,6 +152,7 @@ NOT_TILED = {
     "a job file that is not there": ("nowhere.toml", 2),
     "another protocol": ("ftp://h.invalid/A/MapServer", 3),
     "nothing": ("", 2),
+    "a word": ("nowhere", 3),
     "a port that is none": ("http://127.0.0.1:99999/A/MapServer", 3),
 }
 

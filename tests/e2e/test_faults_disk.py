@@ -99,6 +99,7 @@ def test_files_that_may_not_grow_end_the_run_with_4_in_two_lines(serve, cli, tmp
     assert ended.returncode == 4, ended.stderr
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 2
+    assert "600,000 bytes" in ended.stderr and "ulimit -f" in ended.stderr
     assert poisoned(tmp_path / name, service.site) == set()
     rest = cli(*arguments)
     assert (rest.code, rest.json["stored"]) == (0, TILES)
