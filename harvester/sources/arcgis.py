@@ -12,7 +12,7 @@ from harvester.redact import redact_url
 from harvester.sources.arcgis_document import ServiceDocument
 from harvester.sources.arcgis_errors import stated_error
 from harvester.sources.auth import Credentials
-from harvester.sources.retry_after import retry_after
+from harvester.transport.retry_after import retry_after
 from harvester.sources.service_url import ServiceUrl
 from harvester.sources.tilemap import read_window
 from harvester.tiling.tile import BLOCK, BlockKey, Tile

@@ -17,6 +17,7 @@ from harvester.edges import Answer, Fault
 from harvester.redact import redact_url, scrub_json, site_of
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.refusals import DocumentError, decode, failure
+from harvester.transport.retry_after import retry_after
 
 MAX_DOCUMENT_BYTES = 64 << 20
 """The largest service documents seen are below 1 MB; a web map with drawn features may reach tens of MB."""
@@ -136,12 +137,8 @@ class Documents(ABC):
         if answer.fault is None and answer.status not in TRANSIENT:
             return None
         delay = self._chance() * min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * float(2**attempt))
-        asked = answer.headers.get("retry-after", "").strip()
-        if asked.isascii() and asked.isdigit():
-            if len(asked) > 6 or int(asked) > MAX_RETRY_AFTER_SECONDS:
-                return None
-            return max(delay, float(asked))
-        return delay
+        asked = retry_after(answer.headers) or 0.0
+        return None if asked > MAX_RETRY_AFTER_SECONDS else max(delay, asked)
 
     async def _follow(self, url: str, headers: Headers, cap: int) -> Document | Answer:
         """GET, following MAX_REDIRECTS at most, to the same site or an allowed host; credentials stay at home."""

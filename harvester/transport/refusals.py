@@ -7,6 +7,7 @@ import json
 from harvester.edges import Answer, Fault
 from harvester.errors import AuthError, SourceError
 from harvester.redact import redact_text, redact_url, site_of
+from harvester.transport.retry_after import retry_after
 
 
 class DeniedError(AuthError):
@@ -85,9 +86,9 @@ def failure(answer: Answer, url: str) -> SourceError:
         hint = "Use the address there if you trust it, and allow its host: --allow-host HOST"
     else:
         words, hint = f"answered with status {answer.status}", "Open it in a browser to see what it is."
-    asked = answer.headers.get("retry-after", "")
-    if asked.isdigit() and answer.status in (429, 503):
-        hint = f"The server asks to come back in {asked[:9]} seconds."
+    asked = retry_after(answer.headers)
+    if asked and answer.status in (429, 503):
+        hint = f"The server asks to come back in {asked:.0f} seconds."
     return DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
 
 

@@ -19,6 +19,7 @@ import trustme
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Host, Request, Transport, Wait
 from harvester.testing import ArcGisSite, FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
+from harvester.transport.retry_after import retry_after
 
 LEVEL = 10
 PATIENCE = 10.0
@@ -264,6 +265,10 @@ class TransportContract:
                 assert len(service.log) == 1
 
         asyncio.run(main())
+
+    def test_of_two_retry_after_headers_none_is_lost(self) -> None:
+        answer = self._one(Rule(do="status", status=503, retry_after="3\r\nRetry-After:  7 \r\nretry-after: soon"))
+        assert retry_after(answer.headers) == 7.0
 
     def test_a_body_that_was_gzipped_unasked_arrives_unpacked(self) -> None:
         site = ArcGisSite()
