@@ -12,11 +12,11 @@ from harvester.redact import redact_url
 from harvester.sources.arcgis_document import ServiceDocument
 from harvester.sources.arcgis_errors import stated_error
 from harvester.sources.auth import Credentials
-from harvester.transport.retry_after import retry_after
 from harvester.sources.service_url import ServiceUrl
 from harvester.sources.tilemap import read_window
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
+from harvester.transport.retry_after import retry_after
 
 BLANK_TILE_VERSION = 10.2
 """From this ``currentVersion`` on a server turns its "no data" pictures into 404 for ``blankTile=false``."""
