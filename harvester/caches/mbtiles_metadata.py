@@ -108,6 +108,8 @@ def describe(
     if info.scheme.tile_width != 256:
         rows[TILE_SIZE] = str(info.scheme.tile_width)
         rows["note"] = _note(info.scheme)
+    elif rows["format"] == "pbf":
+        rows[TILE_SIZE] = "256"  # of vector tiles 512 is what goes without saying
     box = data_box(spans or (), subject.extent)
     if spans and box is not None:
         low, high = min(span.zoom for span in spans), max(span.zoom for span in spans)

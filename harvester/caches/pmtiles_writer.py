@@ -22,6 +22,7 @@ from harvester.caches.mbtiles_metadata import Span as ZoomSpan
 from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
 from harvester.caches.pmtiles_layout import Header
+from harvester.caches.pmtiles_reader import VECTOR_TILE_SIZE
 from harvester.caches.records import Span, read_bodies, read_index, read_record
 from harvester.caches.vector_layers import layers_for, render_layers
 from harvester.durable import Disk, disk_error, disk_full
@@ -233,7 +234,7 @@ def _metadata(
         "source": info.source,
         "tile_size": info.scheme.tile_width,
     }
-    if word == TileFormat.PBF.value:
+    if word == TileFormat.PBF.value and info.scheme.tile_width == VECTOR_TILE_SIZE:
         del document["tile_size"]
     document = {name: value for name, value in document.items() if value}
     if word == TileFormat.PBF.value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 from dataclasses import replace
 
 import pytest
@@ -200,3 +201,18 @@ def test_a_full_disk_says_whether_the_same_command_begins_again_or_goes_on(tmp_p
             assert caught.value.code == "disk_full"
             assert words in caught.value.hint
     assert not (tmp_path / "new.mbtiles").exists()
+
+
+@pytest.mark.parametrize("width", [256, 512])
+@pytest.mark.parametrize("format", ["mbtiles", "pmtiles", "xyz"])
+def test_vector_tiles_go_with_those_they_came_from_whatever_size_their_scheme_states(tmp_path, format, width):
+    """They have no pixels that would tell it: what the scheme says is kept."""
+    body = gzip.compress(b"\x1a\x05\x0a\x01a\x78\x02", mtime=0)
+    facts = {"tile_format": TileFormat.PBF, "format_name": "PBF", "scheme": mercator(range(5), width)}
+    source = make(tmp_path / "in", {Tile(3, 1, 1): body, Tile(4, 2, 2): body}, format="compactv2", **facts)
+    out = tmp_path / f"out{SUFFIX[format]}"
+    run_loop(convert(source, out, format=format))
+    with open_cache(out) as reader:
+        assert reader.info.scheme.tile_width == width
+    assert run_loop(merge([source], out, format=format)).kept == 2
+    assert run_loop(merge([out], source)).collisions == 2
