@@ -129,7 +129,7 @@ async def engine(n: int) -> Cost:
         cache=shelf,
         ledger=book,
         tally=tally,
-        pacer=Pacer(limit_max=CONNECTIONS, now=time.monotonic(), draw=random.random),
+        new_pacer=lambda most: Pacer(limit_max=most, now=time.monotonic(), draw=random.random),
         limits=Limits(concurrency=CONNECTIONS),
         clock=time.monotonic,
         probe=False,

@@ -205,7 +205,7 @@ class LayerRun:
             ledger=ledger,
             tally=tally,
             settle=agreement.later,
-            pacer=pacer_of(job.limits, time.monotonic()),
+            new_pacer=pacers_of(job.limits, time.monotonic()),
             limits=job.limits,
             clock=time.monotonic,
             probe=self._probes(),
@@ -304,6 +304,12 @@ class LayerRun:
 
 
 def pacer_of(limits: Limits, now: float) -> Pacer:
-    """The pace of one source: at most ``rate`` requests a second over all its hosts, concurrency found as it goes."""
+    """The pace of a source that is asked at one host."""
+    return pacers_of(limits, now)(limits.concurrency)
+
+
+def pacers_of(limits: Limits, now: float) -> Callable[[int], Pacer]:
+    """What makes the pace of each host of a source, by the most requests that it is given at once, concurrency found as
+    it goes; at most ``rate`` requests a second over all of them."""
     rate = None if limits.rate is None else RateLimit(limits.rate, now)
-    return Pacer(limit_max=limits.concurrency, now=now, draw=random.random, rate=rate)
+    return lambda most: Pacer(limit_max=most, now=now, draw=random.random, rate=rate)

@@ -98,6 +98,9 @@ class Source(Protocol):
     def request(self, tile: Tile, attempt: int) -> Request:
         """What to ask for a tile."""
 
+    def at(self, request: Request, host: Host) -> Request:
+        """The same asked at another of ``hosts``: all of them serve the same tiles."""
+
     def judge(self, request: Request, answer: Answer) -> Verdict:
         """What the answer to a tile request means: status, errors in a 200, and whether the bytes are a whole tile."""
 

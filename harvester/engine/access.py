@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from harvester.edges import Outcome, Request, Source, State, Verdict
-from harvester.engine.doubt import STAND_INS, Doubt, Question
+from harvester.edges import Host, Outcome, Request, State, Verdict
+from harvester.engine.doubt import STAND_INS, Question
+from harvester.engine.parts import Parts
 from harvester.engine.stop import StopReason
-from harvester.engine.witness import AGAIN, Witness
+from harvester.engine.witness import AGAIN
 from harvester.redact import PLAIN_HEADERS
 from harvester.tiling.tile import Tile
 
@@ -43,18 +44,14 @@ class Access:
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        source: Source,
-        doubt: Doubt,
-        witness: Witness,
         again: Callable[[Request], None],
         fail: Callable[[Denied], None],
         uncount: Callable[[int], None],
-        stop: Callable[[StopReason], None],
-        renew: Callable[[], None],
         opened: Callable[[], None],
-        stored_body: Callable[[Tile], bytes | None],
     ) -> None:
+        source = parts.source
         shown = (name.lower() for host in source.hosts for name, _ in host.headers)
         self.guarded = source.can_renew or source.credential > 0 or any(name not in PLAIN_HEADERS for name in shown)
         """Whether anything is shown to the service that can end; what is open to all can't be in doubt."""
@@ -63,15 +60,15 @@ class Access:
         self.renewing = False
         self.is_open = False
         self._source = source
-        self._doubt = doubt
-        self._witness = witness
+        self._doubt = parts.doubt
+        self._witness = parts.witness
         self._again = again
         self._fail = fail
         self._uncount = uncount
-        self._stop = stop
-        self._renew = renew
+        self._stop = parts.stop
+        self._renew = parts.renew
         self._opened = opened
-        self._stored_body = stored_body
+        self._stored_body = parts.stored_body
         self._bad: dict[Tile, Denied] = {}
         """Tiles that were refused again though others were served: the run goes on, and ends with exit 3."""
         self._denials: Counter[tuple[Tile, int]] = Counter()
@@ -126,6 +123,11 @@ class Access:
         self._asked = next(self._candidates, None)
         if self._asked is None:
             self._settle(holds=False)
+
+    @property
+    def host(self) -> Host:
+        """Whom to ask: the host that refused last, if it is not out."""
+        return self._aside[-1].request.host
 
     def ready_in(self, now: float) -> float:
         """Seconds until the next step of the question."""

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 from harvester.edges import Answer, Request, State
 from harvester.engine.access import Denied
-from harvester.engine.doubt import Doubt
-from harvester.engine.feed import Feed
-from harvester.engine.tally import Tally
-from harvester.engine.writer import Writer
-from harvester.pacing import Breaker
+from harvester.engine.parts import Parts
 from harvester.tiling.tile import Tile, block_of
 
 NO_ANSWER = Answer(0, {}, b"", 0.0)
@@ -19,14 +15,14 @@ NO_ANSWER = Answer(0, {}, b"", 0.0)
 class Ends:
     """Marks them with the writer. ``any``: something ended; ``trouble``: why the last answer was wrong."""
 
-    def __init__(self, *, feed: Feed, writer: Writer, tally: Tally, doubt: Doubt, breaker: Breaker) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.any = False
         self.trouble = ""
-        self._feed = feed
-        self._writer = writer
-        self._tally = tally
-        self._doubt = doubt
-        self._breaker = breaker
+        self._feed = parts.feed
+        self._writer = parts.writer
+        self._tally = parts.tally
+        self._doubt = parts.doubt
+        self._sites = parts.sites
 
     def ended(self, now: float) -> None:
         """Something came to its end: the run makes progress."""
@@ -50,7 +46,8 @@ class Ends:
 
     def failed(self, now: float, request: Request, answer: Answer, reason: str) -> None:
         """It is wrong after all tries, or for its own sake."""
-        if self._breaker.open_since is None:  # else it was a probe: one more failure is no progress
+        breaker = self._sites.of(request.host).pacer.breaker
+        if breaker.open_since is None:  # else it was a probe: one more failure is no progress
             self.ended(now)
         self._doubt.remember(now, request, answer, State.FAILED, reason)
         self._writer.mark(request.tile, State.FAILED, reason)

@@ -16,8 +16,8 @@ from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Verdict, Wait
 from harvester.engine.doubt import Ended
+from harvester.engine.sites import Sites
 from harvester.engine.tally import Tally
-from harvester.pacing import Pacer
 
 PLACES = 16
 """Places spread evenly over what is remembered, besides those that draw near the refusal in quarters: of 8,192 answers,
@@ -72,14 +72,14 @@ class LookBack:
         source: Source,
         *,
         in_flight: int,
-        pacer: Pacer,
+        sites: Sites,
         tally: Tally,
         clock: Callable[[], float],
     ) -> None:
         self._past = past.ended
         self._reach = MIXED * in_flight
         self._source = source
-        self._pacer = pacer
+        self._sites = sites
         self._tally = tally
         self._clock = clock
         self._todo = [(at, False) for at in reversed(past.places())]
@@ -99,29 +99,32 @@ class LookBack:
         """The next place."""
         if not self._todo:
             return Wait(None) if self._flying else None
-        seconds = self._pacer.may_start(self._clock(), len(self._flying))
-        if seconds > 0.0:
-            return Wait(None if seconds == math.inf else seconds)
-        at, fresh = self._todo.pop(0)
+        at, fresh = self._todo[0]
         tile = self._past[at].tile
+        request = self._sites.start(self._clock(), self._source.request(tile, 0))
+        if not isinstance(request, Request):
+            return Wait(None if request == math.inf else request)
+        self._todo.pop(0)
         self._flying[tile] = at
         self._tally.requests += 1
         self._tally.tile_requests += 1
         self._tally.questions += 1
-        return self._source.request(tile, 0)._replace(fresh=fresh)
+        return request._replace(fresh=fresh)
 
     def done(self, request: Request, answer: Answer) -> None:
         """One that differs is asked once more: only what now comes twice says that the first was wrong."""
         at = self._flying.pop(request.tile)
+        site = self._sites.of(request.host)
+        site.in_flight -= 1
         self._tally.bytes += len(answer.body)
         if answer.stale:
-            self._pacer.unheard()
+            site.pacer.unheard()
             self._todo.append((at, True))
             return
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
         self._tally.throttled += outcome is Outcome.THROTTLED
-        self._pacer.ended(self._clock(), outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
+        self._sites.heard(self._clock(), request, outcome, answer.seconds, verdict.retry_after)
         face = face_of(verdict)
         if face is None:
             self._say_nothing(at, outcome)

@@ -13,9 +13,9 @@ from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, Wait
 from harvester.engine.doubt import Question
+from harvester.engine.sites import Site, Sites
 from harvester.engine.stop import AGAIN, StopReason
 from harvester.engine.tally import Tally
-from harvester.pacing import Pacer
 
 TRIES = 3
 """An answer that says nothing (a fault, a busy host) is asked for again so often."""
@@ -43,12 +43,14 @@ class Proof:
     """One question in ``Transport.drain``'s terms: ``next_request`` and ``done``; ``holds`` is None while unknown."""
 
     def __init__(
-        self, question: Question, source: Source, *, pacer: Pacer, tally: Tally, clock: Callable[[], float]
+        self, question: Question, source: Source, *, sites: Sites, tally: Tally, clock: Callable[[], float]
     ) -> None:
         self.holds: bool | None = None
         self._question = question
         self._source = source
-        self._pacer = pacer
+        self._sites = sites
+        sites.forget_in_flight()
+        self._asked: list[Site] = []
         self._tally = tally
         self._clock = clock
         self._tries = 0
@@ -63,26 +65,30 @@ class Proof:
             return Wait(None)
         if self.holds is not None or self._tries == TRIES:
             return None
-        seconds = self._pacer.may_start(self._clock(), 0)
-        if seconds > 0.0:
-            return Wait(None if seconds == math.inf else seconds)
+        request = self._source.request(self._question.tile, 0)._replace(fresh=self._tries > 0)
+        started = self._sites.start(self._clock(), request, self._asked)
+        if not isinstance(started, Request):
+            return Wait(None if started == math.inf else started)
+        self._asked.append(self._sites.of(started.host))
         self._tries += 1
         self._asking = True
         self._tally.requests += 1
         self._tally.tile_requests += 1
         self._tally.questions += 1
-        return self._source.request(self._question.tile, 0)._replace(fresh=self._tries > 1)
+        return started
 
     def done(self, request: Request, answer: Answer) -> None:
         """Judge it: the stand-in itself, nothing, or a refusal means the end; any other picture is a tile."""
         self._asking = False
         self._tally.bytes += len(answer.body)
+        site = self._sites.of(request.host)
+        site.in_flight -= 1
         if answer.stale:
-            self._pacer.unheard()
+            site.pacer.unheard()
             return
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
-        self._pacer.ended(self._clock(), outcome, answer.seconds, first_try=False, retry_after=verdict.retry_after)
+        self._sites.heard(self._clock(), request, outcome, answer.seconds, verdict.retry_after)
         if outcome is Outcome.WHOLE:
             self.holds = xxh3_64_intdigest(verdict.body) not in self._question.stand_ins
         elif outcome in (Outcome.ABSENT, Outcome.DENIED, Outcome.FAILED):

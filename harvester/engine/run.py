@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, State, Transport
-from harvester.engine.doubt import Ended
+from harvester.engine.doubt import Doubt, Ended
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.lookback import LookBack
+from harvester.engine.parts import Parts
 from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
 from harvester.engine.repeats import Repeat, Repeats
+from harvester.engine.sites import Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
 from harvester.engine.unproven import Unproven
-from harvester.engine.witness import Elsewhere
+from harvester.engine.witness import Elsewhere, Witness
 from harvester.engine.writer import Batch, Writer
 from harvester.errors import CacheError, HarvesterError
 from harvester.events import Event, Progress, Started, TileFailed
 from harvester.job import Limits
-from harvester.pacing import Pacer
+from harvester.pacing import Pacer, RetryHeap
 from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Engine:
         ledger: Ledger,
         tally: Tally,
         settle: Callable[[int, Sequence[tuple[BlockKey, Mask]]], Awaitable[None]] | None = None,
-        pacer: Pacer,
+        new_pacer: Callable[[int], Pacer],
         limits: Limits,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -104,7 +106,6 @@ class Engine:
         self._planned = planned
         self._repeats = Repeats(placeholders)
         self._tally = tally
-        self._pacer = pacer
         self._stop: StopReason | None = None
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -120,32 +121,29 @@ class Engine:
             settle=settle,
             on_ready=transport.wake,
         )
-        self._flow = Flow(
-            source=source,
-            feed=self._feed,
-            writer=self._writer,
-            pacer=pacer,
-            tally=tally,
-            limits=limits,
-            clock=clock,
-            wake=transport.wake,
+        witness = Witness(source, tally.one_kept, elsewhere)
+        self._sites = sites = Sites(
+            source=source, new_pacer=new_pacer, connections=limits.concurrency, witness=witness, clock=clock,
             stop=self.stop,
-            renew=self._renew.set,
-            stored_body=stored_body,
-            elsewhere=elsewhere,
-            draw=draw,
-            repeats=self._repeats,
-        )
+        )  # fmt: skip
+        self._flow = Flow(
+            Parts(
+                source=source, feed=self._feed, writer=self._writer, sites=sites, witness=witness, tally=tally,
+                doubt=Doubt(self._writer, tally), repeats=self._repeats, waiting=RetryHeap(draw, sites.budget),
+                limits=limits, clock=clock, draw=draw, wake=transport.wake, stop=self.stop, renew=self._renew.set,
+                stored_body=stored_body,
+            )
+        )  # fmt: skip
         self._unproven = Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded)
 
     def __repr__(self) -> str:
-        return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._pacer!r}, stop={self._stop})"
+        return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._sites!r}, stop={self._stop})"
 
     def stop(self, reason: StopReason) -> None:
         """End in order: take no more work, let answers under way arrive, write, record. A second call ends at once."""
         if self._stop is None:
             self._stop = reason
-            self._flow.stopping = True
+            self._flow.asking.stopping = True
             self._stopping.set()
             self._transport.wake()
         elif reason.by_person:
@@ -184,9 +182,9 @@ class Engine:
                     await self._look_back()
                     await self._writer.flush()  # before the feed reads what is pending
                 helpers.append(group.create_task(self._fill()))
-                await self._drain(self._flow.next_request, self._flow.done)
+                await self._drain(self._flow.asking.next_request, self._flow.done)
                 while await self._has_more_to_ask():
-                    await self._drain(self._flow.next_request, self._flow.done)
+                    await self._drain(self._flow.asking.next_request, self._flow.done)
                 self._writer.finish()
                 await writing
                 await self._keep(self._unproven.end())
@@ -203,7 +201,7 @@ class Engine:
         question, stop = self._flow.access.question(), self._stop
         if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
             return False
-        proof = Proof(question, self._source, pacer=self._pacer, tally=self._tally, clock=self._clock)
+        proof = Proof(question, self._source, sites=self._sites, tally=self._tally, clock=self._clock)
         if stop is None or stop.code in ASKED_AFTER:
             await self._drain(proof.next_request, proof.done)
         if proof.holds:
@@ -224,7 +222,8 @@ class Engine:
     async def _looked_back(self) -> bool:
         """Look back where that is wanted; True when the run goes on after it."""
         self._unproven.is_refused()
-        paused, self._flow.stopping = self._flow.stopping, False
+        asking = self._flow.asking
+        paused, asking.stopping = asking.stopping, False
         if self._unproven.wanted:
             await self._writer.flush()
             doubtful = await self._look_back()
@@ -239,7 +238,7 @@ class Engine:
             past,
             self._source,
             in_flight=self._limits.concurrency,
-            pacer=self._pacer,
+            sites=self._sites,
             tally=self._tally,
             clock=self._clock,
         )
@@ -260,7 +259,7 @@ class Engine:
 
     def _pause(self) -> None:
         """Ask nothing more until ``_looked_back``, which comes when all answers under way are there."""
-        self._flow.stopping = True
+        self._flow.asking.stopping = True
         self._transport.wake()
 
     async def _drain(self, next_request: Next, done: Done) -> None:
@@ -339,8 +338,8 @@ class Engine:
                 seconds=now - tally.started,
                 tiles_per_second=rate,
                 eta_seconds=eta,
-                concurrency=self._pacer.limit,
-                paused_seconds=max(0.0, self._pacer.pause.until - now),
+                concurrency=self._sites.limit,
+                paused_seconds=self._sites.paused_seconds(now),
             )
         )
 
@@ -363,11 +362,11 @@ class Engine:
                     StopReason.gave_up(
                         quiet,
                         ever=self._flow.any_ended,
-                        breaker_open=self._pacer.breaker.open_since is not None,
+                        breaker_open=self._sites.all_are_down(now),
                         last=self._flow.ends.trouble,
                     )
                 )
-            if self._flow.in_flight and now - self._flow.last_answer > stall:
+            if self._flow.asking.in_flight and now - self._flow.last_answer > stall:
                 self._flow.last_answer = now
                 self._transport.rebuild()
             if self._unproven.is_refused():

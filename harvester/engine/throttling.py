@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harvester.edges import Answer, Host, Outcome, Request, Source, Verdict
+from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import OWN_TIMES, Busy, Seen
+from harvester.engine.parts import Parts
+from harvester.engine.sites import Site
 from harvester.engine.stop import StopReason
-from harvester.engine.tally import Tally
 from harvester.engine.vouching import IN_VAIN
-from harvester.engine.witness import AGAIN, Witness
-from harvester.job import Limits
-from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryHeap, backoff
+from harvester.engine.witness import AGAIN
+from harvester.pacing import LONGEST_PAUSE_SECONDS, backoff
 from harvester.pacing.learned import RESTS
-from harvester.tiling.tile import Tile
 
 PAIRS = 3
 """Times that the refused tile is refused and the known one served in a trial: some three seconds."""
@@ -31,19 +30,16 @@ SKIPPED = 64
 
 
 class Throttling:
-    """Tells them apart, keeps what waits on the retry heap, and says what to ask while a trial is on (``is_open``)."""
+    """Tells them apart, keeps what waits on the retry heap, and says what to ask while a trial is on (``is_open``).
+
+    Where there are several hosts, another one tells sooner: a refused tile is asked there first, and a trial, which
+    holds all up, begins only when every host refuses.
+    """
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        source: Source,
-        pacer: Pacer,
-        witness: Witness,
-        waiting: RetryHeap[Request],
-        tally: Tally,
-        limits: Limits,
-        draw: Callable[[], float],
-        stop: Callable[[StopReason], None],
         fail: Callable[[float, Request, Answer, str], None],
         opened: Callable[[], None],
     ) -> None:
@@ -51,15 +47,14 @@ class Throttling:
         self.refused_tiles: Seen = {}
         """Looked at by the hot path: empty, nothing is to be told of a tile that is served."""
         self._hosts: dict[tuple[str, int], Busy] = {}
-        self._one_host = len(source.hosts) == 1
-        self._source = source
-        self._pacer = pacer
-        self._witness = witness
-        self._waiting = waiting
-        self._tally = tally
-        self._max_duration = limits.max_duration_seconds
-        self._draw = draw
-        self._stop = stop
+        self._sites = parts.sites
+        self._source = parts.source
+        self._witness = parts.witness
+        self._waiting = parts.waiting
+        self._tally = parts.tally
+        self._max_duration = parts.limits.max_duration_seconds
+        self._draw = parts.draw
+        self._stop = parts.stop
         self._fail = fail
         self._opened = opened
         self._checks = 0  # known tiles served in trials
@@ -70,7 +65,7 @@ class Throttling:
         self._gave_up = False
         # The trial: the tile that was refused (None: only the known one is asked), the known one, whose turn it is.
         self._refused: Request | None = None
-        self._known: Tile | None = None
+        self._known: Request | None = None
         self._refusals = 0
         self._known_is_next = True
         self._due = 0.0
@@ -98,9 +93,11 @@ class Throttling:
     ) -> None:
         """A tile is throttled. ``good``: whole tiles that came so far; ``only_one``: nothing else is left to ask;
         ``ended``: a tile had an end in this run."""
-        pacer, tile, busy = self._pacer, request.tile, self._busy(request.host)
-        presumed = busy.is_presumed
-        times, own = busy.saw(tile, good + self._checks, verdict.reason, alone=self._one_host)
+        site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
+        pacer, several = site.pacer, self._sites.are_several
+        presumed, again = busy.is_presumed, tile in self.refused_tiles
+        here = site.good if several else good + self._checks
+        times, own = busy.saw(tile, here, verdict.reason, alone=not several)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
         on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
@@ -124,30 +121,38 @@ class Throttling:
             pacer.concurrency.restart(now)
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
-        if not own and self._is_too_long(now, asked, ended=ended):
+        if not own and self._is_too_long(now, asked, site, ended=ended):
             return self._waiting.push_at(request, now + asked)
         if own and (busy.is_bad(times) or (self._gave_up and times >= OWN_TIMES)):
             del self.refused_tiles[tile]
             if on_trial:
                 self._close()
             return self._fail(now, request, answer, verdict.reason)
+        elsewhere = several and not own and self._sites.others_take(now, site)
+        if elsewhere and not again:
+            return self._waiting.push_at(request, now)
         if on_trial or (not own and self._tries(now, request, only_one=only_one)):
             return None
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
         wait = backoff(times, 1.0, throttled=True) if own else 0.0
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
-        self._waiting.push_at(request, now + max(asked, wait) + spread)
+        self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
         if busy.wants_check and not self.is_open:
             self._begin(now, None, request.host)
         return None
 
-    def _is_too_long(self, now: float, asked: float, *, ended: bool) -> bool:
-        """A pause that the run cannot wait for stops it."""
+    def _is_too_long(self, now: float, asked: float, site: Site, *, ended: bool) -> bool:
+        """A pause that the run cannot wait for stops it, unless another host goes on."""
         left = LONGEST_PAUSE_SECONDS
         if self._max_duration is not None:
             left = min(left, self._max_duration - (now - self._tally.started))
         if asked <= left:
             return False
+        site.away_until = max(site.away_until, now + asked)
+        away = min(one.away_until for one in self._sites.all) - now
+        if away <= left:
+            return False
+        asked = away
         self._stop(StopReason.come_back(asked, ever=ended or asked <= LONGEST_PAUSE_SECONDS))
         return True
 
@@ -164,10 +169,9 @@ class Throttling:
     def _tries(self, now: float, request: Request, *, only_one: bool) -> bool:
         """Begin a trial, when the host is as good as silent or nothing else is left; True when the tile is part of
         it."""
-        learned = self._pacer.learned
-        silent = self._pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
-        silent = silent and self._row >= ROW
-        if self.is_open or self._pacer.breaker.open_since is not None or not (silent or only_one):
+        site = self._sites.of(request.host)
+        silent = self._row >= ROW and all(_is_silent(one, now) for one in self._sites.all)
+        if self.is_open or site.pacer.breaker.open_since is not None or not (silent or only_one):
             return False
         if self._skip:
             self._skip -= 1
@@ -179,7 +183,7 @@ class Throttling:
         if known is None or (refused is not None and known.tile == refused.tile):
             return False
         self.is_open = True
-        self._refused, self._known = refused, known.tile
+        self._refused, self._known = refused, known
         self._refusals = 0
         self._known_is_next = True
         self._due = now + (0.0 if refused is None else backoff(1, self._draw(), throttled=True))
@@ -190,6 +194,12 @@ class Throttling:
         self.is_open = False
         self._refused = self._known = None
 
+    @property
+    def host(self) -> Host:
+        """Whom the trial is about."""
+        assert self._known is not None
+        return self._known.host
+
     def ready_in(self, now: float) -> float:
         """Seconds until the next step of the trial."""
         return self._due - now
@@ -199,13 +209,14 @@ class Throttling:
         if not self._known_is_next and self._refused is not None:
             return self._refused
         assert self._known is not None
-        return self._source.request(self._known, AGAIN)
+        return self._source.request(self._known.tile, AGAIN)
 
     def answered(self, now: float, request: Request, verdict: Verdict) -> None:
         """The known tile's answer, of which the pacer knows."""
         busy, outcome, refused = self._busy(request.host), verdict.outcome, self._refused
         if outcome in (Outcome.WHOLE, Outcome.UNCHANGED, Outcome.ABSENT):
             self._checks += 1
+            self._sites.of(request.host).good += 1
             busy.check()
             if outcome is not Outcome.ABSENT:
                 self._witness.was_served(request.tile)
@@ -223,7 +234,7 @@ class Throttling:
             if other is not None:
                 # It may be as bad as the refused one: nobody knows of either.
                 self._in_vain += 1
-                self._known = other.tile
+                self._known = other
                 self._due = now + backoff(1, self._draw(), throttled=True)
                 return
         self._skips = self._skip = min(2 * self._skips or 1, SKIPPED)
@@ -246,3 +257,10 @@ class Throttling:
             else:
                 others.append(request)
         return others
+
+
+def _is_silent(site: Site, now: float) -> bool:
+    """True for a host that has nothing left to give but pauses."""
+    learned = site.pacer.learned
+    given_less = site.pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
+    return given_less or now < site.away_until or site.pacer.breaker.open_since is not None

@@ -21,9 +21,9 @@ be down, or a page in the place of tiles to be a portal's: one is outside any re
 
 
 class Vouching:
-    """Asks first as soon as the breaker opens, then at every second probe; at every one, and a few times at once, where
-    no tile is known yet. While all answers speak of the whole service each question goes at once. A witness that is
-    served vouches for the host."""
+    """Of one host. Asks first as soon as the breaker opens, then at every second probe; at every one, and a few times
+    at once, where no tile is known yet. While all answers speak of the whole service each question goes at once. A
+    witness that is served vouches for the host."""
 
     def __init__(self, pacer: Pacer, witness: Witness, stop: Callable[[StopReason], None]) -> None:
         self._pacer = pacer

@@ -56,13 +56,12 @@ class Witness:
 
     def at(self, host: Host) -> Request | None:
         """A tile to ask of one host, of those of the source; None: there is none known, nor any left elsewhere."""
-        for tile in (self.served, self.kept):
-            if tile is not None and is_at(request := self._source.request(tile, AGAIN), host):
-                return request
-        while (tile := self.elsewhere()) is not None:
-            if is_at(request := self._source.request(tile, AGAIN), host):
-                return request
-        return None
+        tile = self.served or self.kept or self.elsewhere()
+        if tile is None:
+            return None
+        request = self._source.request(tile, AGAIN)
+        is_there = (request.host.scheme, request.host.name, request.host.port) == (host.scheme, host.name, host.port)
+        return request if is_there else self._source.at(request, host)
 
     def elsewhere(self) -> Tile | None:
         """A tile far from those that were asked this way before; None when all places were tried."""
@@ -86,8 +85,3 @@ class Witness:
 
     def __repr__(self) -> str:
         return f"Witness(served={self.served}, kept={self.kept})"
-
-
-def is_at(request: Request, host: Host) -> bool:
-    """Whether a request goes to a host, whatever it carries."""
-    return (request.host.name, request.host.port) == (host.name, host.port)

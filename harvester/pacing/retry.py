@@ -110,6 +110,10 @@ class RetryHeap(Generic[Item]):
         self.budget.take()
         return heapq.heappop(self._heap)[2]
 
+    def first(self) -> Item:
+        """The next item, which stays."""
+        return self._heap[0][2]
+
     def next_due(self) -> float | None:
         """When the next item is due; None when there is none."""
         return self._heap[0][0] if self._heap else None

@@ -102,6 +102,17 @@ class ArcGisSource:
         asked = f"{path}/tile/{level}/{row}/{col}{self._query}"
         return _new(Request, (host, asked, tile, 0, attempt, self._generation, (), False))
 
+    def at(self, request: Request, host: Host) -> Request:
+        """The same at another of the tile servers, which all serve the same tiles."""
+        # Whatever it carried when it was told: with a token that was renewed it is another one.
+        host, path = next(known for known in self._hosts if known[0].origin == host.origin)
+        level, row, col = request.tile
+        if request.window:
+            asked = f"{path}/tilemap/{level}/{row}/{col}/{request.window}/{request.window}{self._window_query}"
+        else:
+            asked = f"{path}/tile/{level}/{row}/{col}{self._query}"
+        return request._replace(host=host, path=asked)
+
     def window(self, key: BlockKey) -> Request | None:
         """``GET <service>/tilemap/{level}/{row}/{col}/128/128``: aligned, so it never crosses a bundle."""
         if not self._tilemap:

@@ -7,7 +7,7 @@ and the same run gives the same order of events every time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -140,18 +140,17 @@ class MemorySource:
         renewable: bool = False,
         renews_in: Callable[[], float | None] = lambda: None,
         renew_fails: bool = False,
+        hosts: Sequence[Host] = (HOST,),
     ) -> None:
         self.info = info or memory_info()
+        self.hosts = tuple(hosts)
+        """Rows are shared out over them."""
+        self._one = self.hosts[0] if len(self.hosts) == 1 else None
         self.renewals = 0
         """How often ``renew`` was called."""
         self._renewable = renewable
         self._renews_in = renews_in
         self._renew_fails = renew_fails
-
-    @property
-    def hosts(self) -> tuple[Host, ...]:
-        """The one there is."""
-        return (HOST,)
 
     @property
     def credential(self) -> int:
@@ -170,14 +169,19 @@ class MemorySource:
 
     def request(self, tile: Tile, attempt: int) -> Request:
         """What to ask for a tile."""
-        return Request(HOST, f"/tile/{tile}", tile, attempt=attempt, credential=self.credential)
+        host = self._one or self.hosts[tile.row % len(self.hosts)]
+        return Request(host, f"/tile/{tile}", tile, attempt=attempt, credential=self.credential)
+
+    def at(self, request: Request, host: Host) -> Request:
+        """The same at another host."""
+        return request._replace(host=host)
 
     def window(self, key: BlockKey) -> Request | None:
         """One window a block, where the info says that there is a tilemap."""
         if not self.info.tilemap:
             return None
         tile = Tile(*key)
-        return Request(HOST, f"/tilemap/{tile}/{BLOCK}", tile, window=BLOCK, credential=self.credential)
+        return Request(self.hosts[0], f"/tilemap/{tile}/{BLOCK}", tile, window=BLOCK, credential=self.credential)
 
     def judge(self, request: Request, answer: Answer) -> Verdict:
         """What an answer means, by its status and first byte."""

@@ -297,12 +297,13 @@ def test_tile_servers_on_other_hosts_are_not_asked_unless_allowed(serve, cli):
     assert any(f"--allow-host 127.0.0.1:{other.port}" in text for text in result.json["notices"])
 
 
-def test_tile_servers_that_are_allowed_share_the_rows(serve, cli):
+def test_tile_servers_that_are_allowed_share_the_tiles(serve, cli):
     other, service = serve(ArcGisSite()), serve()
     service.site.tile_servers = (service.url, other.url)
     result = cli("run", service.url, *RUN, "--allow-host", "127.0.0.1")
     assert (result.code, result.json["stored"]) == (0, TILES)
-    assert (service.log.count("tile"), other.log.count("tile")) == (43, 42)
+    assert service.log.count("tile") + other.log.count("tile") == TILES
+    assert min(service.log.count("tile"), other.log.count("tile")) > TILES / 4
 
 
 def test_a_token_service_on_another_host_never_sees_the_password(serve, cli, tmp_path):

@@ -80,7 +80,7 @@ class Bench:
             cache=self.cache,
             ledger=self.ledger,
             tally=tally,
-            pacer=Pacer(limit_max=self.limits.concurrency, now=now, draw=rng.random, rate=rate),
+            new_pacer=lambda most: Pacer(limit_max=most, now=now, draw=rng.random, rate=rate),
             limits=self.limits,
             clock=loop.time,
             probe=self.probe,

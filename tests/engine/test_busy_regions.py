@@ -7,13 +7,12 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from harvester.edges import Answer, Fault, Request
 from harvester.job import Limits
-from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http, memory_info
+from harvester.testing.memory import MemoryService, MemorySource, broken, http, memory_info
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -264,29 +263,6 @@ def test_a_host_that_becomes_busy_amid_a_busy_region_fails_no_good_tile():
     bench.service = MemoryService(scripted=scripted)
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts()) == (None, (4096, 3796, 0, 0, 300, 0))
-
-
-def test_busy_tiles_of_one_tile_server_are_not_vouched_for_by_another():
-    """Two names of one service: the one refuses everything, and nobody speeds up because the other one does not."""
-
-    class Two(MemorySource):
-        @property
-        def hosts(self):
-            return (HOST, replace(HOST, name="other.test"))
-
-        def request(self, tile, attempt):
-            return super().request(tile, attempt)._replace(host=self.hosts[tile.row % 2])
-
-    bench = Bench(
-        service=MemoryService(scripted=lambda request: http(503) if request.host.name == "other.test" else None),
-        source=Two(),
-        plan=plan_of((5,)),
-        limits=Limits(max_duration_seconds=600),
-    )
-    outturn = bench.go()
-    refused = sum(request.host.name == "other.test" for request in bench.asked)
-    assert outturn.tally.counts().failed == 0
-    assert refused < 100
 
 
 def test_an_engine_that_knows_no_place_elsewhere_goes_on_without_a_question():

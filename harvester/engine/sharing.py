@@ -1,0 +1,110 @@
+"""What goes out next where several hosts serve the same tiles: whatever waits, for whichever host takes it."""
+
+from __future__ import annotations
+
+import math
+
+from harvester.edges import Request, Wait
+from harvester.engine.asking import MINIMUM_WAIT_SECONDS, MOST_WAITING, Asking
+from harvester.engine.opinions import Opinions
+from harvester.engine.parts import Parts
+from harvester.engine.questions import HOLD
+
+
+class Sharing(Asking):
+    """``Asking`` of several hosts. What one of them can't take just now does not hold up what another could."""
+
+    def __init__(self, parts: Parts, opinions: Opinions) -> None:
+        super().__init__(parts)
+        self._opinions = opinions
+        self._careful = self._is_always_careful = True
+
+    def _next_of_others(self, now: float) -> Request | Wait | None:
+        feed = self._feed
+        due = self._waiting_tries.next_due()
+        if due is None and feed.next_tile is None and feed.window_due is None and not self.at_once:
+            return None if feed.exhausted and not self.in_flight else HOLD
+        question = self._questions.probe_of_any(now)
+        if question is not None:
+            self.in_flight += 1
+            self._tally.requests += 1
+            return question
+        if self._has_all_wanted:
+            return HOLD
+        soonest = math.inf
+        for step in (self._first_of_at_once, self._due_retry, self._window, self._tile):
+            asked = step(now)
+            if isinstance(asked, Request):
+                self.in_flight += 1
+                self._tally.requests += 1
+                return asked
+            soonest = min(soonest, asked)
+        return HOLD if soonest == math.inf else Wait(soonest)
+
+    # Each of these: the request, started, or seconds until it may be.
+
+    def _first_of_at_once(self, now: float) -> Request | float:
+        if not self.at_once:
+            return math.inf
+        again = self._sites.start(now, self._anew(self.at_once[0]))
+        if isinstance(again, Request):
+            self._count(self.at_once.popleft())
+        return again
+
+    def _due_retry(self, now: float) -> Request | float:
+        """Asked where it was not refused, and not where it failed last, unless that host is known to be well: another
+        one may do better."""
+        waiting = self._waiting_tries
+        due = waiting.next_due()
+        if due is None:
+            return math.inf
+        if due > now:
+            return max(due - now, MINIMUM_WAIT_SECONDS)
+        if not self._may_retry:
+            return math.inf if self._feed.next_tile is not None else MINIMUM_WAIT_SECONDS
+        request = waiting.first()
+        last = self._sites.of(request.host)
+        avoid = set(self._opinions.by(request.tile))
+        if not last.vouching.is_vouched:
+            avoid.add(last)
+        again = self._sites.start(now, self._anew(request), avoid)
+        if isinstance(again, Request):
+            waiting.pop()
+            self._sites.of(again.host).pacer.budget.take()
+            self._count(request)
+        return again
+
+    def _window(self, now: float) -> Request | float:
+        key = self._feed.window_due
+        window = None if key is None else self._source.window(key)
+        if window is None:
+            return math.inf
+        started = self._sites.start(now, window)
+        if isinstance(started, Request):
+            self._feed.open_window()
+        return started
+
+    def _tile(self, now: float) -> Request | float:
+        tile = self._feed.next_tile
+        if tile is None or len(self._waiting_tries) >= MOST_WAITING:
+            return math.inf
+        started = self._sites.start(now, self._source.request(tile, 0))
+        if isinstance(started, Request):
+            self._feed.take()
+            self._tally.tile_requests += 1
+        return started
+
+    def _count(self, request: Request) -> None:
+        self._tally.retries += 1
+        self._tally.tile_requests += not request.window
+
+    @property
+    def _is_well(self) -> bool:
+        """True when some host is."""
+        if self._questions.throttling.is_presumed:
+            return True
+        now = self._clock()
+        return any(
+            not site.is_out(now) and (site.vouching.is_vouched or not site.pacer.breaker.suspects)
+            for site in self._sites.all
+        )

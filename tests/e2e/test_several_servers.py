@@ -1,0 +1,88 @@
+"""Services that name several tile servers, one of which is sick: the others give every tile, at their own pace."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from harvester.testing.script import Rule
+from tests.e2e.claims import failures, poisoned, script, sums_hold
+
+TILES = 1365
+RUN = ("--lods", "0-5", "-o", "out.mbtiles", "--json", "-q", "--allow-host", "127.0.0.1", "--timeout", "6")
+
+PROBES = 48
+"""More than a breaker lets through, and the requests that are under way by then."""
+
+SICKNESSES = {
+    "busy": Rule(do="status", status=503),
+    "busy for an hour": Rule(do="status", status=503, retry_after=3600),
+    "busy for half a minute": Rule(do="status", status=429, retry_after=30),
+    "stalling": Rule(do="stall"),
+    "broken": Rule(do="status", status=500),
+    "resetting": Rule(do="reset_before"),
+    "a portal": Rule(do="html", text="<html>log in</html>"),
+    "refusing": Rule(do="status", status=403),
+    "not knowing the token": Rule(do="status", status=498),
+}
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is taken and not listened at: every connection is refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("sickness", SICKNESSES)
+def test_one_sick_tile_server_of_three_costs_no_tile_and_few_requests(serve, cli, tmp_path, sickness):
+    service, other, sick = serve(), serve(), serve(script=script(SICKNESSES[sickness]))
+    service.site.tile_servers = (sick.url, service.url, other.url)
+    result = cli("run", service.url, *RUN)
+    assert (result.code, result.json["stored"], result.json["failed"]) == (0, TILES, 0)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    assert sick.log.count("tile") <= PROBES
+    assert service.log.count("tile") + other.log.count("tile") <= 1.1 * TILES
+    assert min(service.log.count("tile"), other.log.count("tile")) > TILES / 5
+
+
+def test_a_tile_server_that_is_gone_costs_no_tile(serve, cli, tmp_path, closed_port):
+    service = serve()
+    service.site.tile_servers = (f"http://127.0.0.1:{closed_port}/arcgis/rest/services/Gone/MapServer", service.url)
+    result = cli("run", service.url, *RUN)
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    assert result.json["tile_requests"] <= TILES + PROBES
+
+
+def test_tile_servers_that_all_fail_end_the_run_with_exit_3_after_few_requests(serve, cli):
+    broken = script(SICKNESSES["broken"])
+    service, other = serve(script=broken), serve(script=broken)
+    service.site.tile_servers = (service.url, other.url)
+    result = cli("run", service.url, *RUN, "--give-up-after", "4s")
+    assert (result.code, result.json["error"]["code"]) == (3, "source_failing")
+    assert result.json["pending"] == TILES and sums_hold(result.json)
+    assert service.log.count("tile") + other.log.count("tile") <= 2 * PROBES
+
+
+def test_tile_servers_that_all_ask_to_come_back_later_are_left_alone(serve, cli):
+    busy = script(SICKNESSES["busy for an hour"])
+    service, other = serve(script=busy), serve(script=busy)
+    service.site.tile_servers = (service.url, other.url)
+    result = cli("run", service.url, *RUN)
+    assert (result.code, result.json["error"]["code"]) == (3, "retry_after")
+    assert "60 minutes" in result.err
+    assert max(service.log.count("tile"), other.log.count("tile")) <= 4
+
+
+def test_tiles_that_no_tile_server_gives_are_the_failed_ones(serve, cli):
+    bad = Rule(do="status", status=500, levels="5", rows="7")
+    service, other = serve(script=script(bad)), serve(script=script(bad))
+    service.site.tile_servers = (service.url, other.url)
+    result = cli("run", service.url, *RUN, "--retries", "1")
+    assert (result.code, result.json["failed"]) == (1, 32)
+    assert set(failures(result.json)) == {f"5/7/{col}" for col in range(32)}
+    assert result.json["stored"] == TILES - 32

@@ -1,0 +1,278 @@
+"""Hosts that serve the same tiles: what one of them does is no matter of the others, and no tile is lost with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from harvester.edges import Answer, Fault, Host, Request
+from harvester.engine.stop import StopReason
+from harvester.job import Limits
+from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http, never
+from harvester.tiling.tile import Tile
+from tests.engine.lab import Bench, plan_of
+
+SICK = replace(HOST, name="sick.test")
+WELL = replace(HOST, name="well.test")
+THIRD = replace(HOST, name="third.test")
+TILES = 1365
+"""Of the levels 0 to 5."""
+
+PROBES = 40
+"""More than a breaker, its questions and a pause ask in ten minutes."""
+
+
+def bench_of(
+    at_sick: Callable[[Request], Answer | None],
+    *,
+    hosts: tuple[Host, ...] = (SICK, WELL),
+    elsewhere: Callable[[Request], Answer | None] = lambda request: None,
+    **settings: object,
+) -> Bench:
+    def scripted(request: Request) -> Answer | None:
+        return at_sick(request) if request.host.name == SICK.name else elsewhere(request)
+
+    return Bench(
+        service=MemoryService(scripted=scripted),
+        source=MemorySource(hosts=hosts, renewable=bool(settings.pop("renewable", False))),
+        plan=plan_of((0, 1, 2, 3, 4, 5)),
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def asked_at(bench: Bench) -> Counter[str]:
+    return Counter(request.host.name for request in bench.asked)
+
+
+def most_under_way(bench: Bench, seconds: float) -> int:
+    """The most requests that are under way at once, where each takes so long."""
+    starts = [at for at, _ in bench.transport.log]
+    return max(sum(at - seconds < other <= at for other in starts) for at in starts)
+
+
+def test_each_of_several_hosts_that_are_well_has_its_rows_mostly():
+    bench = bench_of(lambda request: None)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, len(bench.asked)) == (None, TILES, TILES)
+    assert min(asked_at(bench).values()) > TILES / 3
+
+
+SICKNESSES = {
+    "busy": lambda request: http(503),
+    "busy for an hour": lambda request: http(503, headers={"retry-after": "3600"}),
+    "busy for a minute": lambda request: http(429, headers={"retry-after": "60"}),
+    "gone": lambda request: broken(Fault.CONNECT),
+    "stalling": lambda request: never(),
+    "broken": lambda request: http(500),
+    "a portal": lambda request: http(200, b"<html>log in"),
+    "refusing": lambda request: http(403),
+    "locked": lambda request: http(401),
+}
+
+
+@pytest.mark.parametrize("sickness", SICKNESSES)
+def test_one_sick_host_costs_no_tile_few_requests_and_hardly_any_time(sickness):
+    bench = bench_of(SICKNESSES[sickness])
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.fetched == TILES and not outturn.failures
+    assert asked_at(bench)["sick.test"] <= PROBES
+    assert bench.seconds < 60, "two timeouts at the most"
+    alone = bench_of(lambda request: None, hosts=(WELL,))
+    alone.go()
+    if sickness != "stalling":
+        assert bench.seconds < 3 * alone.seconds
+
+
+@pytest.mark.parametrize("sickness", SICKNESSES)
+def test_one_sick_host_of_three_costs_no_tile(sickness):
+    bench = bench_of(SICKNESSES[sickness], hosts=(WELL, SICK, THIRD))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert asked_at(bench)["sick.test"] <= PROBES
+
+
+@pytest.mark.parametrize("sickness", SICKNESSES)
+def test_a_host_that_falls_sick_amid_the_run_costs_no_tile(sickness):
+    count = Counter[str]()
+
+    def after_a_while(request: Request) -> Answer | None:
+        count[request.host.name] += 1
+        return SICKNESSES[sickness](request) if count[request.host.name] > 200 else None
+
+    bench = bench_of(after_a_while)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert asked_at(bench)["sick.test"] <= 200 + 24 + PROBES, "those that were under way, and probes"
+
+
+def test_a_host_that_recovers_is_asked_again():
+    count = Counter[str]()
+
+    def for_a_while(request: Request) -> Answer | None:
+        count[request.host.name] += 1
+        return http(500) if count[request.host.name] <= 22 else None
+
+    bench = bench_of(for_a_while, elsewhere=lambda request: None, limits=Limits(rate=20))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert asked_at(bench)["sick.test"] > 200
+
+
+@pytest.mark.parametrize(
+    ("sickness", "code", "exit_code"),
+    [
+        ("busy", "source_failing", 3),
+        ("busy for an hour", "retry_after", 3),
+        ("gone", "source_failing", 3),
+        ("stalling", "source_failing", 3),
+        ("broken", "source_failing", 3),
+        ("a portal", "unusable", 3),
+        ("refusing", "unusable", 3),
+        ("locked", "auth", 3),
+    ],
+)
+def test_hosts_that_all_are_sick_end_the_run_as_one_does_and_are_hardly_asked(sickness, code, exit_code):
+    sick = SICKNESSES[sickness]
+    bench = bench_of(sick, elsewhere=sick)
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == (code, exit_code)
+    assert outturn.tally.fetched == 0
+    assert sum(asked_at(bench).values()) <= 1.1 * 60 + 2 * PROBES
+
+
+def test_tiles_that_no_host_serves_fail_and_no_others():
+    bad = {Tile(5, row, col) for row in range(4, 8) for col in range(10)}
+
+    def broken_tile(request: Request) -> Answer | None:
+        return http(500) if request.tile in bad else None
+
+    bench = bench_of(broken_tile, elsewhere=broken_tile)
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert {failure.tile for failure in outturn.failures} == bad
+    assert outturn.tally.fetched == TILES - len(bad)
+
+
+@pytest.mark.parametrize("status", [403, 400])
+def test_a_tile_that_one_host_refuses_is_asked_of_the_others_before_it_fails(status):
+    bad = {Tile(5, row, col) for row in range(4, 8) for col in range(10)}
+    bench = bench_of(lambda request: http(status) if request.tile in bad else None, limits=Limits(retries=0))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, outturn.failures) == (None, TILES, ())
+    both = bench_of(
+        lambda request: http(status) if request.tile in bad else None,
+        elsewhere=lambda request: http(status) if request.tile in bad else None,
+        limits=Limits(retries=0),
+    )
+    outturn = both.go()
+    assert outturn.stop is None and {failure.tile for failure in outturn.failures} == bad
+    assert len(both.asked) <= TILES + len(bad) + PROBES
+
+
+def test_without_retries_a_dead_hosts_tiles_are_still_asked_of_another():
+    bench = bench_of(SICKNESSES["gone"], limits=Limits(retries=0))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+
+
+def test_a_token_that_ended_is_renewed_once_for_all_hosts():
+    bench = bench_of(lambda request: None, renewable=True)
+    asked = Counter[int]()
+
+    def scripted(request: Request) -> Answer | None:
+        asked[request.credential] += 1
+        return http(498) if request.credential == 0 and asked[0] > 500 else None
+
+    bench.service = MemoryService(scripted=scripted)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert bench.source.renewals == 1
+
+
+def test_a_token_that_one_host_does_not_know_is_not_renewed_for_it():
+    bench = bench_of(lambda request: http(498), renewable=True)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert bench.source.renewals == 0
+    assert asked_at(bench)["sick.test"] <= PROBES
+
+
+def test_tilemap_windows_of_a_dead_host_are_asked_of_another():
+    from harvester.testing.memory import memory_info
+
+    bench = bench_of(SICKNESSES["gone"], probe=True)
+    bench.source.info = memory_info(tilemap=True)
+    bench.service.absent = lambda tile: tile.col % 2 == 1  # type: ignore[attr-defined]
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is None and counts.failed == counts.pending == 0
+    assert len([request for request in bench.asked if request.tile.level == 5 and not request.window]) <= 512 + PROBES
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 32])
+def test_never_more_requests_are_under_way_than_concurrency_says_over_all_hosts(concurrency):
+    bench = bench_of(lambda request: None, limits=Limits(concurrency=concurrency))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert bench.transport.most_in_flight <= concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_with_few_connections_a_stalling_host_costs_time_and_no_tile(concurrency):
+    bench = bench_of(SICKNESSES["stalling"], limits=Limits(concurrency=concurrency, timeout_seconds=5))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert asked_at(bench)["sick.test"] <= PROBES
+
+
+def test_the_rate_is_summed_over_the_hosts():
+    bench = bench_of(lambda request: None, limits=Limits(rate=40))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    starts = [at for at, _ in bench.transport.log]
+    assert max(sum(at <= other < at + 1 for other in starts) for at in starts) <= 40
+
+
+def test_each_host_is_asked_as_much_as_it_bears():
+    """The one bears two requests at once, the other many."""
+    flying = Counter[str]()
+
+    def two_at_once(request: Request) -> Answer | None:
+        here = sum(one.host.name == SICK.name for one, _ in bench.transport._flying.values())
+        flying["most"] = max(flying["most"], here)
+        return http(429) if here >= 2 else None
+
+    bench = bench_of(two_at_once)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert asked_at(bench)["sick.test"] > 100
+    assert outturn.tally.throttled < 60
+
+
+def test_a_run_that_is_stopped_amid_a_pause_of_one_host_ends_in_order():
+    bench = bench_of(SICKNESSES["busy for a minute"])
+
+    async def stop(engine):
+        import asyncio
+
+        await asyncio.sleep(0.2)
+        engine.stop(StopReason.signal("SIGINT", 130))
+
+    bench.meanwhile = stop
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert outturn.stop is not None and outturn.stop.exit_code == 130
+    assert counts.stored == outturn.tally.fetched and counts.pending > 0
+
+
+@pytest.mark.parametrize("sickness", ["gone", "busy", "broken"])
+def test_a_budget_of_tiles_is_met_though_a_host_is_sick(sickness):
+    bench = bench_of(SICKNESSES[sickness], limits=Limits(max_tiles=300))
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.code == "budget"
+    assert outturn.tally.fetched == 300
