@@ -115,7 +115,9 @@ class MBTilesWriter:
         self._state = FileState.read(metadata.get(STAMP, ""))
         written_since = self._state.changes != changes
         self._seen_stamp = f"{self._state.stamp}{SEEN}{changes}" if written_since else self._state.stamp
-        self._state = replace(self._state, changes=changes, hashes=None if written_since else self._state.hashes)
+        self._state = replace(self._state, changes=changes)
+        if written_since:
+            self._state = replace(self._state, hashes=None, saved=None)
         self._prepared = self._is_ours and not schema.missing_indexes and not written_since
 
     # ------------------------------------------------------------------------------------------ looking
@@ -178,7 +180,9 @@ class MBTilesWriter:
                     if pictures.should_sweep:
                         await pictures.sweep(everything=False)
                         unused = False
-                    state = replace(state, unused=unused or self._state.unused, hashes=pictures.hashes)
+                    state = replace(
+                        state, unused=unused or self._state.unused, hashes=pictures.hashes, saved=pictures.saved
+                    )
                 elif rows:
                     # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
@@ -204,7 +208,9 @@ class MBTilesWriter:
     def _pictures_of(self, database: Database) -> Pictures:
         if self._pictures is None:
             complete = self._is_complete and not self._state.unused
-            self._pictures = Pictures(database, self._schema, complete=complete, hashes=self._state.hashes)
+            self._pictures = Pictures(
+                database, self._schema, complete=complete, hashes=self._state.hashes, saved=self._state.saved
+            )
         return self._pictures
 
     # ------------------------------------------------------------------------------------------ finishing
@@ -243,7 +249,7 @@ class MBTilesWriter:
                 # After a crash nobody remembers which: then all are looked at.
                 pictures = self._pictures_of(database)
                 await pictures.sweep(everything=not pictures.remembers)
-                state = replace(state, hashes=pictures.hashes)
+                state = replace(state, hashes=pictures.hashes, saved=pictures.saved)
             if stale:
                 await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
             await set_metadata(database, {**rows, STAMP: state.text()})

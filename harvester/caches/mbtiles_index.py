@@ -54,6 +54,12 @@ class PictureIndex:
         self._known = Known()
         self._is_loaded = False
         self._has_sorted = False
+        self._has_read = False
+
+    @property
+    def has_read(self) -> bool:
+        """Were all pictures read just now?"""
+        return self._has_read
 
     @property
     def entries(self) -> int | None:
@@ -103,6 +109,7 @@ class PictureIndex:
             await self._database.execute(f"CREATE TABLE {NEW} (entries BLOB NOT NULL)")
             self._entries, self._is_loaded = 0, True
             await self._read_pictures()
+            self._has_read = True
             return
         self._has_sorted = SORTED in tables
         rows = [np.frombuffer(row[0], "<i8") for row in await self._database.execute(f"SELECT entries FROM {NEW}")]

@@ -34,7 +34,7 @@ class Pictures:
     """The table of pictures of one file. ``hashing`` gives 64 bits for bytes; a clash costs a look, never a tile.
 
     ``complete``: no picture in the file is unused so far. ``hashes``: entries of the file's tables of hashes, None
-    where they are to be made.
+    where they are to be made. ``saved``: what storing pictures once saves so far.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Pictures:
         *,
         complete: bool,
         hashes: int | None,
+        saved: int | None = None,
         hashing: Callable[[bytes], int] = xxhash.xxh3_64_intdigest,
         most: int = MOST,
     ) -> None:
@@ -57,6 +58,9 @@ class Pictures:
         self._recent_bytes = 0
         self._unused: set[Id] = set()
         self._complete = complete
+        self._has_counted = False
+        self.saved = saved
+        """Bytes of tiles that are stored as another tile's, as far as somebody counted."""
 
     async def put(self, rows: Mapping[Address, bytes]) -> bool:
         """Write tiles by address (zoom, column, TMS row), inside the caller's transaction.
@@ -69,8 +73,14 @@ class Pictures:
         index, joint = self._schema.index, self._schema.id_column
         insert = f"INTO {index} (zoom_level, tile_column, tile_row, {joint}) VALUES (?, ?, ?, ?)"
         # Nearly always all of them are new. Only if not, it is worth asking what the replaced ones showed.
-        if await self._database.executemany(f"INSERT OR IGNORE {insert}", wanted) < len(wanted):
-            self._unused |= (await self._used_by(rows)).difference(ids)
+        added = await self._database.executemany(f"INSERT OR IGNORE {insert}", wanted)
+        if added == len(wanted):
+            self._count(sum(map(len, rows.values())))
+        else:
+            there = await self._used_by(rows)
+            replaced = [at for at, name in zip(rows, ids, strict=True) if there[at][0] != name]
+            self._count(_growth(rows, replaced, there, added))
+            self._unused |= {there[at][0] for at in replaced}.difference(ids)
             await self._database.executemany(
                 f"INSERT {insert} ON CONFLICT (zoom_level, tile_column, tile_row)"
                 f" DO UPDATE SET {joint} = excluded.{joint}",
@@ -80,7 +90,9 @@ class Pictures:
 
     async def remove(self, addresses: Sequence[Address]) -> bool:
         """Take tiles out, inside the caller's transaction. True when that may have left unused pictures."""
-        self._unused |= await self._used_by(addresses)
+        there = await self._used_by(dict.fromkeys(addresses))
+        self._unused |= {name for name, _ in there.values()}
+        self._count(-sum(size for _, size in there.values()))
         await self._database.executemany(
             f"DELETE FROM {self._schema.index} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", addresses
         )
@@ -106,6 +118,7 @@ class Pictures:
         index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
         if everything:
             await self._sweep_everything()
+            self.saved = None
         else:
             await self._database.execute("CREATE TEMP TABLE IF NOT EXISTS candidate (id PRIMARY KEY)")
             await self._database.executemany(
@@ -114,6 +127,8 @@ class Pictures:
             await self._database.execute(
                 f"DELETE FROM candidate WHERE id IN (SELECT {joint} FROM {index} WHERE {joint} IN candidate)"
             )
+            sql = f"SELECT coalesce(sum(length(tile_data)), 0) FROM {pictures} WHERE {joint} IN candidate"
+            self._count((await self._database.execute(sql))[0][0])
             await self._database.execute(f"DELETE FROM {pictures} WHERE {joint} IN candidate")
             await self._database.execute("DELETE FROM candidate")
         await self._index.drop_if_outlived()
@@ -193,6 +208,12 @@ class Pictures:
     async def _known(self, names: Sequence[int]) -> dict[int, list[tuple[bytes, Id]]]:
         """The pictures in the file that have these hashes."""
         places = await self._index.find(names)
+        if self._index.has_read and not self._has_counted:
+            self._has_counted = True
+            sql = "SELECT coalesce(sum(length(tile_data)), 0) FROM"
+            ((shown,),) = await self._database.execute(f"{sql} tiles")
+            ((held,),) = await self._database.execute(f"{sql} {self._schema.pictures}")
+            self.saved = shown - held
         there = await self._there({place for some in places.values() for place in some})
         return {name: [there[place] for place in some if place in there] for name, some in places.items()}
 
@@ -203,6 +224,7 @@ class Pictures:
             [(name, body) for name, (_, body) in zip(ids, new, strict=True)],
         )
         await self._index.add([name for name, _ in new], places)
+        self._count(-sum(len(body) for _, body in new))
         return ids
 
     async def _there(self, places: Iterable[int]) -> dict[int, tuple[bytes, Id]]:
@@ -217,18 +239,24 @@ class Pictures:
                     found[at] = body, name
         return found
 
-    async def _used_by(self, addresses: Iterable[Address]) -> set[Id]:
-        """The ids that the tiles at these addresses have now."""
-        found: set[Id] = set()
+    async def _used_by(self, addresses: Iterable[Address]) -> dict[Address, tuple[Id, int]]:
+        """The ids that the tiles at these addresses have now, and the bytes of their pictures."""
+        found: dict[Address, tuple[Id, int]] = {}
+        index, pictures, joint = self._schema.index, self._schema.pictures, self._schema.id_column
         for part in chunks(addresses):
             values = ",".join(f"({zoom},{col},{row})" for zoom, col, row in part)
             rows = await self._database.execute(
                 # CROSS JOIN: one seek for each address. Row values with IN would be a scan of the whole table.
-                f"WITH wanted (z, x, y) AS (VALUES {values}) SELECT {self._schema.id_column} FROM wanted CROSS JOIN"
-                f" {self._schema.index} ON zoom_level = z AND tile_column = x AND tile_row = y"
+                f"WITH wanted (z, x, y) AS (VALUES {values}) SELECT z, x, y, {index}.{joint},"
+                f" coalesce(length(tile_data), 0) FROM wanted CROSS JOIN {index} ON zoom_level = z AND tile_column = x"
+                f" AND tile_row = y LEFT JOIN {pictures} ON {pictures}.{joint} = {index}.{joint}"
             )
-            found.update(row[0] for row in rows)
+            found.update(((zoom, col, row), (name, size)) for zoom, col, row, name, size in rows)
         return found
+
+    def _count(self, more: int | None) -> None:
+        """So many bytes of tiles more, or of pictures less, than before; None: nobody knows."""
+        self.saved = None if self.saved is None or more is None else self.saved + more
 
     def _remember(self, name: int, body: bytes, picture: Id) -> None:
         if len(body) > RECENT_LARGEST:
@@ -241,3 +269,17 @@ class Pictures:
         while self._recent_bytes > RECENT_BYTES:
             _, (oldest, _) = self._recent.popitem(last=False)
             self._recent_bytes -= ENTRY_BYTES + len(oldest)
+
+
+def _growth(
+    rows: Mapping[Address, bytes],
+    replaced: Sequence[Address],
+    there: Mapping[Address, tuple[Id, int]],
+    added: int,
+) -> int | None:
+    """By how many bytes the tiles grow of which ``added`` were not there and ``replaced`` showed another picture. What
+    is left showed its picture before; which these are can't be told where some were added, too."""
+    lost = sum(there[at][1] for at in replaced)
+    if added + len(replaced) == len(rows):
+        return sum(map(len, rows.values())) - lost
+    return None if added else sum(len(rows[at]) for at in replaced) - lost

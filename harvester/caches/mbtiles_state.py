@@ -26,6 +26,8 @@ class FileState:
     hashes: int | None = None
     """Entries of the tables of hashes (harvester/caches/mbtiles_index.py); None where they do not say of every picture
     where it is."""
+    saved: int | None = None
+    """Bytes of tiles that are stored as another tile's; None where nobody counted."""
 
     @classmethod
     def read(cls, text: str) -> FileState:
@@ -40,6 +42,7 @@ class FileState:
                 hashed=str(row["hashed"]),
                 finished=str(row["finished"]),
                 hashes=None if row.get("hashes") is None else int(row["hashes"]),
+                saved=None if row.get("saved") is None else int(row["saved"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return cls(stamp="", changes=-1)

@@ -100,10 +100,11 @@ def kind_or_trouble(body: bytes, info: ServiceInfo) -> tuple[str, str]:
 
 def dedup_saved(out: Path) -> int | None:
     """Bytes that a finished cache saves by storing identical tiles once; None where its format or schema doesn't."""
-    from harvester.caches.mbtiles_reader import MBTilesReader
+    from harvester.caches.mbtiles_reader import STAMP, MBTilesReader
     from harvester.caches.mbtiles_schema import Kind
+    from harvester.caches.mbtiles_state import FileState
     from harvester.caches.pmtiles import PMTilesReader
-    from harvester.database import open_read_only, sqlite_errors
+    from harvester.database import open_read_only, read_header, sqlite_errors
 
     with open_cache(out) as reader:
         if isinstance(reader, PMTilesReader):
@@ -113,6 +114,9 @@ def dedup_saved(out: Path) -> int | None:
         if not isinstance(reader, MBTilesReader) or reader.schema.kind is not Kind.SHARED:
             return None
         pictures = reader.schema.pictures
+        state, header = FileState.read(reader.metadata.get(STAMP, "")), read_header(out)
+    if state.saved is not None and header is not None and state.changes == header.changes:
+        return state.saved
     connection = open_read_only(out)
     try:
         with sqlite_errors(out, "read"):

@@ -15,8 +15,11 @@ import pytest
 from harvester.caches.mbtiles import MBTilesWriter, open_reader, open_writer
 from harvester.caches.mbtiles_index import NEW, OUTLIVED, SORTED
 from harvester.caches.mbtiles_pictures import Pictures
+from harvester.caches.mbtiles_reader import STAMP
 from harvester.caches.mbtiles_schema import DEDUP, DEDUP_SCHEMA
-from harvester.database import Database
+from harvester.caches.mbtiles_state import FileState
+from harvester.database import Database, read_header
+from harvester.delta.summary import dedup_saved
 from harvester.durable import Disk
 from harvester.edges import Stored
 from harvester.errors import CacheError
@@ -87,6 +90,19 @@ def stored_pictures(path: Path) -> list[bytes]:
     return [body for (body,) in query(path, f"SELECT tile_data FROM {table}")]
 
 
+def saved(path: Path) -> int | None:
+    """What the file says that it saves; None where it says nothing, or another program wrote to it since."""
+    state = FileState.read(dict(query(path, "SELECT name, value FROM metadata")).get(STAMP, ""))
+    header = read_header(path)
+    assert header is not None
+    return state.saved if state.changes == header.changes else None
+
+
+def truly_saved(path: Path) -> int:
+    shown = query(path, "SELECT sum(length(tile_data)) FROM tiles")[0][0] or 0
+    return int(shown) - sum(map(len, stored_pictures(path)))
+
+
 async def session(path: Path, draw: random.Random, model: Model, bodies: Sequence[bytes]) -> None:
     """Batches as a run writes them: new tiles, replaced ones, some taken out, one that fails; perhaps no end."""
     disk = Failing()
@@ -133,12 +149,14 @@ def test_whatever_a_file_went_through_each_picture_is_stored_once(tmp_path: Path
             connection.close()
         pictures = stored_pictures(path)
         assert len(pictures) == len(set(pictures))
+        assert saved(path) in (None, truly_saved(path))
     fill(path, same([Tile(LEVEL, 31, 31)], bodies[0]), dedup=True)
     model[Tile(LEVEL, 31, 31)] = bodies[0]
     with open_reader(path) as reader:
         held = {tile: body for key in reader.blocks(LEVEL) for tile, body in reader.tiles(key)}
         assert list(reader.check()) == []
     assert held == model
+    assert dedup_saved(path) == truly_saved(path)
     pictures = stored_pictures(path)
     assert len(pictures) == len(set(pictures))
     # Another program's pictures that no tile shows, and none but those, may be left.
@@ -185,8 +203,12 @@ def test_a_finish_alone_does_not_make_hashes_trusted_that_another_program_outdat
     async def finish(writer: MBTilesWriter) -> None:
         await writer.finish(subject(attribution="others"))
 
+    execute(path, "INSERT INTO tiles_shallow VALUES (9, 6, 6, 1)")
+    assert dedup_saved(path) == truly_saved(path) == 3
     writing(path, finish, dedup=True)
+    assert dedup_saved(path) == 3
     fill(path, same([Tile(9, 0, 1)], b"\x01"), dedup=True)
+    assert dedup_saved(path) == truly_saved(path) == saved(path) == 4
     assert query(path, "SELECT count(*) FROM tiles_data") == [(2,)]
 
 
@@ -209,3 +231,24 @@ def test_pictures_without_row_numbers_whose_names_are_text_are_refused(tmp_path:
     with pytest.raises(CacheError) as caught:
         fill(path, same([Tile(9, 0, 0)], b"sea"))
     assert caught.value.code == "schema"
+
+
+def test_what_is_saved_is_counted_as_tiles_come_and_go(tmp_path: Path) -> None:
+    """Not asked of the file, of which every page would be read."""
+    path = tmp_path / "a.mbtiles"
+    fill(path, same([Tile(9, 0, col) for col in range(9)], b"sea"), dedup=True)
+    assert saved(path) == 24
+    fill(path, [*same([Tile(9, 1, col) for col in range(3)], b"sea"), *same([Tile(9, 0, 0)], b"land")], dedup=True)
+    assert saved(path) == truly_saved(path) == 30
+    fill(path, same([Tile(9, 0, col) for col in range(9)] + [Tile(9, 1, col) for col in range(3)], b"land"), dedup=True)
+    assert stored_pictures(path) == [b"land"]
+    assert saved(path) in (None, truly_saved(path))
+    assert dedup_saved(path) == truly_saved(path) == 44
+
+    async def remove(writer: MBTilesWriter) -> None:
+        await writer.remove([Tile(9, 1, 1), Tile(9, 1, 1), Tile(9, 30, 30)])
+        await writer.finish(subject())
+
+    fill(path, same([Tile(9, 2, 2)], b"x"), dedup=True)
+    writing(path, remove, dedup=True)
+    assert dedup_saved(path) == truly_saved(path) == 40
