@@ -27,6 +27,9 @@ LONG_SECONDS = 0.25
 HOLD_ANSWERS = 64
 """Fewest answers of a window while holding a level: a mean over 64 varies by an eighth of one answer's spread."""
 
+HOLD_SECONDS = 8.0
+"""Or as many as come in this time, two rounds at least: where one takes a second, 64 are a minute."""
+
 WINDOW_SECONDS = 0.04
 """Shortest window: below it one stall of our own loop is a host's throughput."""
 
@@ -178,6 +181,11 @@ class Concurrency:
         self._step = 1
         self._probe_every = FIRST_PROBE_SECONDS
         self._move(min(START, self._max), Mode.RAMP, now)
+
+    @property
+    def is_fresh(self) -> bool:
+        """True unless what comes may have been started at a higher level than this."""
+        return not (self._settling and self._down)
 
     @property
     def below_refusal(self) -> bool:
@@ -390,7 +398,8 @@ class Concurrency:
             need = self.limit if self.latency < LONG_SECONDS or self.mode is Mode.SEEK else self.limit // 2
             self._need = max(need, min(RAMP_ANSWERS, int(self.limit * rounds)))
         else:
-            self._need = max(2 * self.limit, HOLD_ANSWERS)
+            rounds = HOLD_SECONDS / max(self.latency, 0.001)
+            self._need = max(2 * self.limit, min(HOLD_ANSWERS, int(self.limit * rounds)))
 
     def __repr__(self) -> str:
         bad = "" if self._bad == math.inf else f", throttled at {self._bad}"

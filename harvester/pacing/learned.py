@@ -180,11 +180,15 @@ class LearnedRate:
             self._borne(now)
         self._begin(now)
 
+    def on_chance(self, now: float, seconds: float) -> None:
+        """A request that was started ``seconds`` ago was refused, which says nothing of the rate."""
+        self._echo = max(0.9 * self._echo, min(seconds, 1.0))
+        self._denied += now - seconds >= self._wave
+
     def on_refused(self, now: float, seconds: float) -> None:
         """The host refused a request that was started ``seconds`` ago. A wave of refusals counts once."""
-        self._echo = max(0.9 * self._echo, min(seconds, 1.0))
+        self.on_chance(now, seconds)
         started = now - seconds
-        self._denied += started >= self._wave
         if started < self._rested:
             return
         self.refused += 1
@@ -197,12 +201,24 @@ class LearnedRate:
         rest = max(REST_SECONDS, REST_STARTS / self.rate) * REST_FACTOR ** min(self.refused - 1, 8)
         self._from = max(self._from, now + min(rest, max(REST_MOST_SECONDS, 1.0 / self.rate)))
 
+    def resume(self, now: float) -> None:
+        """Another rate was tried meanwhile, and refused."""
+        self._wave, self._paused = now, False
+        self._granted = self._denied = 0
+        self._rested = self._asked = now
+        self._begin(now + WAVE_SECONDS)
+        self._from = max(self._from, now + max(REST_SECONDS, REST_STARTS / self.rate))
+
     # ------------------------------------------------------------------------------------------ decisions
 
     @property
-    def is_borne(self) -> bool:
-        """True once a rate was used and not refused."""
-        return self._low > 0.0
+    def borne(self) -> float:
+        """The highest rate that was used and not refused; 0.0 until there is one."""
+        return self._low
+
+    def is_fresh(self, started: float) -> bool:
+        """True when a request of then was started at the rate of now, and not in the wake of a refusal."""
+        return started >= self._since
 
     def _borne(self, now: float) -> None:
         self._low = self.rate

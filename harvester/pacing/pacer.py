@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from harvester.edges import Outcome
 from harvester.pacing.breaker import Breaker, HostPause
+from harvester.pacing.chance import Chance
 from harvester.pacing.concurrency import LONG_SECONDS, Concurrency, Mode
-from harvester.pacing.learned import MEASURED, RESTS, LearnedRate
+from harvester.pacing.learned import GROWTH, MEASURED, RESTS, LearnedRate
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
 
@@ -40,13 +41,14 @@ class Pacer:
     """One host's (or one source's) pace: pause, breaker, concurrency, rate, in this order.
 
     ``learned`` is there while refusals have another cause than the requests in flight: then the host counts requests
-    a second, and refusals speak of that rate, no longer of the concurrency.
+    a second, and refusals speak of that rate, no longer of the concurrency. ``chance`` knows whether they say anything.
 
     ``limit_max`` bounds the requests in flight; ``rate`` may be shared by several pacers (tile servers of one source);
     ``draw`` gives random numbers in [0, 1). The clock is the caller's: ``now`` in monotonic seconds, never going back.
     """
 
     __slots__ = (
+        "_back",
         "_begun",
         "_doubted",
         "_draw",
@@ -62,6 +64,7 @@ class Pacer:
         "_well_seconds",
         "breaker",
         "budget",
+        "chance",
         "concurrency",
         "free",
         "learned",
@@ -83,6 +86,9 @@ class Pacer:
         self.pause = HostPause()
         self.budget = RetryBudget()
         self.learned: LearnedRate | None = None
+        self.chance = Chance(now)
+        self._back: tuple[LearnedRate | None, int] | None = None
+        """The rate and the level to go back to if refusals turn out to be no chance."""
         self._begun = now
         self._goods = 0
         self._doubted = -math.inf
@@ -122,28 +128,24 @@ class Pacer:
             return math.inf
         if now < self.pause.until:
             return self.pause.until - now
-        breaker = self.breaker
-        rate, learned = self.rate, self.learned
-        self.free = rate is None and learned is None and breaker.open_since is None
-        if breaker.open_since is not None:
+        breaker, rate, learned = self.breaker, self.rate, self.learned
+        is_open = breaker.open_since is not None
+        self.free = rate is None and learned is None and not is_open
+        if self.free:
+            return 0.0
+        if is_open:
             wait = breaker.ready_in(now)
-            if wait:
-                return wait
-            if rate is not None and not rate.take(now):
-                return rate.ready_in(now)
+        else:
+            wait = 0.0 if learned is None else learned.ready_in(now)
+        if wait:
+            return wait
+        if rate is not None and not rate.take(now):
+            return rate.ready_in(now)
+        if is_open:
             breaker.allow(now)
-            return 0.0
-        if learned is not None:
-            wait = learned.ready_in(now)
-            if wait:
-                return wait
-            if rate is not None and not rate.take(now):
-                return rate.ready_in(now)
+        elif learned is not None:
             learned.take(now)
-            return 0.0
-        if rate is None or rate.take(now):
-            return 0.0
-        return rate.ready_in(now)
+        return 0.0
 
     def ended(
         self, now: float, outcome: Outcome, seconds: float, *, first_try: bool, retry_after: float | None = None
@@ -163,7 +165,7 @@ class Pacer:
         self._tell(now)
         self._smooth = self.free = False
         if outcome is Outcome.THROTTLED:
-            silent = self._refused(now, seconds)
+            silent = (retry_after is not None or self._is_meant(now, seconds)) and self._refused(now, seconds)
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
             if retry_after is not None:
                 self.pause.pause(now, retry_after)
@@ -181,9 +183,42 @@ class Pacer:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
 
+    def _is_meant(self, now: float, seconds: float) -> bool:
+        """A request was refused: is that to be obeyed, or chance?"""
+        learned, chance = self.learned, self.chance
+        if learned is None:
+            return chance.on_refused(now, self._goods, 0.0, 0.0, is_fresh=self.concurrency.is_fresh)
+        is_fresh = learned.is_fresh(now - seconds)
+        if chance.on_refused(now, self._goods, learned.rate, learned.borne, is_fresh=is_fresh):
+            return True
+        learned.on_chance(now, seconds)
+        return False
+
+    def _try_chance(self, now: float) -> None:
+        """What was borne once is asked again, though less was refused since."""
+        self._back = (self.learned, self.concurrency.limit)
+        if self.learned is None:
+            self.concurrency.release(now)
+        self.chance.begin(now, self._goods)
+        self.learned = LearnedRate(self.chance.pace, now, growth=1.0)
+        self._trial = None
+        self._smooth = self.free = False
+
+    def _go_back(self, now: float, back: tuple[LearnedRate | None, int]) -> None:
+        """It was no chance: the pace of before."""
+        self._back = None
+        self.learned, level = back
+        if self.learned is None:
+            self.concurrency.hold(level, now)
+        else:
+            self.learned.resume(now)
+
     def _refused(self, now: float, seconds: float) -> bool:
         """The host asks for less: in flight or a second? True when neither can be less: what is left is a pause."""
         pace = self.concurrency
+        if self._back is not None and not self.chance.is_on:
+            self._go_back(now, self._back)
+            return False
         if self.learned is not None:
             if self._trial is not None and now - seconds >= self._trial_at:
                 pace.hold(self._trial, now)
@@ -245,9 +280,14 @@ class Pacer:
         self._silenced = 0
         self._goods += 1
         self.budget.on_success()
-        if self.learned is not None:
-            self.learned.on_good(now)
-            if self._trial is not None and self.learned.is_borne:
+        self._look_at_chance(now)
+        learned = self.learned
+        if learned is not None:
+            if not self.chance.is_on or self.chance.is_borne(self._goods, learned.rate, learned.borne):
+                learned.on_good(now)
+            else:
+                learned.refused = 0
+            if self._trial is not None and learned.borne:
                 self._trial = None
         if self.breaker.open_since is not None:
             self.concurrency.restart(now)
@@ -256,6 +296,14 @@ class Pacer:
         self.breaker.on_result(now, ok=True, first_try=first_try)
         self._smooth = self.learned is None and self.breaker.calm and self.budget.is_full
         self._tell(now)
+
+    def _look_at_chance(self, now: float) -> None:
+        """Only good answers raise the pace, though it is refusals that speak for it."""
+        if self.chance.is_due:
+            self._try_chance(now)
+        elif self._back is not None and self.chance.is_proven(now, self._goods):
+            self._back = None
+            self.learned = LearnedRate(self.chance.pace, now, 0.0, growth=GROWTH)
 
     def __repr__(self) -> str:
         return f"Pacer({self.concurrency}, {self.learned or self.rate}, {self.breaker}, {self.pause}, {self.budget})"

@@ -157,6 +157,22 @@ class Endless:
 
 
 @dataclass
+class AtRandom:
+    """Refuses ``share`` of what it is asked, whatever the pace; the rest is ``host``'s."""
+
+    share: float
+    host: Host
+    draw: random.Random
+
+    def ask(self, now: float) -> tuple[float, bool]:
+        took, served = self.host.ask(now)
+        return (min(took, 0.01), False) if self.draw.random() < self.share else (took, served)
+
+    def leave(self) -> None:
+        self.host.leave()
+
+
+@dataclass
 class Course:
     """What a simulated run did, by second."""
 
@@ -239,6 +255,7 @@ class Lab:
     SlidingWindow: type[SlidingWindow] = SlidingWindow
     Queue: type[Queue] = Queue
     Endless: type[Endless] = Endless
+    AtRandom: type[AtRandom] = AtRandom
 
     def run(self, host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
         return run(host, pace, seconds, start)
