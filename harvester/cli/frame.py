@@ -6,16 +6,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
 import click
 
 from harvester.cli.common import Common, common_params, log, printable
+from harvester.cli.early_stop import TerminatedError, is_early, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
@@ -63,12 +66,20 @@ class Verbs(click.Group):
             formatter.write_dl(list(self._verbs.items()))
 
 
-def verb(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command with the common options and an example at the end of its help."""
+def verb(name: str, *, example: str, opens_late: bool = False) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with the common options and an example at the end of its help. ``opens_late``: it makes no file
+    before it looks after signals by itself."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         text = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
-        wrapped: Callable[..., Any] = click.pass_obj(function)
+
+        @wraps(function)
+        def begun(*arguments: Any, **options: Any) -> Any:
+            if not opens_late and is_early(signal.getsignal(signal.SIGINT)):
+                unwind()
+            return function(*arguments, **options)
+
+        wrapped: Callable[..., Any] = click.pass_obj(begun)
         command = click.command(name, context_settings=SETTINGS, epilog=text)(wrapped)
         command.params.extend(common_params())
         return command
@@ -110,9 +121,10 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         return _complain(UsageError(error.format_message()), common)
     except HarvesterError as error:
         return _complain(error, common)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         say("stopped")
-        return 130
+        cause = error.__cause__ if isinstance(error, click.Abort) else error
+        return cause.exit_code if isinstance(cause, TerminatedError) else 130
     except ReaderGoneError:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
         return 141

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
+from harvester.cli.early_stop import over, watch
 from harvester.version import __version__
 
 VERBS = {
@@ -47,6 +48,7 @@ def open_closed_streams() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
+    watch()
     arguments = sys.argv[1:] if argv is None else argv
     open_closed_streams()
     if arguments in (["--version"], ["-V"]):
@@ -57,4 +59,6 @@ def main(argv: list[str] | None = None) -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harvester.cli.frame import run
 
-    raise SystemExit(run(arguments, VERBS))
+    code = run(arguments, VERBS)
+    over(code)
+    raise SystemExit(code)

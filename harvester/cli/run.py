@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harvester.cli.common import Common
+from harvester.cli.early_stop import CODES, is_early, numbers, unwinding
 from harvester.cli.frame import show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
 from harvester.errors import StoppedError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         "harvester run https://gis.example.org/arcgis/rest/services/Streets/MapServer -o streets.mbtiles --lods 0-9\n"
         "harvester run streets.toml"
     ),
+    opens_late=True,
 )
 @click.argument("target", metavar="JOB.toml|SOURCE")
 @output_options
@@ -115,20 +116,20 @@ def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iter
         task.cancel()
 
     switch.on_early = end
-    wanted = {
-        name: code
-        for name, code in (("SIGINT", 130), ("SIGBREAK", 130), ("SIGTERM", 143))
-        if hasattr(signal, name) and not (name == "SIGTERM" and sys.platform == "win32")
-    }
     before = {}
-    for name, code in wanted.items():
-        number = getattr(signal, name)
-        before[number] = signal.getsignal(number)
-        _on_signal(loop, number, lambda name=name, code=code: tell(switch.press(StopReason.signal(name, code))))
+    for number, name in numbers().items():
+        earlier = signal.getsignal(number)
+        before[number] = (
+            (signal.default_int_handler if name == "SIGINT" else unwinding) if is_early(earlier) else earlier
+        )
+        reason = StopReason.signal(name, CODES[name])
+        _on_signal(loop, number, lambda reason=reason: tell(switch.press(reason)))
     try:
         yield
     finally:
         for number, handler in before.items():
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(number)  # else the loop's end sets the system's own, which ends all
             signal.signal(number, handler)
 
 
