@@ -13,6 +13,7 @@ from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
 from harvester.transport.access import LEAST_RATE
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.head import Head, head_end, longest_line
+from harvester.transport.sending import NONE, descriptor_of, send
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -76,6 +77,7 @@ class Lane(asyncio.Protocol):
 
     __slots__ = (
         "_blocks",
+        "_descriptor",
         "_feed",
         "_head",
         "_headed",
@@ -113,6 +115,8 @@ class Lane(asyncio.Protocol):
         """An answer came over it before the request in flight was sent."""
         self.started = self.began = self._since = 0.0
         self._transport: asyncio.Transport | None = None
+        self._descriptor = NONE
+        """As long as the transport is open."""
         self._unsent = b""
         self._parts: list[bytes] = []
         self._blocks: list[bytes] = []
@@ -156,7 +160,7 @@ class Lane(asyncio.Protocol):
             self._unsent = head
         else:
             self.reused = True
-            self._transport.write(head)
+            send(self._transport, self._descriptor, head)
 
     def drips(self, now: float, patience: float) -> bool:
         """True for a body that has come too slowly for too long."""
@@ -174,6 +178,7 @@ class Lane(asyncio.Protocol):
         self.request = None
         if self.task is not None:
             self.task.cancel()
+        self._descriptor = NONE
         if self._transport is not None:
             self._transport.abort()
 
@@ -182,6 +187,7 @@ class Lane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection stands."""
         self._transport = transport  # type: ignore[assignment]
+        self._descriptor = descriptor_of(transport)
         self._pool.opened(self)
         if self.request is None:
             self.drop()
@@ -218,10 +224,12 @@ class Lane(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""
+        self._descriptor = NONE  # the transport closes itself after this
         self._lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
+        self._descriptor = NONE
         self._lost(exc)
         self._transport = None
         self._pool.closed(self)
