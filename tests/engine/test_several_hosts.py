@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,12 +47,6 @@ def bench_of(
 
 def asked_at(bench: Bench) -> Counter[str]:
     return Counter(request.host.name for request in bench.asked)
-
-
-def most_under_way(bench: Bench, seconds: float) -> int:
-    """The most requests that are under way at once, where each takes so long."""
-    starts = [at for at, _ in bench.transport.log]
-    return max(sum(at - seconds < other <= at for other in starts) for at in starts)
 
 
 def test_each_of_several_hosts_that_are_well_has_its_rows_mostly():
@@ -258,8 +254,6 @@ def test_a_run_that_is_stopped_amid_a_pause_of_one_host_ends_in_order():
     bench = bench_of(SICKNESSES["busy for a minute"])
 
     async def stop(engine):
-        import asyncio
-
         await asyncio.sleep(0.2)
         engine.stop(StopReason.signal("SIGINT", 130))
 
@@ -276,3 +270,64 @@ def test_a_budget_of_tiles_is_met_though_a_host_is_sick(sickness):
     outturn = bench.go()
     assert outturn.stop is not None and outturn.stop.code == "budget"
     assert outturn.tally.fetched == 300
+
+
+def test_a_host_that_was_wrong_is_not_believed_alone_while_the_others_are_out():
+    began: list[float] = []
+
+    def stalls_for_a_while(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        return never() if 1 < now - began[0] < 50 else None
+
+    bench = bench_of(SICKNESSES["refusing"], elsewhere=stalls_for_a_while)
+    bench.plan = plan_of((6,))
+    bench.service.seconds = 0.05  # type: ignore[attr-defined]
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, outturn.failures) == (None, 4096, ())
+
+
+def test_a_host_that_was_never_wrong_is_believed_alone_while_the_others_are_out():
+    bad = {Tile(5, row, col) for row in range(4, 8) for col in range(10)}
+    count = Counter[str]()
+
+    def gone_after_a_while(request: Request) -> Answer | None:
+        count["well.test"] += 1
+        return broken(Fault.CONNECT) if count["well.test"] > 50 else None
+
+    bench = bench_of(lambda request: http(403) if request.tile in bad else None, elsewhere=gone_after_a_while)
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert {failure.tile for failure in outturn.failures} == bad
+
+
+@pytest.mark.parametrize("status", [500, 403, 401])
+def test_however_large_a_region_no_host_serves_few_of_its_tiles_wait(status):
+    bad = {Tile(7, row, col) for row in range(64) for col in range(128)}
+    most = 0
+
+    def broken_tile(request: Request) -> Answer | None:
+        nonlocal most
+        most = max(most, len(bench.engine._flow.asking._waiting_tries))
+        return http(status) if request.tile in bad else None
+
+    bench = bench_of(broken_tile, elsewhere=broken_tile)
+    bench.plan = plan_of((7,))
+    outturn = bench.go()
+    assert outturn.tally.counts().failed == len(bad) and outturn.tally.counts().pending == 0
+    assert most < 1500, "of 8,192"
+
+
+def test_a_host_that_stalls_leaves_connections_to_the_others():
+    count = Counter[str]()
+
+    def after_a_while(request: Request) -> Answer | None:
+        count["sick.test"] += 1
+        return never() if count["sick.test"] > 300 else None
+
+    bench = bench_of(after_a_while, limits=Limits(concurrency=8, timeout_seconds=30))
+    bench.plan = plan_of((6,))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, 4096)
+    times = [at for at, request in bench.transport.log if request.host.name == WELL.name]
+    assert max(later - at for at, later in itertools.pairwise(times)) < 25, "asked all the time"

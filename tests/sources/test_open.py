@@ -424,6 +424,11 @@ def test_tiles_are_shared_out_over_trusted_tile_servers_by_row() -> None:
         assert [request.host.name for request in asked] == ["127.0.0.1", "tiles.example.org"] * 2
         assert asked[0].path == "/one/MapServer/tile/4/0/7?blankTile=false"
         assert asked[1].path == "/two/MapServer/tile/4/1/7?blankTile=false"
+        for tile in (Tile(4, 0, 7), Tile(4, 1, 7)):
+            paths = [source.at(source.request(tile, 2), host).path for host in source.hosts]
+            assert paths == [f"/{name}/MapServer/tile/4/{tile.row}/7?blankTile=false" for name in ("one", "two")]
+            assert [source.at(source.request(tile, 2), host).host for host in source.hosts] == list(source.hosts)
+            assert source.at(source.request(tile, 2), source.hosts[1]).attempt == 2
         notices = " ".join(source.info.notices)
         assert "stranger.example.net" in notices and "--allow-host stranger.example.net" in notices
         assert "file:///etc/passwd" in notices
