@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from harvester.edges import BlockChange, Ledger, Stamps, State
-from harvester.engine.tally import Tally
+from harvester.engine.tally import FAILED_REMEMBERED, Tally
 from harvester.tiling.tile import BlockKey
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Agreement:
                 counts[state] += row[state]
             self.tally.kept += row[State.STORED]
         self.tally.one_kept = self.tally.one_kept or found.one_kept
+        self.tally.failed_before |= found.failed_before
 
     async def _settle(self, chunk: Sequence[tuple[BlockKey, Mask]], tally: Tally) -> None:
         ledger, holding = self._ledger, self._holding
@@ -176,6 +177,8 @@ def _count(tally: Tally, key: BlockKey, mask: Mask, states: States, changes: lis
     if tiles[State.FAILED] and changes is not None:
         indexes = np.flatnonzero(mask.ravel() & (states.ravel() == State.FAILED)).tolist()
         changes.append(BlockChange(key, State.PENDING, indexes))
+        room = FAILED_REMEMBERED - len(tally.failed_before)
+        tally.failed_before.update(key.tile(index) for index in indexes[: max(0, room)])
         tiles[State.PENDING] += tiles[State.FAILED]
         tiles[State.FAILED] = 0
     if tally.one_kept is None and tiles[State.STORED]:

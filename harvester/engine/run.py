@@ -21,7 +21,7 @@ from harvester.engine.sites import Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
 from harvester.engine.unproven import Unproven
-from harvester.engine.witness import Elsewhere, Witness
+from harvester.engine.witness import Elsewhere, Witness, aside
 from harvester.engine.writer import Batch, Writer
 from harvester.errors import CacheError, HarvesterError
 from harvester.events import Event, Progress, Started, TileFailed
@@ -58,7 +58,7 @@ class Outturn:
     failures: tuple[LedgerFailure, ...]
     repeats: tuple[Repeat, ...] = ()
     notices: tuple[str, ...] = ()
-    """What a person should know of tiles that a refusal put in doubt."""
+    """What a person should know of hosts that did not serve, and of tiles that a refusal put in doubt."""
 
 
 def _leaves(errors: BaseExceptionGroup[HarvesterError]) -> Iterator[HarvesterError]:
@@ -121,7 +121,7 @@ class Engine:
             settle=settle,
             on_ready=transport.wake,
         )
-        witness = Witness(source, tally.one_kept, elsewhere)
+        witness = Witness(source, tally.one_kept, aside(elsewhere, tally.failed_before, tally.counts().planned))
         self._sites = sites = Sites(
             source=source, new_pacer=new_pacer, connections=limits.concurrency, witness=witness, clock=clock,
             stop=self.stop,
@@ -170,7 +170,9 @@ class Engine:
             self.stop(StopReason.of(error))
         return Outturn(
             tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told(),
-            notices=self._unproven.notices(complete=not tally.counts().pending),
+            notices=(
+                *self._unproven.notices(complete=not tally.counts().pending), *self._sites.notices(self._clock())
+            ),
         )  # fmt: skip
 
     async def _fetch(self) -> None:

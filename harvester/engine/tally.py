@@ -20,6 +20,9 @@ FAILURES_KEPT = 1000
 """Failed tiles that a report lists; the ledger has all of them."""
 
 
+FAILED_REMEMBERED = 65_536
+"""6 MB; of more, some may be asked in vain where a good tile is looked for."""
+
 TYPES_LOOKED_AT = 64
 """First tiles whose Content-Type is looked at: a server that is set up wrongly is so from the start."""
 
@@ -47,6 +50,8 @@ class Tally:
     """Tiles stored before it."""
     one_kept: Tile | None = None
     """One of them, where there is any."""
+    failed_before: set[Tile] = field(default_factory=set)
+    """Tiles that failed in an earlier run and are asked again: no witnesses. At most FAILED_REMEMBERED."""
     answered_404: int = 0
     absences: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Tiles that this run found absent, by level and how: ``http_404``, ``http_204``, ``blank_tile``,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from harvester.edges import Host, Request, Source
 from harvester.tiling.tile import Tile
@@ -16,6 +16,24 @@ out so far. In the seventh of them lies one outside any region of seven eighths 
 
 Elsewhere = Callable[[float], "Tile | None"]
 """The tile at this share (0 to 1) of the plan's order; None where there is none."""
+
+
+STEPS_ASIDE = 64
+"""Places tried beside one whose tile is known to be bad."""
+
+
+def aside(elsewhere: Elsewhere, bad: Collection[Tile], planned: int) -> Elsewhere:
+    """The same places, but for tiles that are known to be bad: of ``planned`` tiles the next one in their order."""
+
+    def good(share: float) -> Tile | None:
+        tile = elsewhere(share)
+        for step in range(1, STEPS_ASIDE + 1):
+            if tile is None or tile not in bad:
+                return tile
+            tile = elsewhere((share + step / planned) % 1.0)
+        return None
+
+    return good if bad else elsewhere
 
 
 class Witness:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harvester.edges import Answer, Fault, Request
 from harvester.engine import Outturn
+from harvester.engine.witness import SHARES
 from harvester.job import Limits
 from harvester.testing.images import tile_png
 from harvester.testing.memory import MemoryService, MemorySource, broken, http, memory_info
@@ -62,6 +63,33 @@ def test_such_a_tile_alone_is_failed_again_by_every_run(source):
         assert (refused(outturn), outturn.tally.counts()) == (True, (85, 84, 0, 0, 1, 0))
         assert again.source.renewals == 0
         assert len(again.asked) <= 2 + 8
+
+
+@pytest.mark.parametrize("where", [*range(8), "where others are looked for"])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("level", [3, 4])
+def test_tiles_that_are_refused_here_and_there_are_asked_again_by_every_run_and_failed_again(source, where, level):
+    """In the second run nothing else is left to ask: those that failed before are no witnesses."""
+    plan, draw = plan_of((level,)), random.Random(str(where))
+    places = draw.sample(range(plan.total), 4)
+    if where == "where others are looked for":
+        places = [int(share * plan.total) for share in SHARES[:10]]
+    bad = {plan.tile_at(place): draw.choice([401, 498, 499]) for place in places}
+    service = MemoryService(scripted=lambda request: http(bad[request.tile]) if request.tile in bad else None)
+    first = Bench(service=service, source=source_of(source), plan=plan_of((level,)))
+    before = first.go()
+    assert (refused(before), before.tally.counts().failed) == (True, len(bad))
+    for _ in range(2):
+        again = Bench(
+            service=service, source=source_of(source), plan=first.plan, cache=first.cache, ledger=first.ledger
+        )
+        outturn = again.go()
+        assert (refused(outturn), outturn.tally.counts()) == (True, before.tally.counts())
+        assert {failure.tile: failure.reason for failure in outturn.failures} == {
+            tile: f"http_{status}" for tile, status in bad.items()
+        }
+        assert {request.tile for request in again.asked} >= set(bad)
+        assert again.source.renewals == 0
 
 
 @pytest.mark.parametrize("source", SOURCES)
