@@ -165,6 +165,15 @@ class Sites:
         """What is left of the pause that is over first."""
         return max(0.0, min(max(site.pacer.pause.until, site.away_until) for site in self.all) - now)
 
+    def notices(self, now: float) -> tuple[str, ...]:
+        """At the end of a run: hosts that gave nothing at last, though others gave tiles."""
+        served = any(site.good for site in self.all)
+        return tuple(
+            f"tile server {site.host.origin} did not serve at the end: its tiles were asked of the others"
+            for site in self.all
+            if self.are_several and served and site.is_out(now)
+        )
+
     def forget_in_flight(self) -> None:
         """Nothing is: what was, was broken off."""
         for site in self.all:

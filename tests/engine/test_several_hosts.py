@@ -54,6 +54,7 @@ def test_each_of_several_hosts_that_are_well_has_its_rows_mostly():
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.fetched, len(bench.asked)) == (None, TILES, TILES)
     assert min(asked_at(bench).values()) > TILES / 3
+    assert outturn.notices == ()
 
 
 SICKNESSES = {
@@ -75,6 +76,8 @@ def test_one_sick_host_costs_no_tile_few_requests_and_hardly_any_time(sickness):
     outturn = bench.go()
     assert outturn.stop is None
     assert outturn.tally.fetched == TILES and not outturn.failures
+    if sickness != "stalling":  # it is not yet known to be gone by then
+        assert [text.split()[2] for text in outturn.notices] == ["http://sick.test"]
     assert asked_at(bench)["sick.test"] <= PROBES
     assert bench.seconds < 60, "two timeouts at the most"
     alone = bench_of(lambda request: None, hosts=(WELL,))
@@ -331,3 +334,29 @@ def test_a_host_that_stalls_leaves_connections_to_the_others():
     assert (outturn.stop, outturn.tally.fetched) == (None, 4096)
     times = [at for at, request in bench.transport.log if request.host.name == WELL.name]
     assert max(later - at for at, later in itertools.pairwise(times)) < 25, "asked all the time"
+
+
+@pytest.mark.parametrize("sickness", SICKNESSES)
+def test_a_sick_host_is_hardly_asked_in_a_run_of_half_an_hour_either(sickness):
+    bench = bench_of(SICKNESSES[sickness], limits=Limits(rate=1))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert bench.seconds > 1200
+    assert asked_at(bench)["sick.test"] <= 2 * PROBES
+    if sickness == "busy for an hour":
+        assert asked_at(bench)["sick.test"] <= 4, "it said so"
+
+
+def test_a_host_that_was_wrong_now_and_then_fails_no_tile_while_the_other_is_paused():
+    began: list[float] = []
+
+    def paused_for_a_while(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        return http(503, headers={"retry-after": "20"}) if 0.3 < now - began[0] < 20 else None
+
+    bench = bench_of(
+        lambda request: http(403) if request.tile.col % 2 else None, elsewhere=paused_for_a_while, renewable=False
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, outturn.failures) == (None, TILES, ())
