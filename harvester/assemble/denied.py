@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,20 @@ from harvester.pacing import Pacer
 from harvester.planning import Plan
 from harvester.tiling.tile import Tile
 
-ASKED = 8
-"""Tiles that are asked themselves: what an empty plan costs at most, and enough to come upon two of a town."""
+ASKED = 32
+"""Tiles that are asked themselves: what an empty plan costs at most, and enough to come upon two of a town, or of every
+eighth column."""
+
+MIDDLES = 4
+"""Of these, in the middle of a LOD."""
+
+PERIODS = range(2, 9)
+"""Of stripes, tile for tile, that a tilemap in disorder may deny although they are there."""
+
+CANDIDATES = 512
+"""Tiles that are chosen from."""
+
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 BELIEVED = 2
 """Different bodies that must come: beyond their data, services give one picture ("no data here") for every tile, while
@@ -36,14 +49,34 @@ def was_denied(tally: Tally) -> bool:
 
 
 def some_of(plan: Plan) -> list[Tile]:
-    """A few tiles: the middle one of LODs from the coarsest to the finest, and some from all over the plan."""
+    """A few tiles: the middle one of LODs from the coarsest to the finest, and others from all over the plan, such that
+    whatever every second to eighth row, column or diagonal holds is come upon BELIEVED times."""
+    if plan.total <= ASKED:
+        return [plan.tile_at(place) for place in range(plan.total)]
     places, start = [], 0
     for lod in plan.lods:
         places += [start + lod.planned // 2] if lod.planned else []
         start += lod.planned
-    chosen = [places[len(places) * at // ASKED] for at in range(min(ASKED // 2, len(places)))]
-    spread = (plan.total * (2 * at + 1) // (2 * ASKED) for at in range(ASKED))
-    return [plan.tile_at(place) for place in list(dict.fromkeys([*chosen, *spread]))[:ASKED]]
+    middle = [places[len(places) * at // MIDDLES] for at in range(min(MIDDLES, len(places)))]
+    chosen = list(dict.fromkeys(plan.tile_at(place) for place in middle))
+    # Weyl's sequence: evenly spread, in step with nothing.
+    spread = (int(plan.total * (GOLDEN * at % 1.0)) for at in range(1, CANDIDATES + 1))
+    left = dict.fromkeys(plan.tile_at(place) for place in dict.fromkeys(spread))
+    met = Counter(stripe for tile in chosen for stripe in _stripes(tile))
+    while left and len(chosen) < ASKED:
+        best = max(left, key=lambda tile: sum(2.0 ** -met[stripe] for stripe in _stripes(tile)))
+        del left[best]
+        if best not in chosen:
+            chosen.append(best)
+            met.update(_stripes(best))
+    return chosen
+
+
+def _stripes(tile: Tile) -> list[tuple[int, int, int]]:
+    """Those that a tile lies on: direction, period, place in the period."""
+    _, row, col = tile
+    ways = (row, col, row + col, row - col)
+    return [(way, period, value % period) for way, value in enumerate(ways) for period in PERIODS]
 
 
 async def found_there(job: Job, layer: Layer, tiles: Sequence[Tile], pacer: Pacer, tally: Tally) -> Tile | None:
