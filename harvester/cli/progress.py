@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import sys
 import time
@@ -158,7 +159,7 @@ class People:
             if number:
                 text += f"  {number:,} {word}"
         if event.paused_seconds > 0:
-            text += f"  paused by the server for {event.paused_seconds:.0f} s"
+            text += f"  paused by the server for {math.ceil(event.paused_seconds)} s"
         if self._moving:
             width = shutil.get_terminal_size().columns - 1
             bar = "#" * round(share * 20)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from harvester.cli.progress import JsonLines
+import pytest
+
+from harvester.cli.progress import JsonLines, People
 from harvester.events import Counts, Progress
 
 
@@ -19,3 +21,17 @@ def test_a_progress_line_has_every_figure(capsys):
     fields = {field.name for field in dataclasses.fields(Progress)} - {"counts"}
     assert set(line) == fields | set(Counts._fields) | {"type"}
     assert (line["ended"], line["pending"], line["tiles_per_second"], line["eta_seconds"]) == (58, 54, 12.3, 4)
+
+
+@pytest.mark.parametrize(("left", "shown"), [(0.0, None), (0.04, "1 s"), (0.5, "1 s"), (1.0, "1 s"), (1.2, "2 s")])
+def test_a_pause_is_told_in_seconds_that_are_left_and_none_is_not(capsys, left, shown):
+    event = Progress(
+        counts=Counts(100, 40, 0, 0, 0, 60), ended=40, requests=40, retries=0, throttled=1, bytes=9999, seconds=4.0,
+        tiles_per_second=10.0, eta_seconds=6.0, concurrency=8, paused_seconds=left,
+    )  # fmt: skip
+    people = People(moving=False, progress=True, quiet=False, summary=True)
+    people(event)
+    people(dataclasses.replace(event, counts=Counts(100, 100)))
+    line = capsys.readouterr().err
+    assert ("paused" in line) is (shown is not None)
+    assert shown is None or line.rstrip().endswith(f"paused by the server for {shown}")
