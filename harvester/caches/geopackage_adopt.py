@@ -31,6 +31,8 @@ def adopt(reader: GeoPackageReader, subject: Subject, planned: Sequence[Grid]) -
     sizes = [f"{each.tile_width} x {each.tile_height}" for each in (theirs, scheme)]
     if sizes[0] != sizes[1]:
         raise _other(reader.path, f"tile size {sizes[0]} is not {sizes[1]} pixels")
+    if reader.state is not None:
+        planned = _named(planned, reader.tables)
     if reader.state is not None and all(any(_same(grid, table) for grid in planned) for table in reader.tables):
         tables = {table.name: table for table in reader.tables}
         return tuple(_as_large(grid, tables.get(grid.table)) for grid in planned)
@@ -39,13 +41,36 @@ def adopt(reader: GeoPackageReader, subject: Subject, planned: Sequence[Grid]) -
     return (_foreign(reader, reader.tables[0], subject),)
 
 
+def _named(planned: Sequence[Grid], tables: Sequence[Table]) -> tuple[Grid, ...]:
+    """The grids under the names that their tables have in the file. A table is named after its first LOD, and that
+    depends on which LODs were known when it was made: of a cache that holds a part of them, only these are."""
+    names: dict[str, str] = {}
+    for table in tables:
+        for grid in planned:
+            if grid.table not in names and _is_grid_of(grid, table):
+                names[grid.table] = table.name
+                break
+    taken = {table.name for table in tables}
+    for grid in planned:
+        if grid.table not in names:
+            name = grid.table if grid.table not in taken else f"tiles_lod{grid.zoom}"
+            while name in taken:
+                name += "_"
+            names[grid.table] = name
+            taken.add(name)
+    return tuple(replace(grid, table=names[grid.table]) for grid in planned)
+
+
 def _same(grid: Grid, table: Table) -> bool:
     """Is a table of ours the one that this grid would make?"""
+    return grid.table == table.name and _is_grid_of(grid, table)
+
+
+def _is_grid_of(grid: Grid, table: Table) -> bool:
     theirs = table.grid
     span = min(table.resolutions.values()) * theirs.tile_width
     return (
-        grid.table == table.name
-        and abs(grid.origin_x - theirs.origin_x) <= TOLERANCE * span
+        abs(grid.origin_x - theirs.origin_x) <= TOLERANCE * span
         and abs(grid.origin_y - theirs.origin_y) <= TOLERANCE * span
         and all(
             zoom >= grid.zoom
@@ -59,7 +84,8 @@ def _as_large(grid: Grid, table: Table | None) -> Grid:
     if table is None:
         return grid
     zoom = table.grid.zoom
-    cols, rows = (size >> (zoom - grid.zoom) for size in table.grid.size(zoom))
+    # Upwards: where the grid begins with a coarser zoom than the table has, the last tile may reach out of it.
+    cols, rows = (-(-size >> (zoom - grid.zoom)) for size in table.grid.size(zoom))
     return replace(grid, cols=max(grid.cols, cols), rows=max(grid.rows, rows))
 
 

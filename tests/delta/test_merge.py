@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import gzip
+import sqlite3
 from dataclasses import replace
 
 import pytest
+import rasterio
 
 from harvester.audit import verify
 from harvester.caches.counted import manifest_of
@@ -216,3 +218,41 @@ def test_vector_tiles_go_with_those_they_came_from_whatever_size_their_scheme_st
         assert reader.info.scheme.tile_width == width
     assert run_loop(merge([source], out, format=format)).kept == 2
     assert run_loop(merge([out], source)).collisions == 2
+
+
+@pytest.mark.parametrize(
+    "parts", [((2,), (3,)), ((3,), (0,), (2, 4)), ((4,), (1,), (0,), (3,)), ((1, 3), (0, 2), (4,))]
+)
+def test_a_geopackage_takes_lods_in_any_order_also_where_steps_do_not_halve(tmp_path, parts):
+    """Its tables are named after their first LOD: which that is depends on those that were known at the time."""
+    out, model = tmp_path / "out.gpkg", {}
+    for number, levels in enumerate(parts):
+        tiles = {Tile(level, 5, col): picture(10 * level + col) for level in levels for col in (0, 6)}
+        source = make(tmp_path / f"{number}.tpkx", tiles, format="tpkx", scheme=utm())
+        run_loop(merge([source], out))
+        model |= tiles
+        assert held(out) == model
+        assert verify(out, deep=True).sound
+    connection = sqlite3.connect(out)
+    outside = (
+        "SELECT count(*) FROM {0} JOIN gpkg_tile_matrix m ON m.table_name = '{0}' AND m.zoom_level = {0}.zoom_level"
+    )
+    for (name,) in connection.execute("SELECT table_name FROM gpkg_contents").fetchall():
+        sql = f"{outside.format(name)} WHERE tile_column >= matrix_width OR tile_row >= matrix_height"
+        assert connection.execute(sql).fetchone() == (0,)
+        with rasterio.open(f"GPKG:{out}:{name}") as dataset:
+            assert dataset.width > 0
+    connection.close()
+
+
+def test_a_coarser_lod_leaves_room_for_what_a_geopackage_has_of_a_finer_one(tmp_path):
+    """Seven columns are three and a half of the LOD before."""
+    out = tmp_path / "out.gpkg"
+    fine, coarse = {Tile(3, 0, 6): picture(1)}, {Tile(2, 0, 0): picture(2)}
+    make(out, fine, format="gpkg", scheme=replace(utm(), lods=utm().lods[3:4]))
+    make(out, coarse, format="gpkg", scheme=replace(utm(), lods=utm().lods[2:4]))
+    connection = sqlite3.connect(out)
+    sizes = "SELECT zoom_level, matrix_width FROM gpkg_tile_matrix WHERE zoom_level IN (2, 3) ORDER BY 1"
+    assert connection.execute(sizes).fetchall() == [(2, 4), (3, 8)]
+    connection.close()
+    assert held(out) == fine | coarse
