@@ -26,6 +26,9 @@ no stand-ins for 512 tiles or more in a row are missed, wherever they lie, and f
 SPREAD = 128
 """Places are no nearer to each other than that: a small run is not asked twice."""
 
+NEAR = 4
+"""Places on either side of a refusal, as far as what was in flight then: the fewer stand-ins, the nearer they lie."""
+
 MIXED = 4
 """So many times the requests in flight: within that distance stand-ins and tiles come mixed, and a place that came the
 same bounds nothing."""
@@ -53,14 +56,15 @@ class Past(NamedTuple):
     ended: Sequence[Ended]
     marks: Sequence[int] = ()
 
-    def places(self) -> list[int]:
-        """Positions that are asked."""
+    def places(self, in_flight: int) -> list[int]:
+        """Positions that are asked, where so many answers may have overtaken each other."""
         number = len(self.ended)
-        found = set(range(0, number, max(SPREAD, -(-number // PLACES))))
+        found = {number - 1, *range(0, number, max(SPREAD, -(-number // PLACES)))}
+        step = max(1, in_flight // NEAR)
         for mark in {*self.marks, number}:
             found.update(mark - (1 << power) for power in range(0, mark.bit_length(), 2))
-            found.add(min(mark, number - 1))
-        return sorted(at for at in found if at >= 0)
+            found.update(range(mark - NEAR * step, mark + NEAR * step + 1, step) if mark < number else ())
+        return sorted(at for at in found if 0 <= at < number)
 
 
 class LookBack:
@@ -82,7 +86,7 @@ class LookBack:
         self._sites = sites
         self._tally = tally
         self._clock = clock
-        self._todo = [(at, False) for at in reversed(past.places())]
+        self._todo = [(at, False) for at in reversed(past.places(in_flight))]
         self._flying: dict[tuple[int, int, int], int] = {}
         self._tries: dict[int, int] = {}
         self._now: dict[int, int] = {}

@@ -8,7 +8,7 @@ or, where it does not end in it, at the start of the next one, for which the led
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_intdigest
@@ -28,10 +28,11 @@ CALM_SECONDS = 5.0
 """A host is well again once it refused nothing for so long."""
 
 SPACING = REMEMBERED
-"""Tiles between two looks back at a host that is busy now and then: some thirty questions for each 8,192 tiles."""
+"""Tiles between two looks back at a host that is busy now and then: some forty questions for each 8,192 tiles."""
 
 KEPT = "unproven"
-"""The ledger's fact: a list of [level, row, column, state, digest], oldest first."""
+"""The ledger's fact: ``tiles``, a list of [level, row, column, state, digest], oldest first, and ``marks``, how many of
+them had come at refusals."""
 
 
 OF_EARLIER_RUN = -1
@@ -52,9 +53,11 @@ class Unproven:
         """Of a source without credentials, whose answers ``doubt`` doesn't watch."""
         self._earlier: list[Ended] = []
         """Of this run or an earlier one, looked back at in vain."""
+        self._marks: list[int] = []
+        """How many of these had come at refusals."""
         self._others: list[Any] = []
         """Rows of the ledger's list that are of other plans."""
-        self._kept: list[Any] = []
+        self._kept: dict[str, list[Any]] = {"tiles": [], "marks": []}
         self._settled = 0.0
         self._came = 0
         """Of all that was written since the run began."""
@@ -99,19 +102,19 @@ class Unproven:
         else:
             before = [came - self._came + len(watched) for _, came in (refusals.first, refusals.last)]
         new = {one.tile for one in watched}
-        earlier = [one for one in self._earlier if one.tile not in new]
+        earlier, old = _without(self._earlier, self._marks, new)
         found = list({one.tile: one for one in watched}.values())
         marks = [len(earlier) + min(max(at, 0), len(found)) for at in before] if refusals.number else []
         cut = max(0, len(earlier) + len(found) - REMEMBERED)
-        return Past((earlier + found)[cut:], [max(0, len(earlier) - cut), *(max(0, at - cut) for at in marks)])
+        return Past((earlier + found)[cut:], [max(0, at - cut) for at in (*old, *marks)])
 
     # ------------------------------------------------------------------------------------------ what it showed
 
     def settle(self, now: float, look: LookBack, past: Past) -> list[Ended]:
         """A look back came to its end; gives what is to be taken out of the cache and fetched again."""
         doubtful = look.doubtful()
-        out = {one.tile for one in doubtful}
-        self._earlier = [one for one in past.ended if one.tile not in out] if look.is_open else []
+        left = _without(past.ended, past.marks, {one.tile for one in doubtful})
+        self._earlier, self._marks = left if look.is_open else ([], [])
         self._restless = look.is_restless
         self._again += len(doubtful)
         self._beyond = self._beyond or (look.begins_before and len(past.ended) == REMEMBERED)
@@ -150,24 +153,27 @@ class Unproven:
 
     async def keep(self) -> None:
         """Leave in the ledger what is to be looked back at, durably."""
-        past = self.past().ended if self.wanted else self._earlier
-        rows: list[Any] = [*self._others, *([*one.tile, int(one.state), one.digest] for one in past)]
-        if rows != self._kept:
-            await self._ledger.set_meta({KEPT: rows})
-            self._kept = rows
+        past = self.past() if self.wanted else Past(self._earlier, self._marks)
+        rows: list[Any] = [*self._others, *([*one.tile, int(one.state), one.digest] for one in past.ended)]
+        kept = {"tiles": rows, "marks": [len(self._others) + at for at in past.marks]}
+        if rows or self._kept["tiles"]:
+            await self._ledger.set_meta({KEPT: kept})
+            self._kept = kept
 
     async def end(self) -> None:
         """The run ends: what was wanted and not done is the next one's."""
         self.is_refused()
         if self.wanted:
-            self._earlier, self.wanted, self._restless = list(self.past().ended), False, False
+            past = self.past()
+            self._earlier, self._marks = list(past.ended), list(past.marks)
+            self.wanted = self._restless = False
         await self.keep()
 
     async def load(self, planned: Callable[[Tile], bool]) -> bool:
         """What an earlier run left, as far as it is of this plan and still in its state; True where there is any."""
-        self._kept = await self._ledger.get_meta(KEPT) or []
+        self._kept = await self._ledger.get_meta(KEPT) or self._kept
         found: list[Ended] = []
-        for row in self._kept:
+        for row in self._kept["tiles"]:
             one = _read(row)
             if one is not None and planned(one.tile):
                 found.append(one)
@@ -175,8 +181,16 @@ class Unproven:
                 self._others.append(row)
         keys = list(dict.fromkeys(block_of(one.tile) for one in found))
         states = dict(zip(keys, await self._ledger.states(keys), strict=True))
-        self._earlier = [one for one in found if _state(states, one.tile) == one.state]
+        gone = {one.tile for one in found if _state(states, one.tile) != one.state}
+        marks = [at - len(self._others) for at in self._kept["marks"]]
+        self._earlier, self._marks = _without(found, [at for at in marks if at >= 0], gone)
         return bool(self._earlier)
+
+
+def _without(ended: Sequence[Ended], marks: Sequence[int], out: Collection[Tile]) -> tuple[list[Ended], list[int]]:
+    """The answers but for those of some tiles, and where the marks are then."""
+    left = [one for one in ended if one.tile not in out]
+    return left, [sum(one.tile not in out for one in ended[:at]) for at in marks]
 
 
 def _state(states: Mapping[BlockKey, States], tile: Tile) -> int:

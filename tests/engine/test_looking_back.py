@@ -97,6 +97,16 @@ def test_where_the_trouble_does_not_end_the_next_run_looks_back(source, status):
     assert (third.go().stop, third.asked) == (None, [])
 
 
+def test_the_next_run_knows_where_the_refusal_was():
+    """A budget ends the first run long after it, before anything was looked back at."""
+    service = Dying(300, 20, 503, 2)
+    first = Bench(service=service, plan=plan_of(LEVELS), limits=Limits(concurrency=8, max_tiles=1000))
+    assert any("next run" in text for text in first.go().notices)
+    assert not truth(first)
+    again = Bench(cache=first.cache, ledger=first.ledger, plan=first.plan)
+    assert all_is_there(again, again.go()) and truth(again)
+
+
 def test_a_signal_in_the_midst_of_it_leaves_the_looking_back_to_the_next_run():
     service = Dying(300, 500, 503, 10**9)
     first = Bench(service=service, plan=plan_of(LEVELS))
@@ -137,7 +147,7 @@ def test_a_service_whose_pictures_are_never_the_same_is_told_and_costs_a_few_que
     bench = Bench(service=MemoryService(scripted=scripted), source=MemorySource(renewable=True), plan=plan_of(LEVELS))
     outturn = bench.go()
     assert all_is_there(bench, outturn)
-    assert len(bench.asked) <= TILES + 60 + outturn.tally.throttled
+    assert len(bench.asked) <= TILES + 90 + outturn.tally.throttled
     assert any("each time differently" in text for text in outturn.notices)
 
 
