@@ -46,7 +46,8 @@ class Feed:
     beside it.
 
     A block that is worth a tilemap window gives its window first and its tiles only after ``window_answered`` or
-    ``window_failed``; blocks behind it are given meanwhile, so no lane idles for it.
+    ``window_failed``; blocks behind it are given meanwhile, so no lane idles for it. ``rows_together``: rows that are
+    given side by side; where rows are shared out over several hosts, so all of these have something to do at once.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Feed:
         probe: bool,
         settle: Callable[[int, Sequence[tuple[BlockKey, Mask]]], Awaitable[None]] | None = None,
         on_ready: Callable[[], None],
+        rows_together: int = 1,
     ) -> None:
         self._blocks = iter(blocks)
         self._ledger = ledger
         self._probe = probe
         self._on_ready = on_ready
+        self._rows_together = rows_together
         self._read_all = False
         self._read = 0
         self._settle = settle
@@ -113,7 +116,10 @@ class Feed:
         if self._ready:
             work = self._ready.popleft()
             self._room.set()
-            self._tiles = _tiles_of(work.key, work.pending)
+            pending = work.pending
+            if self._rows_together > 1:
+                pending = _woven(work.key, pending, self._rows_together)
+            self._tiles = _tiles_of(work.key, pending)
             self.next_tile = next(self._tiles)
 
     def window_answered(self, key: BlockKey, answer: WindowAnswer) -> list[int]:
@@ -172,6 +178,13 @@ class Feed:
             self._look_for_windows()
             self._on_ready()
             await asyncio.sleep(0)
+
+
+def _woven(key: BlockKey, pending: np.ndarray, rows_together: int) -> np.ndarray:
+    """The same positions, so many rows side by side: column by column."""
+    rows, cols = pending // BLOCK + key.row, pending % BLOCK
+    woven: np.ndarray = pending[np.lexsort((rows, cols, rows // rows_together))]
+    return woven
 
 
 def _tiles_of(key: BlockKey, pending: np.ndarray) -> Iterator[Tile]:

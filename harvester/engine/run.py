@@ -120,6 +120,7 @@ class Engine:
             probe=probe,
             settle=settle,
             on_ready=transport.wake,
+            rows_together=len(source.hosts),
         )
         witness = Witness(source, tally.one_kept, aside(elsewhere, tally.failed_before, tally.counts().planned))
         self._sites = sites = Sites(

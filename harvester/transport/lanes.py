@@ -25,6 +25,10 @@ SWEEP_SECONDS = 0.01
 MAX_ROUTES = 256
 """Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
 
+SPARE = 64
+"""Idle connections that are kept beside those in use where several hosts are asked in turn: one of them then needs now
+more, now fewer, and a harvest of 5,461 tiles from two hosts opens 46 connections instead of 1,776."""
+
 TURN = 32
 """Answers after which requests go out at once; fewer wait for the end of the loop's turn. A server that is woken once
 for many requests costs less than one that is woken for each: a tenth of a harvest's CPU time."""
@@ -34,12 +38,13 @@ CLOSE_SECONDS = 2.0
 
 
 class LaneTransport:
-    """``edges.Transport`` over plain HTTP/1.1 connections, at most ``connections`` of them, made when first needed.
+    """``edges.Transport`` over plain HTTP/1.1 connections, made when first needed: ``connections`` of them at most, and
+    some to spare where there are several hosts.
 
-    Lanes are bound to no host: an idle connection of another host gives way. Works on asyncio's loop and on uvloop's.
-    Nothing is sent twice: a request whose connection was closed under it ends with ``Fault.RESET``, ``stale`` where it
-    was an old one, and the engine decides. A cancelled ``drain`` gives no ``done`` for what was in flight. Speaks
-    no proxy: ``choose.transport_for`` knows when that matters.
+    Lanes are bound to no host: when there are no more, an idle connection of another host gives way. Works on
+    asyncio's loop and on uvloop's. Nothing is sent twice: a request whose connection was closed under it ends with
+    ``Fault.RESET``, ``stale`` where it was an old one, and the engine decides. A cancelled ``drain`` gives no ``done``
+    for what was in flight. Speaks no proxy: ``choose.transport_for`` knows when that matters.
 
     Raises UsageError when the trust bundle is wrong; one that has the look of a bundle and can't be read, from
     ``drain``, with the first TLS connection.
@@ -78,7 +83,7 @@ class LaneTransport:
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<LaneTransport {self._busy} in flight, {len(self._lanes)} open of {self._connections}>"
+        return f"<LaneTransport {self._busy} in flight, {len(self._lanes)} open of {self._most}>"
 
     # ---- edges.Transport
 
@@ -227,8 +232,14 @@ class LaneTransport:
             known = self._routes[host] = Route(host, self._user_agent), place
         return known
 
+    @property
+    def _most(self) -> int:
+        """Connections that may be open."""
+        connections = self._connections
+        return connections if len(self._places) <= 1 else connections + min(connections, SPARE)
+
     def _new_lane(self, place: Place) -> Lane:
-        if len(self._lanes) >= self._connections:  # then one is idle, at another place
+        if len(self._lanes) >= self._most:  # then one is idle
             self._discard(next(other.idle[0] for other in self._places.values() if other.idle))
         lane = Lane(self, place)
         self._lanes.add(lane)

@@ -58,6 +58,16 @@ def test_a_tile_server_that_is_gone_costs_no_tile(serve, cli, tmp_path, closed_p
     assert result.json["tile_requests"] <= TILES + PROBES
 
 
+def test_tile_servers_are_asked_in_turn_over_connections_that_are_kept(serve, cli):
+    service, other = serve(), serve()
+    service.site.tile_servers = (service.url, other.url)
+    result = cli("run", service.url, *RUN)
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    for log in (service.log, other.log):
+        assert log.count("tile") > TILES / 4
+        assert len({asked.connection for asked in log.of("tile")}) <= 32
+
+
 def test_tile_servers_that_all_fail_end_the_run_with_exit_3_after_few_requests(serve, cli):
     broken = script(SICKNESSES["broken"])
     service, other = serve(script=broken), serve(script=broken)

@@ -360,3 +360,14 @@ def test_a_host_that_was_wrong_now_and_then_fails_no_tile_while_the_other_is_pau
     )
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.fetched, outturn.failures) == (None, TILES, ())
+
+
+@pytest.mark.parametrize("hosts", [(SICK, WELL), (SICK, WELL, THIRD)])
+def test_hosts_that_are_well_are_asked_in_turn_each_for_its_own_rows(hosts):
+    """So each needs as many connections all the time, and has the rows that others ask it for."""
+    bench = bench_of(lambda request: None, hosts=hosts)
+    bench.go()
+    at_home = sum(request.host is hosts[request.tile.row % len(hosts)] for request in bench.asked)
+    assert at_home > 0.8 * TILES
+    late = [request.host.name for request in bench.asked][TILES // 2 :]
+    assert sum(one != other for one, other in itertools.pairwise(late)) > 0.8 * len(late)
