@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
-from harvester.transport.access import LEAST_RATE
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
-from harvester.transport.head import Head, head_end, longest_line
+from harvester.transport.head import Head
+from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
-
-MAX_HEADER_BYTES = 16 << 10
-"""Per header: what nginx and IIS send at most; a longer one is a fault, not an answer."""
-
-MAX_HEAD_BYTES = 64 << 10
-"""A whole head, the interim answers before it included; twice what servers allow themselves."""
 
 MAX_INTERIM = 16
 """Interim answers before one final one; a server has use for two (100, 103)."""
 
 _TUPLE = tuple.__new__
 
-MANY_PIECES = 1024
-"""Pieces of a body that are joined to one before more are taken: one-byte chunks cost forty times their size."""
-
-
 HEAD_END = b"\r\n\r\n"
 """Of every head, but for servers that end lines in LF; and of every chunked body."""
 
-NO_ANSWER = "an interim answer with a body, or a status that is none"
-
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
-
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})", re.IGNORECASE)
-"""What a head states: parsing all of it would cost five times as much for each answer that comes in two reads."""
 
 FIRST_BYTE = ord("H")
 """Of every answer; llhttp passes over line ends before it."""
@@ -76,19 +60,13 @@ class Lane(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_blocks",
         "_descriptor",
         "_feed",
-        "_head",
-        "_headed",
-        "_interim",
         "_parser",
         "_parts",
         "_pieces",
         "_pool",
-        "_since",
         "_status",
-        "_taken",
         "_transport",
         "_unsent",
         "_whole",
@@ -113,21 +91,16 @@ class Lane(asyncio.Protocol):
         self.keeps_gzip = False
         self.reused = False
         """An answer came over it before the request in flight was sent."""
-        self.started = self.began = self._since = 0.0
+        self.started = self.began = 0.0
         self._transport: asyncio.Transport | None = None
         self._descriptor = NONE
         """As long as the transport is open."""
         self._unsent = b""
-        self._parts: list[bytes] = []
-        self._blocks: list[bytes] = []
-        self._head = b""
-        """Bytes until the head is there, then the head."""
-        self._headed = False
+        self._pieces = Pieces()
+        self._parts = self._pieces.parts
         self._whole = 0
         """Whether the answer is: 0, IN_PIECES or AT_ONCE."""
-        self._pieces = False
-        """Something came before the read that completes the answer."""
-        self._status = self._interim = self._taken = 0
+        self._status = 0
         self.on_body = self._parts.append  # straight into the list: no Python frame a piece
         self._parser: Any = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
@@ -146,7 +119,7 @@ class Lane(asyncio.Protocol):
         """Where the request in flight stands, for a person who reads of a timeout."""
         if self._transport is None:
             return "no connection yet"
-        return "in the middle of the answer" if self._pieces else "no answer yet"
+        return "in the middle of the answer" if self._pieces.begun else "no answer yet"
 
     # ---- asking
 
@@ -164,13 +137,12 @@ class Lane(asyncio.Protocol):
 
     def drips(self, now: float, patience: float) -> bool:
         """True for a body that has come too slowly for too long."""
-        seconds = now - self._since
-        return self._headed and seconds >= patience and self._taken < LEAST_RATE * seconds
+        return self._pieces.drips(now, patience)
 
     def fail(self, fault: Fault, detail: str = "", *, stale: bool = False) -> None:
         """End the request in flight with a fault; the connection is not used again."""
         self.keep = False
-        self._clear()
+        self._pieces.clear()
         self._pool.ended(self, Answer(0, {}, b"", monotonic() - self.began, True, fault, detail, stale))
 
     def drop(self) -> None:
@@ -220,7 +192,14 @@ class Lane(asyncio.Protocol):
             if raw.find(HEAD_END) == size - 4 and size <= MAX_HEADER_BYTES and len(body) <= MAX_TILE_BYTES:
                 self._hand_on(raw, body)
                 return
-        self._gather(data)
+        pieces = self._pieces
+        if not self._whole:
+            self._status = self._parser.get_status_code()
+        trouble = pieces.take(data, whole=self._whole > 0, status=self._status)
+        if trouble is not None:
+            self.fail(*trouble)
+        elif self._whole and pieces.headed:
+            self._deliver(pieces.head)
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""
@@ -246,86 +225,41 @@ class Lane(asyncio.Protocol):
         parser = self._parser
         self._status = status = parser.get_status_code()
         if status >= 200:
-            self._whole = IN_PIECES if self._pieces else AT_ONCE
+            self._whole = IN_PIECES if self._pieces.begun else AT_ONCE
             self.keep = parser.should_keep_alive()
         elif self._parts or status < 100:
             raise ExtraBytesError(NO_ANSWER)
         else:
-            self._interim += 1
-            self._pieces = True
-            if self._interim > MAX_INTERIM:
+            pieces = self._pieces
+            pieces.interim += 1
+            pieces.begun = True
+            if pieces.interim > MAX_INTERIM:
                 raise ExtraBytesError("interim answers without end")
-
-    # ---- an answer in more than one piece
-
-    def _gather(self, data: bytes) -> None:
-        """What came when the answer was not whole in one read, or something came before it."""
-        self._pieces = True
-        if not self._headed:
-            self._head += data
-            if not self._find_head():
-                return
-        if self._whole:
-            self._deliver(self._head)
-            return
-        parts = self._parts
-        if len(parts) >= MANY_PIECES:
-            self._blocks.append(b"".join(parts))
-            parts.clear()
-        self._taken += len(data)  # never less than the body so far, so mostly the sum need not be made
-        if self._taken > MAX_TILE_BYTES and sum(map(len, self._blocks)) + sum(map(len, parts)) > MAX_TILE_BYTES:
-            self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
-
-    def _find_head(self) -> bool:
-        """Cut what came down to the final answer's head. False: not there yet, or failed."""
-        came = self._head
-        start = came.find(b"H")
-        for _ in range(self._interim):
-            start = came.find(b"H", head_end(came, start))
-        end = head_end(came, start) if start >= 0 else -1
-        if end < 0:
-            if _is_long(came):
-                self.fail(Fault.PROTOCOL, "the head is too long")
-            return False
-        self._head = came[start:end]
-        self._headed = True
-        self._since = monotonic()
-        if self._whole:
-            return True
-        self._status = self._parser.get_status_code()
-        if self._status < 200:
-            self.fail(Fault.PROTOCOL, NO_ANSWER)
-            return False
-        stated = _LENGTH.search(self._head)
-        if stated is not None and int(stated[1]) > MAX_TILE_BYTES:
-            self.fail(Fault.TOO_LARGE, f"{int(stated[1])} bytes stated, more than {MAX_TILE_BYTES}")
-            return False
-        return True
 
     # ---- the end of an answer
 
     def _lost(self, exc: Exception | None) -> None:
+        pieces = self._pieces
         if self.request is None:
             self._pool.lost(self)
-        elif not self._headed:
-            self.fail(Fault.RESET, stale=self.reused and not self._head)
+        elif not pieces.headed:
+            self.fail(Fault.RESET, stale=self.reused and not pieces.head)
         elif exc is not None:
             self.fail(Fault.RESET, "in the middle of the body")
         else:
-            head = Head(self._head)
+            head = Head(pieces.head)
             codings = head.get("transfer-encoding", "") or ""
             if "content-length" in head or codings.lower().rpartition(",")[2].strip() == "chunked":
                 self.fail(Fault.TRUNCATED)
             else:  # only the connection's end says that this is all
                 self.keep = False
-                self._deliver(self._head, delimited=False)
+                self._deliver(pieces.head, delimited=False)
 
     def _deliver(self, raw: bytes, *, delimited: bool = True) -> None:
-        parts = self._parts
-        body = parts[0] if len(parts) == 1 and not self._blocks else b"".join((*self._blocks, *parts))
+        body = self._pieces.body()
         if len(body) > MAX_TILE_BYTES:
             self.fail(Fault.TOO_LARGE, f"more than {MAX_TILE_BYTES} bytes")
-        elif _is_long(raw):
+        elif is_long(raw):
             self.fail(Fault.PROTOCOL, "the head is too long")
         else:
             self._hand_on(raw, body, delimited)
@@ -346,8 +280,8 @@ class Lane(asyncio.Protocol):
             if unpacked is None:
                 return
             answer = unpacked
-        if self._pieces:
-            self._clear()
+        if self._pieces.begun:
+            self._pieces.clear()
         else:
             self._parts.clear()
         self._pool.ended(self, answer)
@@ -364,18 +298,6 @@ class Lane(asyncio.Protocol):
         else:
             return packed._replace(headers=headers, body=body)
         return None
-
-    def _clear(self) -> None:
-        self._parts.clear()
-        self._blocks = []
-        self._head = b""
-        self._headed = self._pieces = False
-        self._interim = self._taken = 0
-
-
-def _is_long(head: bytes) -> bool:
-    size = len(head)
-    return size > MAX_HEADER_BYTES and (size > MAX_HEAD_BYTES or longest_line(head) > MAX_HEADER_BYTES)
 
 
 def _words(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
+from time import monotonic
 from typing import Any
 
 import httptools
@@ -15,7 +16,8 @@ from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Host, Request
 from harvester.tiling.tile import Tile
 from harvester.transport.dial import Place
 from harvester.transport.head import Head, head_end
-from harvester.transport.lane import MANY_PIECES, MAX_HEAD_BYTES, Lane
+from harvester.transport.lane import Lane
+from harvester.transport.pieces import MANY_PIECES, MAX_HEAD_BYTES
 from tests.transport.answers import spoken, whole
 
 HOST = Host(scheme="http", name="tiles.example", port=80)
@@ -378,3 +380,13 @@ def test_a_body_that_the_connection_ends_is_whole_and_marked() -> None:
     told.say(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo")
     answer = told.end()
     assert (answer.body, answer.fault, answer.delimited, told.kept) == (b"hello", None, False, [False])
+
+
+def test_what_frames_the_chunks_of_a_body_is_none_of_it() -> None:
+    """A body of a byte a second drips, whatever comes around it."""
+    told = Told()
+    told.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1;" + b"x" * 8000 + b"\r\na\r\n"] * 10)
+    began = monotonic()
+    assert told.lane.drips(began + 10.0, patience=10.0)
+    told.say(b"10000\r\n" + b"a" * 0x10000 + b"\r\n")
+    assert not told.lane.drips(began + 10.0, patience=10.0)

@@ -11,8 +11,8 @@ import pytest
 from harvester.edges import Answer, Fault, Host, Request, Transport
 from harvester.tiling.tile import Tile
 from harvester.transport.access import Access
-from harvester.transport.lane import NO_ANSWER
 from harvester.transport.lanes import LaneTransport
+from harvester.transport.pieces import NO_ANSWER
 from harvester.transport.session import SessionTransport
 from tests.transport.answers import Spoken, spoken
 
