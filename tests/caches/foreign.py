@@ -27,20 +27,34 @@ def ask(folder: Path, script: str, *arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
-MAPPROXY = """
+_LOAD_EACH = """
 import hashlib, json, sys
 from mapproxy.cache.compact import CompactCacheV1, CompactCacheV2
+from mapproxy.cache.file import FileCache
 from mapproxy.cache.tile import Tile
-kind, folder, tiles = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-cache = {"1": CompactCacheV1, "2": CompactCacheV2}[kind](folder)
-found = []
-for level, row, col in tiles:
-    tile = Tile((col, row, level))
-    there = cache.load_tile(tile)
-    body = tile.image_result.as_buffer().read() if there else None
-    found.append(hashlib.sha256(body).hexdigest() if there else None)
-print(json.dumps(found))
+def load_each(cache, tiles):
+    for level, row, col in json.loads(tiles):
+        tile = Tile((col, row, level))
+        there = cache.load_tile(tile)
+        body = tile.image_result.as_buffer().read() if there else None
+        yield hashlib.sha256(body).hexdigest() if there else None
 """
+
+MAPPROXY = (
+    _LOAD_EACH
+    + """
+kind, folder, tiles = sys.argv[1:]
+print(json.dumps(list(load_each({"1": CompactCacheV1, "2": CompactCacheV2}[kind](folder), tiles))))
+"""
+)
+
+MAPPROXY_FILES = (
+    _LOAD_EACH
+    + """
+layout, folder, extension, tiles = sys.argv[1:]
+print(json.dumps(list(load_each(FileCache(folder, extension, directory_layout=layout), tiles))))
+"""
+)
 
 TPKUTILS = """
 import hashlib, json, sys
@@ -49,19 +63,4 @@ package = TPK(sys.argv[1])
 tiles = [[t.z, t.y, t.x, hashlib.sha256(t.data).hexdigest()] for t in package.read_tiles()]
 print(json.dumps({"tiles": tiles, "bounds": package.bounds, "name": package.name, "format": package.format,
                   "credits": package.credits, "tile_size": package.tile_size, "zooms": package.zoom_levels}))
-"""
-
-MAPPROXY_FILES = """
-import hashlib, json, sys
-from mapproxy.cache.file import FileCache
-from mapproxy.cache.tile import Tile
-layout, folder, extension, tiles = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
-cache = FileCache(folder, extension, directory_layout=layout)
-found = []
-for level, row, col in tiles:
-    tile = Tile((col, row, level))
-    there = cache.load_tile(tile)
-    body = tile.image_result.as_buffer().read() if there else None
-    found.append(hashlib.sha256(body).hexdigest() if there else None)
-print(json.dumps(found))
 """
