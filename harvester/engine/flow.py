@@ -259,4 +259,5 @@ class Flow:
     def renewed(self) -> None:
         """A new credential is there: go on."""
         self.access.renewed()
+        self._opinions.refused.clear()  # that was the credential's trouble, no host's
         self._wake()

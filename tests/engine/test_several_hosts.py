@@ -12,7 +12,9 @@ import pytest
 
 from harvester.edges import Answer, Fault, Host, Request
 from harvester.engine.stop import StopReason
+from harvester.engine.witness import AGAIN
 from harvester.job import Limits
+from harvester.testing.images import tile_png
 from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http, never
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
@@ -201,16 +203,17 @@ def test_a_token_that_one_host_does_not_know_is_not_renewed_for_it():
     assert asked_at(bench)["sick.test"] <= PROBES
 
 
-def test_tilemap_windows_of_a_dead_host_are_asked_of_another():
+@pytest.mark.parametrize("sickness", ["gone", "busy", "locked"])
+def test_tilemap_windows_of_a_sick_host_are_asked_of_another(sickness):
     from harvester.testing.memory import memory_info
 
-    bench = bench_of(SICKNESSES["gone"], probe=True)
+    bench = bench_of(SICKNESSES[sickness], probe=True)
     bench.source.info = memory_info(tilemap=True)
     bench.service.absent = lambda tile: tile.col % 2 == 1  # type: ignore[attr-defined]
     outturn = bench.go()
     counts = outturn.tally.counts()
     assert outturn.stop is None and counts.failed == counts.pending == 0
-    assert len([request for request in bench.asked if request.tile.level == 5 and not request.window]) <= 512 + PROBES
+    assert len([request for request in bench.asked if request.tile.level == 5 and not request.window]) <= 512 + 2 * PROBES
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3, 32])
@@ -371,3 +374,78 @@ def test_hosts_that_are_well_are_asked_in_turn_each_for_its_own_rows(hosts):
     assert at_home > 0.8 * TILES
     late = [request.host.name for request in bench.asked][TILES // 2 :]
     assert sum(one != other for one, other in itertools.pairwise(late)) > 0.8 * len(late)
+
+
+def test_a_busy_host_holds_up_no_other_for_a_trial():
+    bench = bench_of(
+        SICKNESSES["busy"], elsewhere=lambda request: http(200, MemoryService().body(request.tile), seconds=2)
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+    assert not [request for request in bench.asked if request.attempt == AGAIN]
+
+
+def test_tokens_that_end_are_held_against_no_host():
+    asked = Counter[int]()
+
+    def scripted(request: Request) -> Answer | None:
+        asked[request.credential] += 1
+        return http(498) if request.credential == 0 and asked[0] > 1500 else None
+
+    bench = bench_of(lambda request: None, renewable=True, limits=Limits(concurrency=256))
+    bench.plan = plan_of((6,))
+    bench.service = MemoryService(scripted=scripted, seconds=0.5)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, outturn.notices) == (None, 4096, ())
+    sites = bench.engine._sites.all
+    assert not any(site.was_wrong for site in sites)
+
+
+def test_a_portal_at_one_host_does_not_end_the_run_before_a_slow_one_has_answered():
+    bench = bench_of(
+        SICKNESSES["a portal"], elsewhere=lambda request: http(200, MemoryService().body(request.tile), seconds=5)
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, TILES)
+
+
+@pytest.mark.parametrize(
+    ("sickness", "then", "ended"),
+    [("gone", "busy", ("gave_up", 1)), ("busy for an hour", "gone", ("source_failing", 3))],
+)
+def test_a_run_that_is_given_up_ends_with_3_only_if_every_host_was_down(sickness, then, ended):
+    count = Counter[str]()
+
+    def after_a_while(request: Request) -> Answer | None:
+        count["well.test"] += 1
+        return SICKNESSES[then](request) if count["well.test"] > 300 else None
+
+    outturn = bench_of(SICKNESSES[sickness], elsewhere=after_a_while).go()
+    assert outturn.stop is not None and (outturn.stop.code, outturn.stop.exit_code) == ended
+
+
+def test_a_host_that_is_always_busy_is_not_asked_again_and_again_for_a_region_that_is_busy_everywhere():
+    bad = {Tile(5, row, col) for row in range(4, 28) for col in range(24)}
+    bench = bench_of(
+        SICKNESSES["busy"],
+        elsewhere=lambda request: http(503) if request.tile in bad else None,
+        limits=Limits(give_up_after_seconds=3600),
+    )
+    outturn = bench.go()
+    assert outturn.stop is None and {failure.tile for failure in outturn.failures} == bad
+    assert asked_at(bench)["sick.test"] <= 2 * PROBES
+
+
+def test_whether_the_credential_holds_is_asked_of_another_host_where_one_is_gone():
+    count = Counter[str]()
+
+    def gone_at_last(request: Request) -> Answer | None:
+        count["sick.test"] += 1
+        return broken(Fault.CONNECT) if count["sick.test"] > 30 else None
+
+    bench = bench_of(gone_at_last, renewable=True)
+    bench.plan = plan_of((3,))
+    bench.service.body = lambda tile: tile_png(*(tile if tile.row < 4 else (3, 4, 0)))  # type: ignore[attr-defined]
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, bench.source.renewals) == (None, 64, 0)
+    assert outturn.tally.questions > 0
