@@ -55,6 +55,7 @@ class Pacer:
         "_enough",
         "_goods",
         "_silenced",
+        "_silent_since",
         "_smooth",
         "_trial",
         "_trial_at",
@@ -97,7 +98,8 @@ class Pacer:
         self._trial_at = math.inf
         self._trial_every = FIRST_TRIAL_SECONDS
         self._draw = draw
-        self._silenced = 0  # throttled answers in a row with a single request in flight
+        self._silenced = 0  # pauses in a row that came of throttled answers where the pace can't be less
+        self._silent_since = -math.inf  # when the last of them began: what was started before is no further one
         self.free = rate is None
         """True: nothing but ``limit`` holds a request back. False: ``may_start`` knows."""
         # Good answers in a row that no state machine was told of yet: nothing follows from them (bench_pacing.py).
@@ -169,7 +171,8 @@ class Pacer:
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
             if retry_after is not None:
                 self.pause.pause(now, retry_after)
-            elif silent:
+            elif silent and now - seconds >= self._silent_since:
+                self._silent_since = now
                 self._silenced += 1
                 self.pause.pause(now, backoff(self._silenced, self._draw(), throttled=True))
         elif outcome is Outcome.DENIED:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -192,6 +193,26 @@ def test_throttled_with_a_single_request_in_flight_means_a_pause() -> None:
     now += 30
     pacer.ended(now, Outcome.WHOLE, 0.01, first_try=False)
     assert pacer.may_start(now, 0) == 0.0
+
+
+def test_what_was_in_flight_together_and_is_refused_together_is_one_pause() -> None:
+    pacer = Pacer(limit_max=32, now=0.0, draw=lambda: 0.5)
+    now = 0.0
+    while now < 5.0:
+        now += 0.001
+        if pacer.may_start(now, 0) == 0.0:
+            pacer.ended(now, Outcome.WHOLE, 0.05, first_try=True)
+    pauses: list[float] = []
+    while (
+        len(pauses) < 4
+    ):  # the host is busy: the rate drops and rests until there is none left, and then comes a pause
+        now += max(1.0, pacer.may_start(now, 0))
+        before = pacer.pause.until
+        for _ in range(32):
+            pacer.ended(now, Outcome.THROTTLED, 0.4, first_try=False)
+        if pacer.pause.until > before:
+            pauses.append(pacer.pause.until - now)
+    assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0])
 
 
 def test_the_rate_holds_for_retries_too() -> None:
