@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.testing.power import NamesSynced, RecordingDisk
+from harvester.testing.power import RecordingDisk
+from harvester.testing.power_model import NamesSynced
 from harvester.testing.sqlite_files import SqliteWatch, watching_sqlite
 
 

@@ -14,7 +14,7 @@ from harvester.durable import Disk
 from harvester.edges import BlockChange, State
 from harvester.ledger import open_ledger
 from harvester.testing import RecordingDisk
-from harvester.testing.power import Synced
+from harvester.testing.power_model import Synced
 from harvester.testing.power_sqlite import recording_sqlite
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.sqlite_files import can_watch

@@ -16,7 +16,8 @@ from harvester.caches.compact_writer import open_writer
 from harvester.edges import Stored, Subject
 from harvester.testing import CrashState, RecordingDisk
 from harvester.testing.memory import memory_info
-from harvester.testing.power import FOLDER, Named, materialise
+from harvester.testing.power import materialise
+from harvester.testing.power_model import FOLDER, Named
 from harvester.tiling.tile import Tile
 
 ENTRY = struct.Struct("<QI")
