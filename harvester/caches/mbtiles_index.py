@@ -81,6 +81,8 @@ class PictureIndex:
                 marks = ",".join("?" * len(part))
                 sql = f"SELECT hash, picture FROM {SORTED} WHERE hash IN ({marks})"
                 for name, place in await self._database.execute(sql, part):
+                    if not isinstance(place, int):  # somebody else's
+                        continue
                     found.setdefault(by_sign[name], []).append(place)
         return found
 
@@ -104,7 +106,8 @@ class PictureIndex:
             return
         sql = f"SELECT name FROM sqlite_master WHERE name IN ('{NEW}', '{SORTED}')"
         tables = {name for (name,) in await self._database.execute(sql)}
-        if self._entries is None or NEW not in tables:
+        held = await self._read_new() if self._entries is not None and NEW in tables else None
+        if held is None:
             await self._drop()
             await self._database.execute(f"CREATE TABLE {NEW} (entries BLOB NOT NULL)")
             self._entries, self._is_loaded = 0, True
@@ -112,11 +115,15 @@ class PictureIndex:
             self._has_read = True
             return
         self._has_sorted = SORTED in tables
-        rows = [np.frombuffer(row[0], "<i8") for row in await self._database.execute(f"SELECT entries FROM {NEW}")]
-        if rows:
-            pairs = np.concatenate(rows).astype(np.int64).reshape(-1, 2)
-            self._known.add(pairs[:, 0].copy(), pairs[:, 1].copy())
+        self._known.add(held[:, 0].copy(), held[:, 1].copy())
         self._is_loaded = True
+
+    async def _read_new(self) -> np.ndarray | None:
+        """The pairs that are not sorted yet, shape (n, 2); None where the table holds something else."""
+        rows = [row[0] for row in await self._database.execute(f"SELECT * FROM {NEW}")]
+        if any(not isinstance(row, bytes) or len(row) % 16 for row in rows):
+            return None
+        return np.frombuffer(b"".join(rows), "<i8").astype(np.int64).reshape(-1, 2)
 
     async def _drop(self) -> None:
         for table in (NEW, SORTED):

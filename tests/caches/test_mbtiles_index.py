@@ -7,6 +7,7 @@ import hashlib
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,27 @@ def test_what_is_saved_is_counted_as_tiles_come_and_go(tmp_path: Path) -> None:
     fill(path, same([Tile(9, 2, 2)], b"x"), dedup=True)
     writing(path, remove, dedup=True)
     assert dedup_saved(path) == truly_saved(path) == 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"UPDATE {NEW} SET entries = x'0102'",
+        f"UPDATE {NEW} SET entries = 'text'",
+        f"UPDATE {NEW} SET entries = 7",
+        f"DROP TABLE {NEW}",
+        f"CREATE TABLE {SORTED} (hash, picture)",
+    ],
+)
+def test_hashes_that_are_none_are_made_anew(tmp_path: Path, change: str) -> None:
+    """Also where the file claims that nobody changed them."""
+    path = tmp_path / "a.mbtiles"
+    fill(path, same([Tile(9, 0, col) for col in range(4)], b"sea"), dedup=True)
+    execute(path, change)
+    state, header = FileState.read(dict(query(path, "SELECT name, value FROM metadata"))[STAMP]), read_header(path)
+    assert header is not None and state.hashes == 1
+    claimed = replace(state, changes=header.changes + 1).text()
+    execute(path, ("UPDATE metadata SET value = ? WHERE name = ?", (claimed, STAMP)))
+    assert saved(path) == 9
+    fill(path, [*same([Tile(9, 1, 0)], b"sea"), *same([Tile(9, 1, 1)], b"land")], dedup=True)
+    assert sorted(stored_pictures(path)) == [b"land", b"sea"]
