@@ -6,7 +6,6 @@ What it says follows the ArcGIS REST API reference (Map Service, Map Tile, Tile 
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 import zlib
@@ -22,13 +21,12 @@ from harvester.testing.reply import Headers, Reply
 from harvester.testing.schemes import WEB_MERCATOR, Grid
 from harvester.testing.script import Script
 from harvester.testing.tickets import TicketOffice
+from harvester.testing.tilemaps import JSON, answer_window, json_reply
 from harvester.testing.vector import tile_mvt
 from harvester.testing.vector_service import described, indexed, listed, resources
-from harvester.tiling.tile import BLOCK, Tile
+from harvester.tiling.tile import Tile
 
 ROOT = "/arcgis/rest/services"
-
-JSON = "application/json; charset=utf-8"
 
 TILEMAPS = ("off", "on", "short", "single", "invalid", "adjusted", "moved", "422", "error", "html")
 """What the tilemap resource may do: nothing; the truth; or one of the ways in which real ones go wrong."""
@@ -133,9 +131,9 @@ class ArcGisSite:
         if kind == "document":
             if self.raw_document is not None:
                 return Reply(body=self.raw_document, content_type=JSON)
-            return _json(self.describe())
+            return json_reply(self.describe())
         if kind == "index" and self.index:
-            return _json({"index": indexed(self._has, self.grid.scheme)})
+            return json_reply({"index": indexed(self._has, self.grid.scheme)})
         if kind == "resource":
             return self._resource(unquote(asked.path[len(self.path) :]).removeprefix("/resources/"))
         if kind == "info":
@@ -146,7 +144,7 @@ class ArcGisSite:
             if self.office is not None and self.office.federated:
                 info["owningSystemUrl"] = self.office.portal or f"{self._origin(asked)}/portal"
                 tokens["tokenServicesUrl"] = f"{info['owningSystemUrl']}/sharing/rest/generateToken"
-            return _json(info)
+            return json_reply(info)
         return Reply(status=404, body=b"<html><body>Not Found</body></html>", content_type="text/html")
 
     def _origin(self, asked: Asked) -> str:
@@ -219,35 +217,7 @@ class ArcGisSite:
     # ---- tilemap
 
     def _tilemap(self, asked: Asked) -> Reply:
-        tile, (width, height) = asked.place.tile, asked.place.window
-        if self.tilemap == "off" or tile is None:
-            return _error(400, "Invalid or missing input parameters.")
-        if self.tilemap == "error":
-            return _error(500, "Unable to read the bundle.")
-        if self.tilemap == "html":
-            return Reply(body=b"<html><body>Internal error</body></html>", content_type="text/html")
-        asked_width = width
-        if self.tilemap == "adjusted":
-            width = max(1, min(width // 2, BLOCK - tile.col % BLOCK))
-        says = self.tilemap_says or self._has
-        data = [int(says(Tile(tile.level, tile.row + y, tile.col + x))) for y in range(height) for x in range(width)]
-        if self.tilemap == "422" or not any(data):
-            return Reply(status=422, body=_error(422, "Tile map not available").body, content_type=JSON)
-        left, top = tile.col, tile.row
-        if self.tilemap == "moved":
-            left, top = left & ~7, top & ~7
-        if self.tilemap == "short":
-            data = data[:-1]
-        if self.tilemap == "single":
-            data = data[:1]
-        return _json(
-            {
-                "adjusted": width != asked_width or (left, top) != (tile.col, tile.row),
-                "valid": self.tilemap != "invalid",
-                "location": {"left": left, "top": top, "width": width, "height": height},
-                "data": data,
-            }
-        )
+        return answer_window(asked, self.tilemap, self.tilemap_says or self._has)
 
     def _has(self, tile: Tile) -> bool:
         return tile.level in self.grid.scheme.by_level and not self.absent(tile)
@@ -327,12 +297,3 @@ class FaultyService(FaultServer):
     def url(self) -> str:
         """The service's URL."""
         return self.origin + self.site.path
-
-
-def _json(document: Mapping[str, Any], status: int = 200) -> Reply:
-    return Reply(status=status, body=json.dumps(document, separators=(",", ":")).encode(), content_type=JSON)
-
-
-def _error(code: int, message: str) -> Reply:
-    """An ArcGIS error: HTTP says 200, the body says what is wrong."""
-    return _json({"error": {"code": code, "message": message, "details": []}})
