@@ -7,40 +7,12 @@ throughput = level / latency: where doubling the level doubles the latency, the 
 from __future__ import annotations
 
 import math
-from enum import StrEnum
+
+from harvester.pacing.calm import SURE_ANSWERS, Calm
+from harvester.pacing.windows import LONG_SECONDS, Mode, answers_needed, seconds_needed
 
 START = 4
 """Requests in flight at first; doubled per clean window, so 512 is reached after seven."""
-
-RAMP_ANSWERS = 12
-"""Fewest answers of a window while ramping up: three rounds at the start."""
-
-RAMP_SECONDS = 0.5
-"""Or as many as come in this time, where a round takes so long."""
-
-SURE_ANSWERS = 12
-"""Fewest answers whose mean latency tells queueing: of four that vary by half, one mean in ten is 1.5 times another."""
-
-LONG_SECONDS = 0.25
-"""Latency from which half a round is enough: the ramp takes eight rounds instead of sixteen."""
-
-HOLD_ANSWERS = 64
-"""Fewest answers of a window while holding a level: a mean over 64 varies by an eighth of one answer's spread."""
-
-HOLD_SECONDS = 8.0
-"""Or as many as come in this time, two rounds at least: where one takes a second, 64 are a minute."""
-
-WINDOW_SECONDS = 0.04
-"""Shortest window: below it one stall of our own loop is a host's throughput."""
-
-PROBE_SECONDS = 0.5
-"""Shortest window of a probe: hosts that count requests a second need a while to object."""
-
-QUEUEING = 1.5
-"""Latency over the calm one from which answers are taken to wait in line. Noise of a factor two stays below."""
-
-QUIET_SECONDS = 0.02
-"""A host that answers within this isn't slowed down for its latency, whatever it was before."""
 
 GAIN = 1.25
 """Throughput that doubling must bring at least; without queueing it brings 2."""
@@ -65,16 +37,6 @@ LAST_PROBE_SECONDS = 64.0
 """Interval between probes: doubled by each that fails. 1, 2, 4 ... cost a thousandth of the requests after a minute."""
 
 
-class Mode(StrEnum):
-    """What the level is doing."""
-
-    RAMP = "ramp"
-    SEEK = "seek"
-    HOLD = "hold"
-    PROBE = "probe"
-    DIP = "dip"
-
-
 class Concurrency:
     """The level (``limit``) that a host is given; the caller keeps at most that many requests in flight.
 
@@ -89,8 +51,6 @@ class Concurrency:
         "_calm",
         "_down",
         "_faults",
-        "_few",
-        "_few_seconds",
         "_full",
         "_good",
         "_max",
@@ -118,9 +78,7 @@ class Concurrency:
         self.mode = Mode.RAMP
         self._good = 0  # highest level with a clean window; 0: none known
         self._bad = math.inf  # lowest level that was throttled
-        self._calm = math.inf  # latency without queueing, seconds
-        self._few = 0  # answers of the windows that were too short to tell it each by itself
-        self._few_seconds = 0.0
+        self._calm = Calm()
         self.throughput = 0.0
         """Answers a second of the last clean window."""
         self.contradicted: Mode | None = None
@@ -176,7 +134,8 @@ class Concurrency:
     def restart(self, now: float) -> None:
         """The host came back from an outage: ramp up from the start again, since it may come back with less."""
         self._good = 0
-        self._bad = self._calm = math.inf
+        self._bad = math.inf
+        self._calm.forget()
         self._suspicious = 0
         self._step = 1
         self._probe_every = FIRST_PROBE_SECONDS
@@ -196,7 +155,8 @@ class Concurrency:
         """The refusals are not for the requests in flight: back to where they began, and on from there when used up."""
         top = max(self._top, self.limit)
         self._good = 0
-        self._bad = self._calm = math.inf
+        self._bad = math.inf
+        self._calm.forget()
         self._suspicious = 0
         self.contradicted = None
         self._move(top, Mode.RAMP, now)
@@ -239,7 +199,7 @@ class Concurrency:
         if self.mode is Mode.RAMP and self.latency >= LONG_SECONDS:
             # Half a round may come all at once: by Little's law it stands for so long.
             elapsed = max(elapsed, self._answers * self.latency / self.limit)
-        least = PROBE_SECONDS if self.mode is Mode.PROBE else WINDOW_SECONDS
+        least = seconds_needed(self.mode)
         if elapsed < least:
             self._need += max(1, int(self._answers * (least - elapsed) / max(elapsed, 0.01)))
             return
@@ -268,13 +228,13 @@ class Concurrency:
 
     def _ramp(self, now: float, latency: float, throughput: float) -> None:
         sure = self._answers >= SURE_ANSWERS
-        if sure and self._good and self._queues(latency) and throughput < GAIN * self.throughput:
+        if sure and self._good and self._calm.queues(latency) and throughput < GAIN * self.throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
                 self._begin(now)
                 return
             self._suspicious = 0
-            knee = math.ceil(HEADROOM * throughput * self._calm)
+            knee = math.ceil(HEADROOM * throughput * self._calm.seconds)
             self._good = min(max(self._good, knee), self.limit)
             self.throughput = throughput
             self._next_probe = now + self._probe_every
@@ -284,7 +244,7 @@ class Concurrency:
         if self.limit < self._max and not self._full:
             self._begin(now)
             return
-        self._note(latency, throughput)
+        self._note(throughput)
         if self.limit >= self._max:
             self._move(self.limit, Mode.HOLD, now)
         else:
@@ -296,7 +256,7 @@ class Concurrency:
             self._begin(now)
             return
         first = not self._good
-        self._note(latency, throughput)
+        self._note(throughput)
         near = int(CLOSE * self._bad)
         if self.limit >= min(near, self._max) or self._bad - self.limit <= 1:
             self._next_probe = now + self._probe_every
@@ -307,14 +267,13 @@ class Concurrency:
             self._move(max(self.limit + 1, int(self.limit + self._bad) // 2), Mode.SEEK, now)
 
     def _hold(self, now: float, latency: float, throughput: float) -> None:
-        if latency < self._calm and self._answers >= SURE_ANSWERS:
-            self._calm = latency
+        self._calm.holding(self._answers, latency)
         self._good = self.limit
         if now < self._next_probe or not self._full:
             self._suspicious = 0
             self.throughput = throughput
             self._begin(now)
-        elif self._queues(latency):
+        elif self._calm.queues(latency):
             self._suspicious += 1
             self.throughput = throughput
             if self._suspicious < 2 or self.limit == 1:
@@ -331,11 +290,11 @@ class Concurrency:
             self._begin(now)
 
     def _probed(self, now: float, latency: float, throughput: float) -> None:
-        if self._queues(latency):
+        if self._calm.queues(latency):
             self._probe_failed(now)
             self._move(self._good, Mode.HOLD, now)
             return
-        self._note(latency, throughput)
+        self._note(throughput)
         self._bad = math.inf
         self._step *= 2
         self._probe_every = FIRST_PROBE_SECONDS
@@ -351,25 +310,17 @@ class Concurrency:
             self._next_probe = now
             self._move(self.limit, Mode.HOLD, now)
         else:
-            # The lower level only cost throughput: the host has become slower by itself, so this is its calm now.
-            self._calm = latency
+            # The lower level only cost throughput.
+            self._calm.slower(latency)
             self._probe_failed(now)
             self._move(self._good, Mode.HOLD, now)
 
     # ------------------------------------------------------------------------------------------ windows
 
-    def _queues(self, latency: float) -> bool:
-        return latency > QUEUEING * self._calm and latency > QUIET_SECONDS
-
-    def _note(self, latency: float, throughput: float) -> None:
+    def _note(self, throughput: float) -> None:
         self._good = self.limit
         self.throughput = throughput
-        if self._answers < SURE_ANSWERS:  # until there are enough: the mean of all
-            self._few += self._answers - self._faults
-            self._few_seconds += self._sum
-            self._calm = self._few_seconds / self._few
-        elif latency < self._calm:
-            self._calm = latency
+        self._calm.clean(self._answers, self._answers - self._faults, self._sum)
 
     def _probe_failed(self, now: float) -> None:
         self._step = 1
@@ -393,13 +344,7 @@ class Concurrency:
         self._answers = self._faults = 0
         self._sum = 0.0
         self._full = False
-        if self.mode in (Mode.RAMP, Mode.SEEK):
-            rounds = RAMP_SECONDS / max(self.latency, 0.001)
-            need = self.limit if self.latency < LONG_SECONDS or self.mode is Mode.SEEK else self.limit // 2
-            self._need = max(need, min(RAMP_ANSWERS, int(self.limit * rounds)))
-        else:
-            rounds = HOLD_SECONDS / max(self.latency, 0.001)
-            self._need = max(2 * self.limit, min(HOLD_ANSWERS, int(self.limit * rounds)))
+        self._need = answers_needed(self.mode, self.limit, self.latency)
 
     def __repr__(self) -> str:
         bad = "" if self._bad == math.inf else f", throttled at {self._bad}"

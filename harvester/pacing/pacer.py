@@ -8,10 +8,11 @@ from collections.abc import Callable
 from harvester.edges import Outcome
 from harvester.pacing.breaker import Breaker, HostPause
 from harvester.pacing.chance import Chance
-from harvester.pacing.concurrency import LONG_SECONDS, Concurrency, Mode
+from harvester.pacing.concurrency import Concurrency
 from harvester.pacing.learned import GROWTH, MEASURED, RESTS, LearnedRate
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
+from harvester.pacing.windows import LONG_SECONDS, Mode
 
 _WHOLE, _ABSENT, _UNCHANGED = Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED
 """Looked up once, compared by identity: an enum's member costs 80 ns to look up and as much to hash (Python 3.11)."""
