@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, State, Transport
-from harvester.engine.doubt import Doubt, Ended
+from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
+from harvester.engine.doubt import Doubt
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
-from harvester.engine.lookback import LookBack
 from harvester.engine.parts import Parts
 from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
 from harvester.engine.repeats import Repeat, Repeats
+from harvester.engine.review import Review
 from harvester.engine.sites import Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
@@ -135,7 +135,11 @@ class Engine:
                 stored_body=stored_body,
             )
         )  # fmt: skip
-        self._unproven = Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded)
+        self._review = Review(
+            Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded), flow=self._flow,
+            source=source, sites=sites, writer=self._writer, tally=tally, in_flight=limits.concurrency, clock=clock,
+            drain=self._drain, wake=transport.wake, stop=self.stop,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._sites!r}, stop={self._stop})"
@@ -172,7 +176,7 @@ class Engine:
         return Outturn(
             tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told(),
             notices=(
-                *self._unproven.notices(complete=not tally.counts().pending), *self._sites.notices(self._clock())
+                *self._review.unproven.notices(complete=not tally.counts().pending), *self._sites.notices(self._clock())
             ),
         )  # fmt: skip
 
@@ -181,16 +185,14 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._tick()), group.create_task(self._renewals())]
                 writing = group.create_task(self._write())
-                if await self._unproven.load(self._planned):
-                    await self._look_back()
-                    await self._writer.flush()  # before the feed reads what is pending
+                await self._review.begin(self._planned)
                 helpers.append(group.create_task(self._fill()))
                 await self._drain(self._flow.asking.next_request, self._flow.done)
                 while await self._has_more_to_ask():
                     await self._drain(self._flow.asking.next_request, self._flow.done)
                 self._writer.finish()
                 await writing
-                await self._keep(self._unproven.end())
+                await self._review.end()
                 for helper in helpers:
                     helper.cancel()
         except* HarvesterError as errors:
@@ -199,7 +201,7 @@ class Engine:
 
     async def _has_more_to_ask(self) -> bool:
         """Settle what is in doubt, with and without a refusal; True when something is to be asked again."""
-        if self._stop is None and await self._looked_back():
+        if self._stop is None and await self._review.goes_on():
             return True
         question, stop = self._flow.access.question(), self._stop
         if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
@@ -221,49 +223,6 @@ class Engine:
         self._left_by_last = left
         self._flow.access.renew()
         return True
-
-    async def _looked_back(self) -> bool:
-        """Look back where that is wanted; True when the run goes on after it."""
-        self._unproven.is_refused()
-        asking = self._flow.asking
-        paused, asking.stopping = asking.stopping, False
-        if self._unproven.wanted:
-            await self._writer.flush()
-            doubtful = await self._look_back()
-            self._flow.ask_again(doubtful)
-            paused = paused or bool(doubtful)
-        return paused
-
-    async def _look_back(self) -> list[Ended]:
-        """Take out of the cache what doesn't come the same once more. Call while nothing else is asked."""
-        past = self._unproven.past()
-        look = LookBack(
-            past,
-            self._source,
-            in_flight=self._limits.concurrency,
-            sites=self._sites,
-            tally=self._tally,
-            clock=self._clock,
-        )
-        await self._drain(look.next_request, look.done)
-        doubtful = self._unproven.settle(self._clock(), look, past)
-        self._flow.doubt.take_out(doubtful)
-        earlier = sum(one.state is State.STORED and one.credential < 0 for one in doubtful)
-        self._tally.kept -= earlier
-        self._tally.fetched += earlier  # which taking them back takes away again
-        await self._keep(self._unproven.keep())
-        return doubtful
-
-    async def _keep(self, kept: Awaitable[None]) -> None:
-        try:
-            await kept
-        except CacheError as error:
-            self.stop(StopReason.of(error))
-
-    def _pause(self) -> None:
-        """Ask nothing more until ``_looked_back``, which comes when all answers under way are there."""
-        self._flow.asking.stopping = True
-        self._transport.wake()
 
     async def _drain(self, next_request: Next, done: Done) -> None:
         drain = asyncio.create_task(self._transport.drain(next_request, done))
@@ -300,8 +259,7 @@ class Engine:
             await self._renew.wait()
             refused = self._flow.access.refused
             if refused >= self._source.credential:
-                self._unproven.wanted = True
-                await self._keep(self._unproven.keep())
+                await self._review.refused()
             try:
                 await self._source.renew()
             except HarvesterError as error:
@@ -309,8 +267,7 @@ class Engine:
                 return
             self._renew.clear()
             self._flow.renewed()
-            if self._unproven.wanted:
-                self._pause()
+            self._review.renewed()
 
     def _recorded(self, batch: Batch) -> None:
         for (key, state), indexes in batch.changes.items():
@@ -318,7 +275,7 @@ class Engine:
         for (key, state), indexes in batch.taken_back.items():
             self._tally.taken_back(key.level, state, len(indexes))
         self._tally.ended += batch.ended
-        self._unproven.saw(batch)
+        self._review.unproven.saw(batch)
         for key, reasons in batch.reasons.items():
             for index, reason in reasons.items():
                 self._emit(TileFailed(tile=key.tile(index), reason=reason))
@@ -372,10 +329,7 @@ class Engine:
             if self._flow.asking.in_flight and now - self._flow.last_answer > stall:
                 self._flow.last_answer = now
                 self._transport.rebuild()
-            if self._unproven.is_refused():
-                await self._keep(self._unproven.keep())
-            elif self._unproven.is_due(now):
-                self._pause()
+            await self._review.tick(now)
             renews_in = self._source.renews_in
             if renews_in is not None and renews_in <= 0 and not self._renew.is_set():
                 self._flow.access.renew()
