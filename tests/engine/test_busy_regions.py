@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from harvester.edges import Answer, Fault, Request
+from harvester.engine.asking import MOST_WAITING
 from harvester.job import Limits
 from harvester.testing.memory import MemoryService, MemorySource, broken, http, memory_info
 from harvester.tiling.tile import Tile
@@ -306,3 +307,19 @@ def test_an_old_connection_that_closes_under_a_trial_makes_no_tile_two():
     assert (outturn.stop, outturn.tally.counts()) == (None, (256, 236, 0, 0, 20, 0))
     assert max(asked[tile] for tile in bad) < 40
     assert outturn.tally.tile_requests == len(bench.asked) == 256 + outturn.tally.retries + outturn.tally.questions
+
+
+def test_however_large_a_region_is_busy_no_more_tiles_wait_than_memory_is_given():
+    """A quarter of a million of them, of a fast host."""
+    most = 0
+
+    def scripted(request: Request) -> Answer | None:
+        nonlocal most
+        most = max(most, len(bench.engine._flow.asking._waiting_tries))
+        return http(503) if request.tile.level == 9 else None
+
+    limits = Limits(concurrency=256, max_duration_seconds=60)
+    bench = Bench(plan=plan_of((0, 1, 2, 9)), limits=limits)
+    bench.service = MemoryService(scripted=scripted, seconds=0.001)
+    bench.go()
+    assert MOST_WAITING <= most <= MOST_WAITING + 256
