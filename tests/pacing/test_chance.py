@@ -132,7 +132,7 @@ def test_a_rate_at_which_more_is_refused_is_not_borne_and_soon_refused() -> None
 
 def test_a_host_that_refuses_everything_is_obeyed_after_a_few() -> None:
     chance = known()
-    obeyed = [chance.on_refused(100.0, 2000, 100.0, 100.0, is_fresh=True) for _ in range(20)]
+    obeyed = [chance.on_refused(100.0, 2000, chance.pace, chance.pace, is_fresh=True) for _ in range(20)]
     assert obeyed.index(True) <= 8 and all(obeyed[8:])
 
 
