@@ -8,9 +8,11 @@ report = harvester.run(job)
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harvester import compiled
 from harvester.version import __version__
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from harvester.export.tile_cache import export_tile_cache
     from harvester.job import Auth, Job, Limits, Policy
     from harvester.report import Report
+
+compiled.use(os.environ)  # before any of its modules is imported
 
 _HOMES = {
     "harvest": "harvester.api",
