@@ -169,9 +169,11 @@ class LearnedRate:
 
     # ------------------------------------------------------------------------------------------ reports
 
-    def on_good(self, now: float) -> None:
-        """A whole answer came."""
+    def on_good(self, now: float, *, may_rise: bool = True) -> None:
+        """A whole answer came; without ``may_rise`` there is doubt whether the rate is borne."""
         self.refused = 0
+        if not may_rise:
+            return
         elapsed = now - self._since
         least = STEP_SECONDS if self._high == math.inf else NEAR_STEP_SECONDS
         if elapsed < least + 2 * self._echo or self._started < STEP_STARTS:

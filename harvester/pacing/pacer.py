@@ -287,10 +287,9 @@ class Pacer:
         self._look_at_chance(now)
         learned = self.learned
         if learned is not None:
-            if not self.chance.is_on or self.chance.is_borne(self._goods, learned.rate, learned.borne):
-                learned.on_good(now)
-            else:
-                learned.refused = 0
+            chance = self.chance
+            may_rise = not chance.is_on or chance.is_borne(self._goods, learned.rate, learned.borne)
+            learned.on_good(now, may_rise=may_rise)
             if self._trial is not None and learned.borne:
                 self._trial = None
         if self.breaker.open_since is not None:

@@ -203,3 +203,29 @@ def test_a_rate_that_was_not_used_up_is_not_raised() -> None:
         rate.on_good(step * 0.1)
     assert rate.rate == 100.0
     assert "100/s" in repr(rate)
+
+
+def test_a_rate_in_doubt_is_not_raised_though_the_host_answers_again() -> None:
+    rate = LearnedRate(100.0, 0.0)
+    rate.on_refused(0.5, 0.01)
+    before = rate.rate
+    now = 2.0
+    while now < 10.0:
+        rate.take(now)
+        rate.on_good(now, may_rise=False)
+        now += 0.005
+    assert (rate.rate, rate.refused) == (before, 0)
+    rate.on_good(now)
+    assert rate.rate > before
+
+
+def test_what_is_refused_by_chance_leaves_the_rate_but_was_not_answered() -> None:
+    rate = LearnedRate(100.0, 0.0)
+    now = 0.0
+    while now < 5.0:
+        if rate.take(now) and int(now * 100) % 2:
+            rate.on_chance(now, 0.001)
+        now += 0.005
+    assert (rate.rate, rate.refused) == (100.0, 0)
+    rate.on_refused(5.0, 0.01)
+    assert rate.rate < 70.0
