@@ -132,13 +132,14 @@ class Flow:
                 self.whole += 1
                 if self.whole <= TYPES_LOOKED_AT:
                     tally.look_at_type(answer.headers.get("content-type", ""), verdict.kind)
-                self._repeats.saw(request.tile, body)
+                digest = xxh3_64_intdigest(body)  # once for all who ask for it, while the bytes are in the CPU's cache
+                self._repeats.saw(request.tile, body, digest)
                 self._witness.served = request.tile
                 tally.last_ended = now
                 if self._guarded:
-                    sent, digest = now - answer.seconds, xxh3_64_intdigest(body)
+                    sent = now - answer.seconds
                     self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
-                self._writer.store(_new(Stored, (request.tile, body, verdict.kind)))
+                self._writer.store(_new(Stored, (request.tile, body, verdict.kind)), digest)
                 if self._max_tiles is not None and self.whole >= self._max_tiles and not self.asking.is_finished:
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))
         if self._max_bytes is not None:

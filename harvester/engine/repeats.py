@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from xxhash import xxh3_64_intdigest, xxh3_128_digest, xxh3_128_hexdigest
+from xxhash import xxh3_128_digest, xxh3_128_hexdigest
 
 from harvester.tiling.tile import Tile
 
 SAME_LENGTH = 8
-"""Bodies of one length before they are hashed: real tiles seldom share their length, placeholders always do."""
+"""Bodies of one length before they are remembered: real tiles seldom share their length, placeholders always do."""
 
 MOST_LENGTHS = 1 << 16
 MOST_BODIES = 4096
@@ -62,12 +62,11 @@ class Repeats:
         """True for a body that was declared to mean that there is no data."""
         return xxh3_128_digest(body) in self.placeholders
 
-    def saw(self, tile: Tile, body: bytes) -> None:
-        """Count a whole body."""
+    def saw(self, tile: Tile, body: bytes, digest: int) -> None:
+        """Count a whole body; ``digest``: its xxh3-64."""
         self._whole += 1
         size = len(body)
         if size in self._common:
-            digest = xxh3_64_intdigest(body)
             seen = self._bodies.get(digest)
             if seen is not None:
                 seen.tiles = number = seen.tiles + 1

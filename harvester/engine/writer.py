@@ -32,6 +32,8 @@ class Batch:
     opened: float = 0.0
     size: int = 0
     stored: list[Stored] = field(default_factory=list)
+    digests: list[int] = field(default_factory=list)
+    """xxh3-64 of each body, made while it was at hand."""
     changes: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
     """Row-major positions by block and state; those of ``stored`` come in when the batch is closed."""
     reasons: dict[BlockKey, dict[int, str]] = field(default_factory=dict)
@@ -102,13 +104,14 @@ class Writer:
         """True when nothing waits to be written."""
         return not self._queue and not self._writing and not self._batch.ended
 
-    def store(self, stored: Stored) -> None:
-        """A whole tile came."""
+    def store(self, stored: Stored, digest: int) -> None:
+        """A whole tile came; ``digest``: the xxh3-64 of its body."""
         batch = self._batch
         size = batch.size
         if not size and not batch.marked:
             batch.opened = self._clock()
         batch.stored.append(stored)
+        batch.digests.append(digest)
         size = batch.size = size + len(stored.body)
         if size >= BATCH_BYTES or len(batch.stored) + batch.marked >= BATCH_TILES:
             self._close_batch()
