@@ -7,7 +7,7 @@ only then 498. Such a stand-in is the same for every tile, so a few different pi
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from harvester.edges import Answer, Request, State
@@ -101,15 +101,30 @@ class Doubt:
         """What is in doubt now that a credential is refused, made pending; the second time that is nothing."""
         doubtful = self._refused(credential)
         if doubtful:
-            out = set(map(id, doubtful))
-            left = [ended for ended in self.recent if id(ended) not in out]
-            self.recent.clear()
-            self.recent.extend(left)
-        self.take_out(doubtful)
+            answers = set(map(id, doubtful))
+            self._remember([ended for ended in self.recent if id(ended) not in answers])
+        doubtful = [ended for ended in doubtful if ended.state is not State.PENDING]
+        self._make_pending(doubtful)
         return doubtful
 
-    def take_out(self, doubtful: Iterable[Ended]) -> None:
-        """Make what these answers ended pending again."""
+    def take_out(self, doubtful: Sequence[Ended]) -> None:
+        """Make what these answers ended pending again. They stay remembered for what they showed, as PENDING, so that
+        nothing is taken out twice."""
+        if doubtful:
+            tiles = {ended.tile for ended in doubtful}
+            self._remember(
+                [
+                    ended if ended.indexes or ended.tile not in tiles else ended._replace(state=State.PENDING)
+                    for ended in self.recent
+                ]
+            )
+        self._make_pending(doubtful)
+
+    def _remember(self, recent: list[Ended]) -> None:
+        self.recent.clear()
+        self.recent.extend(recent)
+
+    def _make_pending(self, doubtful: Sequence[Ended]) -> None:
         taken: dict[tuple[BlockKey, State], list[int]] = {}
         for ended in doubtful:
             key = block_of(ended.tile)

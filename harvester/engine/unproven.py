@@ -197,6 +197,8 @@ def _state(states: Mapping[BlockKey, States], tile: Tile) -> int:
 
 
 def _can_be_asked(ended: Ended) -> bool:
+    if ended.state is State.PENDING:
+        return False  # it was taken out already
     return ended.digest is not None or (ended.state is State.ABSENT and not ended.indexes)
 
 

@@ -215,6 +215,7 @@ def test_what_was_failed_for_a_refusal_is_asked_again_when_the_token_turns_out_t
 
 @settings(max_examples=40, deadline=None)
 @example(9187, 33, 12, 4, True)
+@example(22840, 35, 7, 8, True)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 30), st.integers(1, 12), st.booleans())
 def test_whatever_tiles_and_hosts_refuse_each_tile_has_one_end_and_every_byte_is_right(
     seed, percent, bad_percent, concurrency, renewable
