@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
@@ -20,11 +21,11 @@ from harvester.engine.tally import TYPES_LOOKED_AT
 from harvester.engine.windows import Windows
 from harvester.engine.witness import AGAIN
 
-WHOLE = Outcome.WHOLE
-STORED = State.STORED
+WHOLE: Final = Outcome.WHOLE
+STORED: Final = State.STORED
 """An enum's member costs as much to look up as a call does (Python 3.11); this one is asked for with every tile."""
 
-_new = tuple.__new__
+_new: Final = tuple.__new__
 """Makes a NamedTuple in half the time (benchmarks/bench_engine.py)."""
 
 

@@ -4,24 +4,24 @@ absent tiles."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xxhash import xxh3_128_digest, xxh3_128_hexdigest
 
 from harvester.tiling.tile import Tile
 
-SAME_LENGTH = 8
+SAME_LENGTH: Final = 8
 """Bodies of one length before they are remembered: real tiles seldom share their length, placeholders always do."""
 
-MOST_LENGTHS = 1 << 16
-MOST_BODIES = 4096
+MOST_LENGTHS: Final = 1 << 16
+MOST_BODIES: Final = 4096
 """Bounds of what is remembered; beyond them, what was seen least is forgotten."""
 
-TOLD_TILES = 32
-TOLD_SHARE = 0.01
+TOLD_TILES: Final = 32
+TOLD_SHARE: Final = 0.01
 """Fewer tiles, or a smaller share, are nobody's placeholder."""
 
-TOLD_MOST = 5
+TOLD_MOST: Final = 5
 
 
 class Repeat(NamedTuple):

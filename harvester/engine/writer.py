@@ -7,21 +7,22 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from harvester.edges import BlockChange, CacheWriter, Ledger, Stamps, State, Stored
 from harvester.tiling.grouping import by_block
 from harvester.tiling.tile import BlockKey, Tile, block_of
 
-BATCH_TILES = 2048
+BATCH_TILES: Final = 2048
 """Tiles in one commit: two syncs are then under a microsecond a tile on a fast disk, and a crash costs little."""
 
-BATCH_BYTES = 32 << 20
+BATCH_BYTES: Final = 32 << 20
 """Bytes in one commit: with one batch filling, one queued and one being written, memory stays under 100 MB."""
 
-BATCH_SECONDS = 1.0
+BATCH_SECONDS: Final = 1.0
 """Age at which a batch is written however small: the most that a crash of a slow run can cost."""
 
-QUEUED_BATCHES = 1
+QUEUED_BATCHES: Final = 1
 """Closed batches that may wait for the writer before the lanes do."""
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from harvester.payload.ends import Found, Unwhole
 
-SIGNATURE = b"\xff\xd8\xff"
+SIGNATURE: Final = b"\xff\xd8\xff"
 
 _SOI, _EOI, _SOS, _DNL, _TEM = 0xD8, 0xD9, 0xDA, 0xDC, 0x01
-_END = b"\xff\xd9"
-_RESTARTS = range(0xD0, 0xD8)
+_END: Final = b"\xff\xd9"
+_RESTARTS: Final = range(0xD0, 0xD8)
 
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF0..SOF15; C4, C8 and CC are DHT, JPG and DAC (table B.1)."""
 
-_ONE_SCAN_FRAMES = (0xC0, 0xC1)
+_ONE_SCAN_FRAMES: Final = (0xC0, 0xC1)
 """Sequential Huffman frames: one scan of all components holds the whole image."""
 
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Ends entropy-coded data: there FF is always followed by 00 (stuffing) or a restart marker (B.1.1.5)."""
 
 

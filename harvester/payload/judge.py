@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from harvester.edges import MAX_TILE_BYTES, Outcome, TileFormat, Verdict
 from harvester.payload.ends import Found, Unwhole
@@ -16,19 +17,19 @@ from harvester.payload.png import SIGNATURE as PNG_SIGNATURE
 from harvester.payload.png import walk_png
 from harvester.payload.webp import is_webp, walk_webp
 
-MAX_STRAY = 64 << 10
+MAX_STRAY: Final = 64 << 10
 """Bytes after a tile's own end that are kept with it when the server stated the length: real caches hold such tiles."""
 
-_WHOLE = Outcome.WHOLE
-_PBF = TileFormat.PBF
+_WHOLE: Final = Outcome.WHOLE
+_PBF: Final = TileFormat.PBF
 """An enum's member costs as much to look up as a call does (Python 3.11); these are asked for with every tile."""
 
-_new = tuple.__new__
+_new: Final = tuple.__new__
 """Makes a NamedTuple in half the time."""
 
-_SIGNATURES = (PNG_SIGNATURE, JPEG_SIGNATURE, *GIF_SIGNATURES, KEY_1, KEY_2)
+_SIGNATURES: Final = (PNG_SIGNATURE, JPEG_SIGNATURE, *GIF_SIGNATURES, KEY_1, KEY_2)
 
-_KINDS = {
+_KINDS: Final = {
     TileFormat.PNG: frozenset({"png"}),
     TileFormat.JPEG: frozenset({"jpg"}),
     TileFormat.MIXED: frozenset({"png", "jpg"}),
@@ -121,7 +122,7 @@ def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[st
     raise Unwhole("not_an_image")
 
 
-_SPACE = b"\xef\xbb\xbf \t\r\n"
+_SPACE: Final = b"\xef\xbb\xbf \t\r\n"
 """White space and the UTF-8 byte order mark that may come before a document."""
 
 

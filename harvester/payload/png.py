@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import Final
 
 from harvester.payload.checksum import crc32
 from harvester.payload.ends import Found, Unwhole
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 # IHDR with its frame (11.2.2): length, type, width, height, depth, colour type, compression, filter, interlace, CRC
-_HEADER = struct.Struct(">I4sIIBBBBBI")
-_HEADER_AT = len(SIGNATURE)
-_FIRST_CHUNK_AT = _HEADER_AT + _HEADER.size
+_HEADER: Final = struct.Struct(">I4sIIBBBBBI")
+_HEADER_AT: Final = len(SIGNATURE)
+_FIRST_CHUNK_AT: Final = _HEADER_AT + _HEADER.size
 
-_read_frame = struct.Struct(">I4s").unpack_from
-_read_link = struct.Struct(">II4s").unpack_from
+_read_frame: Final = struct.Struct(">I4s").unpack_from
+_read_link: Final = struct.Struct(">II4s").unpack_from
 """A chunk's CRC, and the length and type of the chunk behind it: read at once."""
 
-_CRC = struct.Struct(">I")
-_FRAME = 12
+_CRC: Final = struct.Struct(">I")
+_FRAME: Final = 12
 """Length, type and CRC of a chunk."""
 
-_END = b"\0\0\0\0IEND\xaeB`\x82"
+_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 """The one way to write IEND: no data, and the CRC of nothing but its type (11.2.5)."""
 
-_MAX_CHUNK = (1 << 31) - 1
+_MAX_CHUNK: Final = (1 << 31) - 1
 
-_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Bit depths that each colour type allows (table 11.1)."""
 
-_PALETTE = 3
+_PALETTE: Final = 3
 
 _IHDR, _PLTE, _IDAT, _IEND = b"IHDR", b"PLTE", b"IDAT", b"IEND"
 

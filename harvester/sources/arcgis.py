@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 from urllib.parse import urlsplit
 
 from harvester.edges import Answer, Fault, Host, Outcome, Request, ServiceInfo, TileFormat, Verdict, WindowAnswer
@@ -18,18 +19,18 @@ from harvester.tiling.tile import BLOCK, BlockKey, Tile
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.retry_after import retry_after
 
-BLANK_TILE_VERSION = 10.2
+BLANK_TILE_VERSION: Final = 10.2
 """From this ``currentVersion`` on a server turns its "no data" pictures into 404 for ``blankTile=false``."""
 
-THROTTLING = frozenset({429, 503})
-DENYING = frozenset({401, 498, 499})
+THROTTLING: Final = frozenset({429, 503})
+DENYING: Final = frozenset({401, 498, 499})
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
-_WHOLE = Outcome.WHOLE
+_WHOLE: Final = Outcome.WHOLE
 """An enum's member costs as much to look up as a call does (Python 3.11); this one is asked for with every tile."""
 
-_new = tuple.__new__
+_new: Final = tuple.__new__
 """Makes a NamedTuple in half the time (benchmarks/bench_source.py)."""
 
 

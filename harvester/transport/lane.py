@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httptools
 
@@ -17,18 +17,18 @@ from harvester.transport.sending import NONE, descriptor_of, send
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
 
-MAX_INTERIM = 16
+MAX_INTERIM: Final = 16
 """Interim answers before one final one; a server has use for two (100, 103)."""
 
-_TUPLE = tuple.__new__
+_TUPLE: Final = tuple.__new__
 
-HEAD_END = b"\r\n\r\n"
+HEAD_END: Final = b"\r\n\r\n"
 """Of every head, but for servers that end lines in LF; and of every chunked body."""
 
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
 
-FIRST_BYTE = ord("H")
+FIRST_BYTE: Final = ord("H")
 """Of every answer; llhttp passes over line ends before it."""
 
 

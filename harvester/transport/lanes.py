@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from harvester.edges import Answer, Done, Fault, Host, Next, Request
 from harvester.errors import UsageError
@@ -19,21 +19,21 @@ from harvester.transport.trust import check_trust, tls_context
 if TYPE_CHECKING:
     import ssl
 
-SWEEP_SECONDS = 0.01
+SWEEP_SECONDS: Final = 0.01
 """The least time between two looks for requests beyond their deadline: how late a timeout may be."""
 
-MAX_ROUTES = 256
+MAX_ROUTES: Final = 256
 """Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
 
-SPARE = 64
+SPARE: Final = 64
 """Idle connections that are kept beside those in use where several hosts are asked in turn: one of them then needs now
 more, now fewer, and a harvest of 5,461 tiles from two hosts opens 46 connections instead of 1,776."""
 
-TURN = 32
+TURN: Final = 32
 """Answers after which requests go out at once; fewer wait for the end of the loop's turn. A server that is woken once
 for many requests costs less than one that is woken for each: a tenth of a harvest's CPU time."""
 
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS: Final = 2.0
 """How long ``close`` waits for sockets that were aborted; they need one turn of the loop."""
 
 

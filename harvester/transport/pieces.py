@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from time import monotonic
+from typing import Final
 
 from harvester.edges import MAX_TILE_BYTES, Fault
 from harvester.transport.access import LEAST_RATE
 from harvester.transport.head import head_end, longest_line
 
-MAX_HEADER_BYTES = 16 << 10
+MAX_HEADER_BYTES: Final = 16 << 10
 """Per header: what nginx and IIS send at most; a longer one is a fault, not an answer."""
 
-MAX_HEAD_BYTES = 64 << 10
+MAX_HEAD_BYTES: Final = 64 << 10
 """A whole head, the interim answers before it included; twice what servers allow themselves."""
 
-MANY_PIECES = 1024
+MANY_PIECES: Final = 1024
 """Pieces of a body that are joined to one before more are taken: one-byte chunks cost forty times their size."""
 
-NO_ANSWER = "an interim answer with a body, or a status that is none"
+NO_ANSWER: Final = "an interim answer with a body, or a status that is none"
 
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})", re.IGNORECASE)
 """What a head states: parsing all of it would cost five times as much for each answer that comes in two reads."""
 
 Trouble = tuple[Fault, str]
