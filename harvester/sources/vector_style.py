@@ -76,7 +76,7 @@ def _names(value: Any, depth: int) -> Iterator[str]:
                 yield from _names(stop[1], depth + 1)
         yield from _names(value.get("default"), depth + 1)
         return
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list) or not value or not isinstance(value[0], str):
         return
     if value[0] == "literal":
         if len(value) == 2 and isinstance(value[1], list):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harvester.edges import Answer, Outcome, TileFormat
@@ -198,6 +198,7 @@ def nested(leaf: st.SearchStrategy[Any], keys: st.SearchStrategy[str], depth: in
     return inner | st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)
 
 
+@example({"text-font": [[]]})
 @given(nested(st.none() | st.booleans() | st.text(max_size=4), st.sampled_from(KEYS), 3))
 def test_a_style_of_any_shape_is_read_without_harm(value: Any) -> None:
     at = "https://h.example.org/root.json"
