@@ -29,6 +29,7 @@ MODULES = (
     "harvester.payload.png",
     "harvester.sources.arcgis",
     "harvester.sources.vector",
+    "harvester.transport.alarm",
     "harvester.transport.head",
     "harvester.transport.lane",
     "harvester.transport.lanes",

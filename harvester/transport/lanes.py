@@ -11,6 +11,7 @@ from harvester.edges import Answer, Done, Fault, Host, Next, Request
 from harvester.errors import UsageError
 from harvester.job import DEFAULT_CONCURRENCY
 from harvester.transport.access import LEAST_RATE, Access
+from harvester.transport.alarm import Alarm
 from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
@@ -78,8 +79,8 @@ class LaneTransport:
         self._ended = False
         self._pumping = False
         self._woken: asyncio.Handle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = self._ask_at = 0.0
+        self._alarm = Alarm(self._pump)
+        """For all Waits."""
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -177,7 +178,7 @@ class LaneTransport:
         if self._pumping or self._next is None:
             return
         self._pumping = True
-        self._ask_at = 0.0
+        self._alarm.unset()
         next_request, connections = self._next, self._connections
         try:
             while self._busy < connections and not self._ended:
@@ -199,7 +200,7 @@ class LaneTransport:
                     self._ended = True
                 else:
                     if item.seconds is not None:
-                        self._ask_again_in(item.seconds)
+                        self._alarm.set(item.seconds)
                     break
         except BaseException as error:  # a fault of the caller's: it is told, nothing hangs
             self._collapse(error)
@@ -274,28 +275,6 @@ class LaneTransport:
 
     # ---- time
 
-    def _ask_again_in(self, seconds: float) -> None:
-        """One timer for all Waits: moved only when it would ring too late; rings too early are slept over."""
-        loop = asyncio.get_running_loop()
-        self._ask_at = loop.time() + max(0.0, seconds)
-        if self._alarm is not None:
-            if self._alarm_at <= self._ask_at:
-                return
-            self._alarm.cancel()
-        self._alarm_at = self._ask_at
-        self._alarm = loop.call_at(self._alarm_at, self._rung)
-
-    def _rung(self) -> None:
-        self._alarm = None
-        if not self._ask_at:
-            return
-        loop = asyncio.get_running_loop()
-        if self._ask_at > self._alarm_at:
-            self._alarm_at = self._ask_at
-            self._alarm = loop.call_at(self._alarm_at, self._rung)
-        else:
-            self._pump()
-
     def _sweep(self) -> None:
         """End what is beyond its deadline or only drips; look again when the oldest request in flight reaches its own,
         or may have dripped for too long."""
@@ -319,10 +298,11 @@ class LaneTransport:
         return (lane for lane in self._lanes if lane.request is not None)
 
     def _still(self) -> None:
-        for timer in (self._alarm, self._sweeper, self._woken):
+        self._alarm.stop()
+        for timer in (self._sweeper, self._woken):
             if timer is not None:
                 timer.cancel()
-        self._alarm = self._sweeper = self._woken = None
+        self._sweeper = self._woken = None
 
     # ---- dropping
 
