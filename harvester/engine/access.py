@@ -72,6 +72,8 @@ class Access:
         self._bad: dict[Tile, Denied] = {}
         """Tiles that were refused again though others were served: the run goes on, and ends with exit 3."""
         self._denials: Counter[tuple[Tile, int]] = Counter()
+        self._denied_first: dict[tuple[Tile, int], int] = {}
+        """The credential with which they were refused first."""
         self._own: dict[tuple[Tile, int], int] = {}
         """Refused tiles that are asked once more, and the credential that held after their refusal."""
         self._aside: list[Denied] = []
@@ -94,6 +96,7 @@ class Access:
             return
         what = request.tile, request.window
         self._denials[what] += 1
+        self._denied_first.setdefault(what, request.credential)
         denied = Denied(request, verdict)
         if self._own.pop(what, None) == request.credential:
             self._give_up(denied)
@@ -188,10 +191,12 @@ class Access:
         return None if first is None else self._refused_again(first, f"; {len(self._bad)} in all, others not")
 
     def _refused_again(self, denied: Denied, others: str = "") -> StopReason:
+        request = denied.request
+        is_renewed = request.credential > self._denied_first[request.tile, request.window]
         return StopReason(
             code="auth",
-            message=f"the source refused tile {denied.request.tile} again ({denied.verdict.reason}) "
-            + ("with a new token" if self._source.can_renew else "on a second try")
+            message=f"the source refused tile {request.tile} again ({denied.verdict.reason}) "
+            + ("with a new token" if is_renewed and self._source.can_renew else "on a second try")
             + others,
             hint="Check the credentials (--token-env, --username with --password-env) and that they may "
             "read this service; then run the same command again.",

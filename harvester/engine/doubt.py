@@ -7,13 +7,16 @@ only then 498. Such a stand-in is the same for every tile, so a few different pi
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from harvester.edges import Answer, Request, State
 from harvester.engine.tally import Tally
 from harvester.engine.writer import Writer
 from harvester.tiling.tile import BlockKey, Tile, block_of
+
+if TYPE_CHECKING:
+    from harvester.engine.words import Words
 
 STAND_INS = 3
 """Different pictures that a service may put in the place of tiles (one a format, one a size). One more than these, and
@@ -24,6 +27,10 @@ ALIKE = 2
 
 REMEMBERED = 8192
 """Answers that can be doubted: beyond these, a token that opened nothing would have been refused long ago. 3 MB."""
+
+
+NOT_FOUND = "http_404"
+"""The reason of absences that are counted by status, too."""
 
 
 class Ended(NamedTuple):
@@ -84,6 +91,8 @@ class Doubt:
         self.recent: deque[Ended] = deque(maxlen=REMEMBERED)
         """In the order in which they came; the hot path appends its pictures by itself."""
         self.refusals = Refusals()
+        self.words: Words | None = None
+        """Where there are several hosts: what ended on the word of one of them."""
         self._writer = writer
         self._tally = tally
         self._settled = -1
@@ -120,6 +129,18 @@ class Doubt:
             )
         self._make_pending(doubtful)
 
+    def take_absences_out(self, absences: Sequence[tuple[BlockKey, str, Sequence[int]]]) -> None:
+        """Make absent tiles pending again: positions by block and the way in which they were said not to be there."""
+        taken: dict[tuple[BlockKey, State], list[int]] = {}
+        for key, reason, positions in absences:
+            taken.setdefault((key, State.ABSENT), []).extend(positions)
+            self._tally.answered_404 -= len(positions) if reason == NOT_FOUND else 0
+            self._tally.absences[key.level, reason] -= len(positions)
+        if taken:
+            within = {key: set(positions) for (key, _), positions in taken.items()}
+            self._remember([_pending(ended, within) for ended in self.recent])
+            self._writer.take_back(taken)
+
     def _remember(self, recent: list[Ended]) -> None:
         self.recent.clear()
         self.recent.extend(recent)
@@ -133,6 +154,10 @@ class Doubt:
                 self._tally.answered_404 -= ended.status == 404
                 self._tally.absences[ended.tile.level, ended.reason] -= 1
         if taken:
+            if self.words is not None:
+                for (key, state), positions in taken.items():
+                    if state is State.ABSENT:
+                        self.words.forget(key, positions)
             self._writer.take_back(taken)
 
     def _refused(self, credential: int) -> list[Ended]:
@@ -197,3 +222,11 @@ class Doubt:
                 if len(pictures) > STAND_INS:
                     since = min(one.sent for one in found)
         return found
+
+
+def _pending(ended: Ended, taken: Mapping[BlockKey, Collection[int]]) -> Ended:
+    """As PENDING, if it is one of these."""
+    if ended.state is not State.ABSENT or ended.indexes:
+        return ended
+    key = block_of(ended.tile)
+    return ended._replace(state=State.PENDING) if key.position(ended.tile) in taken.get(key, ()) else ended

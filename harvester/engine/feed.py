@@ -91,6 +91,13 @@ class Feed:
         """True when every tile was given and no window is open."""
         return self._read_all and self.next_tile is None and not self._to_probe and not self._probing
 
+    def again(self, key: BlockKey, positions: Sequence[int]) -> None:
+        """Tiles of a block that ended are pending again, and given once more."""
+        self._ready.append(_Work(key, np.array(sorted(positions), dtype=np.uint16)))
+        if self.next_tile is None:
+            self._advance()
+        self._on_ready()
+
     def open_window(self) -> BlockKey:
         """Take the window that is due; answer it with ``window_answered`` or ``window_failed``."""
         work = self._to_probe.popleft()
@@ -116,7 +123,7 @@ class Feed:
         if self._ready:
             work = self._ready.popleft()
             self._room.set()
-            pending = work.pending
+            pending = work.pending.astype(np.int64)  # kept smaller by ``again``
             if self._rows_together > 1:
                 pending = _woven(work.key, pending, self._rows_together)
             self._tiles = _tiles_of(work.key, pending)

@@ -11,7 +11,7 @@ from harvester.edges import Answer, Host, Outcome, Request, State, Stored, Verdi
 from harvester.engine.asking import Asking
 from harvester.engine.doubt import Ended
 from harvester.engine.ends import Ends
-from harvester.engine.opinions import Opinions
+from harvester.engine.equals import Equals
 from harvester.engine.parts import Parts
 from harvester.engine.questions import Questions
 from harvester.engine.sharing import Sharing
@@ -62,9 +62,8 @@ class Flow:
         """Whole tiles that came and were not taken back."""
         self._taken_back = 0
         self.ends = Ends(parts)
-        self._opinions = opinions = Opinions(sites)
-        self._refused_elsewhere = opinions.refused
-        self.asking = asking = Sharing(parts, opinions) if self._several else Asking(parts)
+        self._equals = equals = Equals(parts, ends=self.ends) if self._several else None
+        self.asking = asking = Asking(parts) if equals is None else Sharing(parts, equals)
         self._at_once = asking.at_once
         self._questions = questions = Questions(
             parts, ends=self.ends, again=asking.at_once.append, uncount=self._uncount, opened=asking.look_twice
@@ -72,6 +71,8 @@ class Flow:
         asking.begin(questions, lambda: self.whole)
         self.access = questions.access
         self._throttling = questions.throttling
+        if equals is not None:
+            equals.throttling = questions.throttling
         self._refused_tiles = self._throttling.refused_tiles
         self._guarded = self.access.guarded
         self._windows = Windows(parts, denied=self.access.denied, ended=self.ends.ended)
@@ -123,13 +124,13 @@ class Flow:
             self._pacer.ended(now, WHOLE, answer.seconds, first_try=first)
             if self._refused_tiles:
                 self._throttling.heard(request, well=True)
-            if self._several:
-                self._served_by_one(now, request)
             if credential <= self.access.refused:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
             elif self._placeholders and self._repeats.is_placeholder(body):
-                self.ends.absent(now, request, answer, "placeholder")
+                self._absent(now, request, answer, "placeholder")
             else:
+                if self._several:
+                    self._served_by_one(now, request)
                 self.whole += 1
                 if self.whole <= TYPES_LOOKED_AT:
                     tally.look_at_type(answer.headers.get("content-type", ""), verdict.kind)
@@ -155,8 +156,8 @@ class Flow:
 
     def _served_by_one(self, now: float, request: Request) -> None:
         self._site.good += 1
-        if self._refused_elsewhere:
-            self._opinions.allowed(now, request.tile)
+        if self._equals is not None:
+            self._equals.served(now, request.tile)
 
     def _look_at_bytes(self, most: int) -> None:
         if self._tally.bytes >= most and not self.asking.is_finished:
@@ -174,43 +175,24 @@ class Flow:
             self._throttling.refused(
                 now, request, answer, verdict, came, only_one=self.asking.is_finished, ended=self.any_ended
             )
-        elif is_answer and self._several and self._is_refused_here(now, request, answer, verdict):
+        elif is_answer and self._equals is not None and self._equals.is_no_end(now, request, answer, verdict):
             pass
         else:
-            self._pacer.ended(
-                now, outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
-            )
-            well = outcome in (Outcome.ABSENT, Outcome.UNCHANGED)
-            self._throttling.heard(request, well=well)
-            if well and self._refused_elsewhere:
-                self._opinions.allowed(now, request.tile)
+            if self._equals is not None and outcome is Outcome.ABSENT and self._site.is_in_doubt:
+                self._equals.opinions.refuses(now, request, answer.seconds)
+            else:
+                self._pacer.ended(
+                    now, outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
+                )
+            self._throttling.heard(request, well=outcome in (Outcome.ABSENT, Outcome.UNCHANGED))
+            if self._equals is not None and outcome is Outcome.UNCHANGED:
+                self._equals.served(now, request.tile)
             if is_answer:
                 self._not_whole(now, request, answer, verdict)
             else:
                 self._at_once.append(request)  # asked with a token that has ended: whatever this is, it is no answer
         if self._max_bytes is not None:
             self._look_at_bytes(self._max_bytes)
-
-    def _is_refused_here(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> bool:
-        """One of several hosts refuses a tile: True when another one is asked before that is believed."""
-        if verdict.outcome is Outcome.DENIED:
-            if request.credential != self._source.credential:
-                return False  # one that was renewed meanwhile: no word of the host
-        elif verdict.outcome is not Outcome.FAILED:
-            return False
-        if not self._opinions.asks_another(now, request):
-            return False
-        self.ends.trouble = verdict.reason
-        self._throttling.heard(request, well=False)
-        self._opinions.refuses(now, request, answer.seconds)
-        again = request._replace(attempt=max(request.attempt, 1))
-        if self._sites.others_take(now, self._site):
-            self._waiting_tries.push_at(again, now)
-        else:
-            self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
-        if verdict.reason in SUSPECTS:
-            self._vouching.suspect(now, verdict, answer)
-        return True
 
     def _ask_afresh(self, request: Request) -> None:
         """An old connection was closed while the request was on its way: a race that no tile has to pay for with one of
@@ -225,7 +207,7 @@ class Flow:
     def _not_whole(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
         outcome, ends = verdict.outcome, self.ends
         if outcome is Outcome.ABSENT:
-            ends.absent(now, request, answer, verdict.reason)
+            self._absent(now, request, answer, verdict.reason)
             return
         if outcome is Outcome.UNCHANGED:
             self._witness.served = request.tile
@@ -238,9 +220,14 @@ class Flow:
             again = request._replace(attempt=request.attempt + 1)
             self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
+            if self._equals is not None:
+                self._equals.failed(request.tile)
             ends.failed(now, request, answer, verdict.reason)
         if verdict.reason in SUSPECTS:
             self._vouching.suspect(now, verdict, answer)
+
+    def _absent(self, now: float, request: Request, answer: Answer, reason: str) -> None:
+        (self.ends if self._equals is None else self._equals).absent(now, request, answer, reason)
 
     # ------------------------------------------------------------------------------------------ from outside
 
@@ -261,5 +248,6 @@ class Flow:
     def renewed(self) -> None:
         """A new credential is there: go on."""
         self.access.renewed()
-        self._opinions.refused.clear()  # that was the credential's trouble, no host's
+        if self._equals is not None:
+            self._equals.renewed()
         self._wake()

@@ -16,7 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 from harvester.edges import Answer, Outcome, Request, Source, State, Verdict, Wait
 from harvester.engine.doubt import Ended
-from harvester.engine.sites import Sites
+from harvester.engine.sites import Site, Sites
 from harvester.engine.tally import Tally
 
 PLACES = 16
@@ -89,6 +89,9 @@ class LookBack:
         self._todo = [(at, False) for at in reversed(past.places(in_flight))]
         self._flying: dict[tuple[int, int, int], int] = {}
         self._tries: dict[int, int] = {}
+        self._most_tries = max(TRIES, len(sites.all))
+        self._silent_at: dict[int, list[Site]] = {}
+        """Hosts that said nothing of a place: it is asked of the others first."""
         self._now: dict[int, int] = {}
         self._same: list[int] = []
         self._different: list[int] = []
@@ -105,7 +108,8 @@ class LookBack:
             return Wait(None) if self._flying else None
         at, fresh = self._todo[0]
         tile = self._past[at].tile
-        request = self._sites.start(self._clock(), self._source.request(tile, 0))
+        now = self._clock()
+        request = self._sites.start(now, self._source.request(tile, 0), self._avoided(now, at))
         if not isinstance(request, Request):
             return Wait(None if request == math.inf else request)
         self._todo.pop(0)
@@ -131,7 +135,7 @@ class LookBack:
         self._sites.heard(self._clock(), request, outcome, answer.seconds, verdict.retry_after)
         face = face_of(verdict)
         if face is None:
-            self._say_nothing(at, outcome)
+            self._say_nothing(at, site, outcome)
             return
         now = self._now.get(at)
         if now is None and face == self._face(at):
@@ -150,9 +154,21 @@ class LookBack:
         ended = self._past[at]
         return NO_TILE if ended.state is State.ABSENT else ended.digest
 
-    def _say_nothing(self, at: int, outcome: Outcome) -> None:
+    def _avoided(self, now: float, at: int) -> list[Site]:
+        """Hosts that serve nothing, or not what others do, and those that said nothing of this place."""
+        silent = self._silent_at.get(at, ())
+        sites = self._sites
+        if not sites.are_several:
+            return []
+        return [one for one in sites.all if one.was_wrong or one.is_in_doubt or one.is_out(now) or one in silent]
+
+    def _say_nothing(self, at: int, site: Site, outcome: Outcome) -> None:
+        silent = self._silent_at.setdefault(at, [])
+        if site not in silent:
+            silent.append(site)
         tries = self._tries[at] = self._tries.get(at, 0) + 1
-        if outcome in (Outcome.RETRY, Outcome.THROTTLED) and tries < TRIES:
+        is_passing = outcome in (Outcome.RETRY, Outcome.THROTTLED) or len(silent) < len(self._sites.all)
+        if is_passing and tries < self._most_tries:
             self._todo.append((at, False))
             return
         self._silent += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from harvester.edges import Outcome, Request
 from harvester.engine.sites import Site, Sites
 from harvester.tiling.tile import Tile
@@ -24,8 +26,9 @@ class Opinions:
         """The hosts that refused a tile: it is not to be asked there again."""
         return self.refused.get(tile, NO_SITES)
 
-    def asks_another(self, now: float, request: Request) -> bool:
-        """A tile is refused: True while another host is to be asked; then this is no word of the tile's.
+    def asks_another(self, now: float, request: Request, absent: Collection[Site] = ()) -> bool:
+        """A tile is refused: True while another host is to be asked; then this is no word of the tile's. ``absent``:
+        hosts that said that there is no such tile.
 
         Where all others are out, a host is believed alone, unless it was found wrong before.
         """
@@ -33,7 +36,7 @@ class Opinions:
         refused = self.refused.setdefault(request.tile, [])
         if site not in refused:
             refused.append(site)
-        others = [other for other in self._sites.all if other not in refused]
+        others = [other for other in self._sites.all if other not in refused and other not in absent]
         if any(not other.is_out(now) for other in others):
             return True
         if others and (site.was_wrong or site.pacer.breaker.open_since is not None):

@@ -113,6 +113,8 @@ class Questions:
         if request.credential <= self.access.refused and outcome is not Outcome.DENIED:
             site.pacer.unheard()  # asked with a token that has ended: it is no answer
             return
+        if outcome is Outcome.ABSENT and site.is_in_doubt:
+            verdict, outcome = verdict._replace(outcome=Outcome.RETRY), Outcome.RETRY  # that is no sign that it is well
         self._sites.heard(now, request, outcome, answer.seconds, verdict.retry_after)
         if self._asker is not None:
             self._asker.answered(now, request, verdict)

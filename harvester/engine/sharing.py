@@ -6,7 +6,7 @@ import math
 
 from harvester.edges import Request, Wait
 from harvester.engine.asking import MINIMUM_WAIT_SECONDS, MOST_WAITING, Asking
-from harvester.engine.opinions import Opinions
+from harvester.engine.equals import Equals
 from harvester.engine.parts import Parts
 from harvester.engine.questions import HOLD
 
@@ -14,9 +14,9 @@ from harvester.engine.questions import HOLD
 class Sharing(Asking):
     """``Asking`` of several hosts. What one of them can't take just now does not hold up what another could."""
 
-    def __init__(self, parts: Parts, opinions: Opinions) -> None:
+    def __init__(self, parts: Parts, equals: Equals) -> None:
         super().__init__(parts)
-        self._opinions = opinions
+        self._opinions, self._absences = equals.opinions, equals.absences
         self._careful = self._is_always_careful = True
 
     def _next_of_others(self, now: float) -> Request | Wait | None:
@@ -64,7 +64,7 @@ class Sharing(Asking):
             return math.inf if self._feed.next_tile is not None else MINIMUM_WAIT_SECONDS
         request = waiting.first()
         last = self._sites.of(request.host)
-        avoid = set(self._opinions.by(request.tile))
+        avoid = {*self._opinions.by(request.tile), *self._absences.said_by(now, request.tile)}
         if not last.vouching.is_vouched:
             avoid.add(last)
         again = self._sites.start(now, self._anew(request), avoid)

@@ -11,6 +11,7 @@ from harvester.engine.stop import StopReason
 from harvester.engine.vouching import Vouching
 from harvester.engine.witness import Witness
 from harvester.pacing import Pacer, RetryBudget
+from harvester.wording import counted
 
 KEPT_FREE = 4
 """One in so many connections is kept free of each host where there are several: one that stalls holds no more, and the
@@ -21,7 +22,19 @@ class Site:
     """One host: its pace, who asks whether it is well, and what is in flight there (counted where there are
     several)."""
 
-    __slots__ = ("_unusable", "away_until", "good", "host", "in_flight", "pacer", "vouching", "was_wrong")
+    __slots__ = (
+        "_unusable",
+        "asked_about",
+        "away_until",
+        "contradicted",
+        "good",
+        "host",
+        "in_flight",
+        "is_cut",
+        "pacer",
+        "vouching",
+        "was_wrong",
+    )
 
     def __init__(self, host: Host, pacer: Pacer, vouching: Callable[[Site], Vouching]) -> None:
         self.host = host
@@ -33,6 +46,12 @@ class Site:
         """Whole tiles that it gave (counted where there are several)."""
         self.was_wrong = False
         """It refused what another host served."""
+        self.contradicted = 0
+        """Tiles that it said are not there, and another host served."""
+        self.asked_about = 0
+        """Absences that another host was asked about, since any host was last found wrong about one."""
+        self.is_cut = False
+        """Older absences were forgotten when it was found wrong."""
         self._unusable: float | None = None
         self.vouching = vouching(self)
 
@@ -41,6 +60,11 @@ class Site:
         if now < self.away_until:
             return self.away_until - now
         return self.pacer.may_start(now, self.in_flight)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True once it said of a tile that it is not there, and another host served it: its absences prove nothing."""
+        return self.contradicted > 0
 
     def is_out(self, now: float) -> bool:
         """True while it takes nothing but probes, or nothing at all."""
@@ -166,13 +190,25 @@ class Sites:
         return max(0.0, min(max(site.pacer.pause.until, site.away_until) for site in self.all) - now)
 
     def notices(self, now: float) -> tuple[str, ...]:
-        """At the end of a run: hosts that gave nothing at last, though others gave tiles."""
-        served = any(site.good for site in self.all)
-        return tuple(
-            f"tile server {site.host.origin} did not serve at the end: its tiles were asked of the others"
-            for site in self.all
-            if self.are_several and served and site.is_out(now)
-        )
+        """At the end of a run: hosts that gave nothing at last, or not what is there, though others gave tiles."""
+        if not self.are_several or not any(site.good for site in self.all):
+            return ()
+        found = []
+        for site in self.all:
+            server = f"tile server {site.host.origin}"
+            if site.is_in_doubt:
+                found.append(
+                    f"{server} said of tiles that another one serves that they are not there "
+                    f"({counted(site.contradicted, 'tile')}): whatever it said so of was asked of the others"
+                )
+            elif site.is_out(now):
+                found.append(f"{server} did not serve at the end: its tiles were asked of the others")
+            if site.is_cut:
+                found.append(
+                    f"{server} said so of more than a million tiles before, the oldest of which were not asked again: "
+                    "--mode overwrite harvests them anew"
+                )
+        return tuple(found)
 
     def forget_in_flight(self) -> None:
         """Nothing is: what was, was broken off."""
