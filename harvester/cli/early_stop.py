@@ -32,7 +32,7 @@ def numbers() -> dict[int, str]:
 def at_once(number: int, frame: Any) -> None:
     """Nothing is open yet that would have to be closed. No exception: in the midst of an import it could get lost."""
     name = numbers()[number]
-    _say(f"error: stopped by {name}\nNothing was fetched yet.\n")
+    _say(f"error: stopped by {name}\nNothing was done yet.\n")
     os._exit(CODES[name])
 
 

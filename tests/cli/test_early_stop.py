@@ -68,7 +68,7 @@ def test_a_run_that_is_stopped_while_it_starts_says_so_and_leaves_no_file(tmp_pa
     process = start(tmp_path, "run", silent, "-o", "out.mbtiles")
     code, out, said = stopped_at(process, module, number)
     assert (code, out) == (SIGNALS[number], "")
-    assert said == [f"error: stopped by {signal.Signals(number).name}", "Nothing was fetched yet."]
+    assert said == [f"error: stopped by {signal.Signals(number).name}", "Nothing was done yet."]
     assert list(tmp_path.iterdir()) == []
 
 
