@@ -38,14 +38,15 @@ class Belief(Enum):
 
 class Claim:
     """A tile that waits for another host's word. ``said``: the hosts by whose word it is not there, and whether that
-    word alone is not enough; ``reason`` and ``status`` of the last of them."""
+    word alone is not enough; ``reason`` and ``status`` of the last of them; ``times``: how often they said so."""
 
-    __slots__ = ("reason", "said", "status")
+    __slots__ = ("reason", "said", "status", "times")
 
     def __init__(self) -> None:
         self.said: dict[Site, bool] = {}
         self.reason = ""
         self.status = 0
+        self.times = 0
 
     @property
     def sound(self) -> list[Site]:
@@ -97,6 +98,7 @@ class Absences:
             claim.said[site] = self._is_asked_about(site, tile)
             site.asked_about += claim.said[site]
         claim.reason, claim.status = reason, answer.status
+        claim.times += 1
         sound = claim.sound
         if len(sound) > 1 or (sound and not claim.said[sound[0]]):
             return self._believed(now, tile)

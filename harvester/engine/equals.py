@@ -88,7 +88,7 @@ class Equals:
         """It says that there is no such tile."""
         belief = self.absences.said(now, request, answer, reason)
         if belief is Belief.ANOTHER:
-            self._ask_another(now, request)
+            self._ask_another(now, request, self._claims[request.tile].times)
         elif belief is Belief.FAILED:
             self._refused.pop(request.tile, None)
             self._ends.failed(now, request, answer, reason)
@@ -97,10 +97,11 @@ class Equals:
                 self.opinions.allowed(now, request.tile)
             self._ends.absent(now, request, answer, reason)
 
-    def _ask_another(self, now: float, request: Request) -> None:
-        """At once, if one is there."""
+    def _ask_another(self, now: float, request: Request, times: int = 1) -> None:
+        """At once, if one is there; ``times``: so often it was asked in vain."""
         again = request._replace(attempt=max(request.attempt, 1))
-        if self._sites.others_take(now, self._sites.of(request.host)):
+        sites = self._sites
+        if times <= len(sites.all) and sites.others_take(now, sites.of(request.host)):
             self._waiting_tries.push_at(again, now)
         else:
-            self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
+            self._waiting_tries.push(again, now, tries=max(again.attempt, times), throttled=False)

@@ -93,7 +93,11 @@ class Review:
 
     async def _look_back(self) -> list[Ended]:
         """Take out of the cache what doesn't come the same once more."""
-        past = self.unproven.past()
+        try:
+            past = await self.unproven.standing()
+        except CacheError as error:
+            self._stop(StopReason.of(error))
+            return []
         look = LookBack(
             past, self._source, in_flight=self._in_flight, sites=self._sites, tally=self._tally, clock=self._clock
         )

@@ -106,6 +106,17 @@ class Unproven:
         cut = max(0, len(earlier) + len(found) - REMEMBERED)
         return Past((earlier + found)[cut:], [max(0, at - cut) for at in (*old, *marks)])
 
+    async def standing(self) -> Past:
+        """The same without what was taken back meanwhile for another reason; call when all is recorded."""
+        past = self.past()
+        return Past(*_without(past.ended, past.marks, await self._gone(past.ended)))
+
+    async def _gone(self, ended: Sequence[Ended]) -> set[Tile]:
+        """Tiles that are no longer in the state in which they ended."""
+        keys = list(dict.fromkeys(block_of(one.tile) for one in ended))
+        states = dict(zip(keys, await self._ledger.states(keys), strict=True))
+        return {one.tile for one in ended if _state(states, one.tile) != one.state}
+
     # ------------------------------------------------------------------------------------------ what it showed
 
     def settle(self, now: float, look: LookBack, past: Past) -> list[Ended]:
@@ -177,11 +188,8 @@ class Unproven:
                 found.append(one)
             elif one is not None:
                 self._others.append(row)
-        keys = list(dict.fromkeys(block_of(one.tile) for one in found))
-        states = dict(zip(keys, await self._ledger.states(keys), strict=True))
-        gone = {one.tile for one in found if _state(states, one.tile) != one.state}
         marks = [at - len(self._others) for at in self._kept["marks"]]
-        self._earlier, self._marks = _without(found, [at for at in marks if at >= 0], gone)
+        self._earlier, self._marks = _without(found, [at for at in marks if at >= 0], await self._gone(found))
         return bool(self._earlier)
 
 

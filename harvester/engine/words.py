@@ -58,12 +58,15 @@ class Words:
     def take(self, site: Site) -> list[tuple[BlockKey, str, list[int]]]:
         """All words of a host, forgotten here: positions in their block of those tiles that rest on its word alone."""
         found: list[tuple[BlockKey, str, list[int]]] = []
+        others: dict[BlockKey, list[bytearray]] = {}
+        for place, field in self._fields.items():
+            if place.site is not site:
+                others.setdefault(place.key, []).append(field)
         for place in [one for one in self._fields if one.site is site]:
             field = self._fields.pop(place)
             self._number -= len(_positions(field))
-            others = [bits for one, bits in self._fields.items() if one.key == place.key and one.site is not site]
             alone = np.frombuffer(field, np.uint8).copy()
-            for bits in others:
+            for bits in others.get(place.key, ()):
                 alone &= ~np.frombuffer(bits, np.uint8)
             positions = _positions(alone.tobytes())
             if positions:

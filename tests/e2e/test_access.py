@@ -214,6 +214,7 @@ def test_one_tile_that_is_always_refused_is_failed_while_all_others_are_served(s
         assert (result.code, report["stored"], report["failed"], report["pending"]) == (3, TILES - 1, 1, 0)
         assert failures(report) == {"3/2/2": f"http_{code}"}
         assert report["error"]["code"] == "auth" and "3/2/2 again" in report["error"]["message"]
+        assert "on a second try" in report["error"]["message"], "nothing was renewed"
         assert report["tile_requests"] == service.log.count("tile") - before <= TILES + 9 + 45
         assert report["tile_requests"] == report["fetched"] + 1 + report["retries"] + report["questions"]
     assert service.site.office is None or service.site.office.sold == (2 if who == "a login" else 0), "one a run"

@@ -13,7 +13,7 @@ from tests.e2e.claims import failures, poisoned, script, sums_hold
 TILES = 1365
 RUN = ("--lods", "0-5", "-o", "out.mbtiles", "--json", "-q", "--allow-host", "127.0.0.1", "--timeout", "6")
 
-PROBES = 48
+PROBES = 72
 """More than a breaker lets through, and the requests that are under way by then."""
 
 SICKNESSES = {
@@ -26,7 +26,14 @@ SICKNESSES = {
     "a portal": Rule(do="html", text="<html>log in</html>"),
     "refusing": Rule(do="status", status=403),
     "not knowing the token": Rule(do="status", status=498),
+    "not knowing the token, in a page with 200": Rule(do="json_error", status=498),
+    "knowing no tile": Rule(do="status", status=404),
+    "having no content": Rule(do="status", status=204),
+    "blank": Rule(do="blank_tile"),
+    "empty": Rule(do="empty"),
 }
+
+ABSENCES = ("knowing no tile", "having no content", "blank")
 
 
 @pytest.fixture
@@ -47,6 +54,33 @@ def test_one_sick_tile_server_of_three_costs_no_tile_and_few_requests(serve, cli
     assert sick.log.count("tile") <= PROBES
     assert service.log.count("tile") + other.log.count("tile") <= 1.1 * TILES
     assert min(service.log.count("tile"), other.log.count("tile")) > TILES / 5
+    notices = result.json["notices"]
+    assert not any("stand-ins" in notice for notice in notices), "those that serve bear all out"
+    wrong = [notice for notice in notices if "not there" in notice]
+    assert len(wrong) == (sickness in ABSENCES)
+    assert all(sick.url.split("/arcgis")[0] in notice for notice in wrong)
+
+
+def test_what_no_tile_server_has_is_absent_and_hardly_asked_twice(serve, cli):
+    """Empty sea, the same at each: no server is held to be wrong."""
+    service, other = serve(), serve()
+    service.site.tile_servers = (service.url, other.url)
+    for one in (service, other):
+        one.site.absent = lambda tile: tile.level == 5 and tile.col % 2 == 1
+    result = cli("run", service.url, *RUN, "--tilemap", "off")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, TILES - 512, 512)
+    assert service.log.count("tile") + other.log.count("tile") <= TILES + 2 * 8 + 0.04 * 512
+    assert not any("tile server" in notice for notice in result.json["notices"])
+
+
+@pytest.mark.parametrize("levels", ["0-2", "0-3"])
+def test_a_tile_server_that_never_knows_the_token_puts_no_tile_of_the_others_in_doubt(serve, cli, levels):
+    service, other = serve(), serve()
+    sick = serve(script=script(Rule(do="json_error", status=498)))
+    service.site.tile_servers = (service.url, sick.url, other.url)
+    result = cli("run", service.url, *RUN, "--lods", levels)
+    assert (result.code, result.json["failed"], result.json["pending"]) == (0, 0, 0)
+    assert not any("stand-ins" in notice for notice in result.json["notices"])
 
 
 def test_a_tile_server_that_is_gone_costs_no_tile(serve, cli, tmp_path, closed_port):

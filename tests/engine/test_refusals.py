@@ -213,6 +213,14 @@ def test_what_was_failed_for_a_refusal_is_asked_again_when_the_token_turns_out_t
     assert bench.source.renewals == 1
 
 
+@pytest.mark.parametrize("renewable", [False, True])
+def test_a_tile_that_is_refused_while_the_token_holds_is_not_said_to_be_refused_with_a_new_one(renewable):
+    bench = Bench(service=refusing({Tile(3, 2, 5)}, 498), source=MemorySource(renewable=renewable))
+    outturn = bench.go()
+    assert refused(outturn) and bench.source.renewals == 0
+    assert outturn.stop is not None and "3/2/5 again (http_498) on a second try" in outturn.stop.message
+
+
 @settings(max_examples=40, deadline=None)
 @example(9187, 33, 12, 4, True)
 @example(22840, 35, 7, 8, True)

@@ -461,3 +461,15 @@ def test_tiles_that_are_busy_for_their_own_sake_are_no_reason_to_try_a_host_that
     outturn = bench.go()
     assert outturn.stop is None and {failure.tile for failure in outturn.failures} == bad
     assert sum(request.attempt == AGAIN and request.host.name == SICK.name for request in bench.asked) <= 2
+
+
+@pytest.mark.parametrize("levels", [(0, 1, 2), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("renewable", [False, True])
+def test_what_came_before_a_host_refused_is_looked_back_at_where_it_is_served(levels, renewable):
+    """A host that never knows the token puts nothing in doubt that the others gave."""
+    bench = bench_of(lambda request: http(498), hosts=(WELL, SICK, THIRD), limits=Limits(rate=20), renewable=renewable)
+    bench.plan = plan_of(levels)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().pending, outturn.tally.counts().failed) == (None, 0, 0)
+    assert outturn.tally.questions > 0, "it was looked back"
+    assert not any("stand-ins" in text for text in outturn.notices)
