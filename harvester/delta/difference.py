@@ -14,7 +14,7 @@ from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.delta.notes import Notes, require_carrier, write_notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, hash_of, pack_block
 from harvester.delta.schemes import shared_scheme
-from harvester.delta.soundness import require_whole
+from harvester.delta.soundness import require_finished, require_whole
 from harvester.delta.statements import policies_of, service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
 from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
@@ -76,6 +76,7 @@ async def diff(
     _require_delta(path)
     with ExitStack() as stack:
         readers = [(str(each), stack.enter_context(open_cache(each))) for each in (old, new)]
+        require_finished(str(new))
         for each, reader in readers:
             require_whole(reader, each)
         info = replace(service_info(new, readers[1][1].info), scheme=shared_scheme(readers))

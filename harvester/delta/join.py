@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
 from harvester.delta.schemes import shared_scheme
-from harvester.delta.soundness import lost_in, require_whole
+from harvester.delta.soundness import gone_from, lost_in, require_whole, unfinished
 from harvester.delta.statements import (
     joined_format,
     joined_format_name,
@@ -104,9 +105,15 @@ async def _join(
             if there is not None:
                 require_whole(there, str(out))
             for path, reader in readers:
+                lost: Counter[int] = Counter()
                 for damage in lost_in(reader, path):
                     assert damage.tile is not None
                     summary.add_damage(path, damage.tile, damage.what)
+                    lost[damage.tile.level] += 1
+                for gone in gone_from(reader, path, lost):
+                    summary.add_gone(path, gone.tiles, str(gone))
+                if left := unfinished(path):
+                    summary.notices.append(f"{path} is not complete: {left}; what is there comes along")
             policies = policies_of(reader for _, reader in readers)
             joined = [*([there] if there is not None else ()), *(reader for _, reader in readers)]
             origins = sources_of(joined)
@@ -128,6 +135,7 @@ async def _join(
                 ]
                 if len(origins) > 1:
                     target.notices.append(f"tiles of different sources are joined: {'; '.join(origins)}")
+                target.notices[:0] = summary.notices
                 summary.notices = target.notices
                 own = Walk(there, info.scheme) if there is not None else None
                 copy = _Copy(walks, own, target, summary, info, ours_win)

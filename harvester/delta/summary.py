@@ -66,6 +66,11 @@ class Summary:
         if len(self.damages) < DAMAGES_KEPT:
             self.damages.append({"source": source, **tile._asdict(), "reason": reason})
 
+    def add_gone(self, source: str, tiles: int, what: str) -> None:
+        """Count tiles that do not come along and of which it isn't known where they were."""
+        self.damaged += tiles
+        self.notices.append(f"{source}: {what}")
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``convert`` and ``merge``."""
         return {

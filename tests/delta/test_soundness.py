@@ -86,3 +86,50 @@ def test_tiles_off_the_grid_are_damaged(tmp_path):
         db.execute("INSERT INTO tiles SELECT 2, 4, 0, tile_data FROM tiles LIMIT 1")
     summary = run_loop(convert(source, tmp_path / "out"))
     assert (summary.exit_code, summary.damaged) == (1, 1)
+
+
+def zeroed_in(cache):
+    """One tile's entry in the index of a bundle is zero, as if it had never been there."""
+    bundle = bundle_of(cache)
+    index = bytearray(bundle.read_bytes())
+    at = next(at for at in range(64, 64 + 131072, 8) if any(index[at : at + 8]))
+    with bundle.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(8))
+
+
+def without_a_row(cache):
+    with sqlite3.connect(cache) as database:
+        database.execute("DELETE FROM tiles WHERE zoom_level = 2 AND tile_column = 2 AND tile_row = 2")
+    database.close()
+
+
+def without_its_bundle(cache):
+    next(cache.rglob("L02/*.bundle")).unlink()
+
+
+GONE = {
+    "an entry is zero": ("compactv2", zeroed_in, 1),
+    "a bundle is gone": ("compactv2", without_its_bundle, 3),
+    "a row is gone": ("mbtiles", without_a_row, 1),
+}
+
+
+@pytest.mark.parametrize("damage", GONE)
+def test_what_only_the_manifest_knows_of_is_damaged_and_not_deleted(tmp_path, damage):
+    format, spoil, tiles = GONE[damage]
+    suffix = {"mbtiles": ".mbtiles"}.get(format, "")
+    good, bad = tmp_path / f"good{suffix}", tmp_path / f"bad{suffix}"
+    make(tmp_path / "first", some("0/0/0", "2/1/1", "2/1/2", "2/2/3"), format="compactv2")
+    run_loop(convert(tmp_path / "first", good, format=format))
+    (shutil.copytree if good.is_dir() else shutil.copyfile)(good, bad)
+    spoil(bad)
+    for verb in (convert, lambda source, out: merge([source], out)):
+        summary = run_loop(verb(bad, tmp_path / "out.mbtiles"))
+        assert (summary.damaged, summary.exit_code) == (tiles, 1)
+        assert any("manifest" in text for text in summary.notices)
+        (tmp_path / "out.mbtiles").unlink()
+    for pair in ((good, bad), (bad, good)):
+        with pytest.raises(CacheError, match="that its manifest counts are gone"):
+            run_loop(diff(*pair, tmp_path / "delta.mbtiles"))
+    assert not (tmp_path / "delta.mbtiles").exists()

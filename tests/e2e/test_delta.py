@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from harvester.testing.script import Rule
 from harvester.tiling.tile import Tile
 from tests.caches.making import utm
 from tests.delta.making import held, make, picture, some
+from tests.e2e.claims import HASTY, script
 
 WORLD = some("0/0/0", "1/0/1", "1/1/0", "5/9/9")
 
@@ -124,3 +126,18 @@ def test_a_killed_apply_is_completed_by_the_same_command(cli, spawn, tmp_path):
         assert cli("apply", "delta.gpkg", name).code == 0
         assert held(tmp_path / name) == some("3/1/1", "4/4/4", first=5)
         assert cli("apply", "delta.gpkg", name, "--json").json["applied"] is False
+
+
+def test_what_a_run_left_out_is_not_deleted_by_a_delta(cli, serve, tmp_path):
+    """A bad night at the server must not wipe tiles off the device in the field."""
+    good, bad = serve(), serve(script=script(Rule(do="status", status=500, levels="2")))
+    assert cli("run", good.url, "--lods", "0-2", "-o", "full.mbtiles", *HASTY).code == 0
+    assert cli("run", bad.url, "--lods", "0-2", "-o", "holes.mbtiles", "--retries", "0", *HASTY).code == 1
+    refused = cli("diff", "full.mbtiles", "holes.mbtiles", "-o", "delta.gpkg")
+    assert refused.code == 4 and "16 failed, 0 pending" in refused.err
+    assert not (tmp_path / "delta.gpkg").exists()
+    assert cli("diff", "holes.mbtiles", "full.mbtiles", "-o", "delta.gpkg").code == 0, "what came later is added"
+    copied = cli("convert", "holes.mbtiles", "copy.mbtiles", "--json")
+    assert copied.code == 0
+    assert [text for text in copied.json["notices"] if "16 failed, 0 pending" in text]
+    assert cli("diff", "full.mbtiles", "copy.mbtiles", "-o", "other.gpkg").code == 0, "deleted on purpose"
