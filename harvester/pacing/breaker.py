@@ -194,10 +194,11 @@ class Breaker:
 class HostPause:
     """Nothing is asked before ``until``: the latest end of the pauses that the host asked for (Retry-After)."""
 
-    __slots__ = ("too_long", "until")
+    __slots__ = ("_seconds", "too_long", "until")
 
     def __init__(self) -> None:
         self.until = -math.inf
+        self._seconds = 0.0  # of all pauses
         self.too_long: float | None = None
         """Seconds of a pause that was too long to wait for; the run stops and says when to come back."""
 
@@ -206,11 +207,18 @@ class HostPause:
         if seconds > LONGEST_PAUSE_SECONDS:
             self.too_long = max(seconds, self.too_long or 0.0)
             seconds = LONGEST_PAUSE_SECONDS
-        self.until = max(self.until, now + seconds)
+        until = now + seconds
+        if until > self.until:
+            self._seconds += until - max(now, self.until)
+            self.until = until
 
     def ready_in(self, now: float) -> float:
         """Seconds of the pause that are left."""
         return max(0.0, self.until - now)
+
+    def rested(self, now: float) -> float:
+        """Seconds of all pauses until now."""
+        return self._seconds - self.ready_in(now)
 
     def __repr__(self) -> str:
         return f"HostPause(until {self.until:.3f}{', too long' if self.too_long else ''})"

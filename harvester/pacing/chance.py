@@ -109,10 +109,13 @@ class Chance:
 
     # ------------------------------------------------------------------------------------------ reports
 
-    def on_refused(self, now: float, goods: int, rate: float, borne: float, *, is_fresh: bool) -> bool:
-        """A request was refused; true when that is to be obeyed. ``is_fresh``: it was started at the pace of now."""
+    def on_refused(
+        self, now: float, goods: int, rate: float, borne: float, *, is_fresh: bool, rested: float = 0.0
+    ) -> bool:
+        """A request was refused; true when that is to be obeyed. ``is_fresh``: it was started at the pace of now;
+        ``rested``: seconds of all pauses so far."""
         if not self.is_on:
-            self._doubts.on_refused(now, goods, rate, borne, is_fresh=is_fresh)
+            self._doubts.on_refused(now, goods, rate, borne, is_fresh=is_fresh, rested=rested)
             self.is_due = self._doubts.is_due
             return True
         self._look(goods, rate, borne)
@@ -135,10 +138,10 @@ class Chance:
             self._believed = min(self._believed, BELIEVED * rate)
             self._rate = 0.0
         else:
-            self._end(now, goods, was_chance=False)
+            self._end(now, goods, rested, was_chance=False)
         return True
 
-    def begin(self, now: float, goods: int) -> None:
+    def begin(self, now: float, goods: int, rested: float = 0.0) -> None:
         """The experiment begins."""
         doubts = self._doubts
         self.is_on, self.is_known, self.is_due = True, False, False
@@ -146,7 +149,7 @@ class Chance:
         self._answers, self._refusals = float(doubts.asked), float(doubts.refused)
         self._believed = 0.0
         self._alarmed = False
-        self._began, self._began_goods = now, goods
+        self._began, self._began_goods = now - rested, goods
         self._step_goods, self._step_refusals = goods, 0
         self._last = self._heard = goods
         self._odds.clear()
@@ -156,17 +159,17 @@ class Chance:
 
     # ------------------------------------------------------------------------------------------ decisions
 
-    def is_proven(self, now: float, goods: int) -> bool:
+    def is_proven(self, now: float, goods: int, rested: float = 0.0) -> bool:
         """True once the experiment has shown that refusals are chance."""
         if (
-            now - self._began < PROVEN_SECONDS
+            now - rested - self._began < PROVEN_SECONDS
             or goods - self._began_goods < PROVEN_ANSWERS
             or self._odds.after(goods - self._last) > -PROVEN
         ):
             return False
         self.is_known = True
         self._believed = self._rate
-        self._end(now, goods, was_chance=True)
+        self._end(now, goods, rested, was_chance=True)
         return True
 
     def is_borne(self, goods: int, rate: float, borne: float) -> bool:
@@ -175,9 +178,9 @@ class Chance:
         odds = self._odds.after(goods - self._last)
         return odds < DOUBTFUL if rate <= self._believed else odds <= -BORNE
 
-    def _end(self, now: float, goods: int, *, was_chance: bool) -> None:
+    def _end(self, now: float, goods: int, rested: float, *, was_chance: bool) -> None:
         self.is_on = was_chance
-        self._doubts.answered(now, goods, self.pace, was_chance=was_chance)
+        self._doubts.answered(now, goods, self.pace, was_chance=was_chance, rested=rested)
 
     def _look(self, goods: int, rate: float, borne: float) -> None:
         """Where another rate is asked by now: the one before was borne, unless it was refused."""

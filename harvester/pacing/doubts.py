@@ -11,6 +11,9 @@ BEST_SECONDS = 2.0
 LOW_SECONDS = 1.0
 """Shortest time between two refusals that both count: those of one second have one cause."""
 
+SHORT_SECONDS = 0.01
+"""Shortest time between pauses: answers that came during one make no endless pace."""
+
 PRESUMED = 6.0
 """Answers a second that any host is presumed to bear until an experiment has failed: at one or two a second refusals
 by chance are too rare to learn anything from."""
@@ -60,6 +63,7 @@ class Doubts:
         "_last",
         "_low",
         "_refusals",
+        "_rested",
         "_since",
         "_times",
         "asked",
@@ -74,23 +78,28 @@ class Doubts:
         self._low = 0.0  # the last pace with refusals where none should be
         self._times = 0
         self._since = now
+        self._rested = 0.0  # seconds of all pauses by then
         self._goods = 0  # good answers there were by then
         self._refusals = 0  # since then; those with no good answer between them count once
         self._last = 0  # good answers there were by the last refusal
         self._again = -math.inf
         self._again_every = FIRST_AGAIN_SECONDS
 
-    def on_refused(self, now: float, goods: int, rate: float, borne: float, *, is_fresh: bool) -> None:
+    def on_refused(
+        self, now: float, goods: int, rate: float, borne: float, *, is_fresh: bool, rested: float = 0.0
+    ) -> None:
         """A request was refused. ``goods``: good answers so far; ``rate``: starts a second that were allowed (0.0: as
         many as there is room for), ``borne``: the highest that was used without a refusal (0.0: none is known);
-        ``is_fresh``: the request was started at the pace of now, and not in the wake of another refusal."""
+        ``is_fresh``: the request was started at the pace of now, and not in the wake of another refusal;
+        ``rested``: seconds of all pauses so far. What was borne counts them, since a limit recovers in a pause; the
+        pace at which it is asked does not."""
         self._refusals += goods > self._last
         self._last = goods
         seconds = now - self._since
         if not is_fresh or seconds < LOW_SECONDS:
             return
         goodput = (goods - self._goods) / seconds
-        pace = max(goodput, rate)
+        pace = max((goods - self._goods) / max(seconds - (rested - self._rested), SHORT_SECONDS), rate)
         is_far = pace < FAR * self._best
         if pace > NEAR * self._best or (rate > borne > 0.0 and not is_far):
             if seconds < BEST_SECONDS:
@@ -105,7 +114,7 @@ class Doubts:
             self._times += FAR_WEIGHT if is_far else 1
             self.asked += goods - self._goods + self._refusals
             self.refused += self._refusals
-        self._begin(now, goods)
+        self._begin(now, goods, rested)
         self.is_due = (
             self._times >= TIMES
             and now >= self._again
@@ -124,7 +133,7 @@ class Doubts:
         self.asked = self.refused = 0
         self.is_due = False
 
-    def answered(self, now: float, goods: int, pace: float, *, was_chance: bool) -> None:
+    def answered(self, now: float, goods: int, pace: float, *, was_chance: bool, rested: float = 0.0) -> None:
         """The experiment at this pace is over. If it was no chance, the next one is at a lower pace, and later."""
         if was_chance:
             self._best = pace
@@ -135,10 +144,11 @@ class Doubts:
                 self._best = 0.0
             self._again = now + self._again_every
             self._again_every = min(2 * self._again_every, LAST_AGAIN_SECONDS)
-        self._begin(now, goods)
+        self._begin(now, goods, rested)
 
-    def _begin(self, now: float, goods: int) -> None:
+    def _begin(self, now: float, goods: int, rested: float) -> None:
         self._since, self._goods, self._last, self._refusals = now, goods, goods, 0
+        self._rested = rested
 
     def __repr__(self) -> str:
         return f"Doubts({self.refused} of {self.asked} refused, {self._times} times, best {self._best:.3g}/s)"

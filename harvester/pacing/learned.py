@@ -203,6 +203,10 @@ class LearnedRate:
         rest = max(REST_SECONDS, REST_STARTS / self.rate) * REST_FACTOR ** min(self.refused - 1, 8)
         self._from = max(self._from, now + min(rest, max(REST_MOST_SECONDS, 1.0 / self.rate)))
 
+    def pause(self, start: float, until: float) -> None:
+        """Nothing is asked from ``start`` to ``until``: that is no time in which the rate is not used."""
+        self._since = max(self._since, until - max(0.0, start - self._since))
+
     def resume(self, now: float) -> None:
         """Another rate was tried meanwhile, and refused."""
         self._wave, self._paused = now, False

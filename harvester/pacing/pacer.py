@@ -168,10 +168,10 @@ class Pacer:
         self._tell(now)
         self._smooth = self.free = False
         if outcome is Outcome.THROTTLED:
-            silent = (retry_after is not None or self._is_meant(now, seconds)) and self._refused(now, seconds)
+            silent = self._is_meant(now, seconds) and self._refused(now, seconds)
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
-            if retry_after is not None:
-                self.pause.pause(now, retry_after)
+            if retry_after:  # 0 is no pause
+                self._rest(now, retry_after)
             elif silent and now - seconds >= self._silent_since:
                 self._silent_since = now
                 self._silenced += 1
@@ -187,13 +187,22 @@ class Pacer:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
 
+    def _rest(self, now: float, seconds: float) -> None:
+        """The host asked for a pause: whatever its refusal means for the pace, that is kept."""
+        pause = self.pause
+        start = max(now, pause.until)
+        pause.pause(now, seconds)
+        if self.learned is not None and pause.until > start:
+            self.learned.pause(start, pause.until)
+
     def _is_meant(self, now: float, seconds: float) -> bool:
         """A request was refused: is that to be obeyed, or chance?"""
-        learned, chance = self.learned, self.chance
+        learned, chance, rested = self.learned, self.chance, self.pause.rested(now)
         if learned is None:
-            return chance.on_refused(now, self._goods, 0.0, 0.0, is_fresh=self.concurrency.is_fresh)
+            is_fresh = self.concurrency.is_fresh
+            return chance.on_refused(now, self._goods, 0.0, 0.0, is_fresh=is_fresh, rested=rested)
         is_fresh = learned.is_fresh(now - seconds)
-        if chance.on_refused(now, self._goods, learned.rate, learned.borne, is_fresh=is_fresh):
+        if chance.on_refused(now, self._goods, learned.rate, learned.borne, is_fresh=is_fresh, rested=rested):
             return True
         learned.on_chance(now, seconds)
         return False
@@ -203,7 +212,7 @@ class Pacer:
         self._back = (self.learned, self.concurrency.limit)
         if self.learned is None:
             self.concurrency.release(now)
-        self.chance.begin(now, self._goods)
+        self.chance.begin(now, self._goods, self.pause.rested(now))
         self.learned = LearnedRate(self.chance.pace, now, growth=1.0)
         self._trial = None
         self._smooth = self.free = False
@@ -304,7 +313,7 @@ class Pacer:
         """Only good answers raise the pace, though it is refusals that speak for it."""
         if self.chance.is_due:
             self._try_chance(now)
-        elif self._back is not None and self.chance.is_proven(now, self._goods):
+        elif self._back is not None and self.chance.is_proven(now, self._goods, self.pause.rested(now)):
             self._back = None
             self.learned = LearnedRate(self.chance.pace, now, 0.0, growth=GROWTH)
 

@@ -220,8 +220,9 @@ def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Cour
             pace.on_throttle(now)
 
 
-def paced(host: Host, pacer: Pacer, seconds: int) -> Course:
-    """Start a request whenever the whole pace allows it, for ``seconds`` of simulated time."""
+def paced(host: Host, pacer: Pacer, seconds: int, retry_after: float | None = None) -> Course:
+    """Start a request whenever the whole pace allows it, for ``seconds`` of simulated time. Refusals carry
+    ``retry_after``."""
     course = Course([0] * seconds, [0] * seconds, 0.0, [0] * seconds)
     now = 0.0
     ends: list[tuple[float, int, float, bool]] = []
@@ -242,7 +243,7 @@ def paced(host: Host, pacer: Pacer, seconds: int) -> Course:
         course.limits[int(now)] = pacer.limit
         (course.good if served else course.throttled)[int(now)] += 1
         outcome = Outcome.WHOLE if served else Outcome.THROTTLED
-        pacer.ended(now, outcome, now - begun, first_try=True)
+        pacer.ended(now, outcome, now - begun, first_try=True, retry_after=None if served else retry_after)
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,8 @@ class Lab:
     def run(self, host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
         return run(host, pace, seconds, start)
 
-    def paced(self, host: Host, pacer: Pacer, seconds: int) -> Course:
-        return paced(host, pacer, seconds)
+    def paced(self, host: Host, pacer: Pacer, seconds: int, retry_after: float | None = None) -> Course:
+        return paced(host, pacer, seconds, retry_after)
 
 
 @pytest.fixture(scope="session")

@@ -194,3 +194,14 @@ def test_a_host_that_was_vouched_for_is_not_doubted_for_its_share_of_failures_ei
     assert breaker.open_since is None
     breaker.on_result(40.0, ok=False, first_try=True, throttled=True)
     assert breaker.open_since == 40.0
+
+
+def test_pauses_are_counted_once_and_only_as_far_as_they_have_passed() -> None:
+    pause = HostPause()
+    assert pause.rested(5.0) == 0.0
+    pause.pause(10.0, 2.0)
+    pause.pause(11.0, 2.0)  # one more second
+    pause.pause(11.0, 0.5)  # within it
+    assert [pause.rested(now) for now in (10.0, 11.0, 13.0, 20.0)] == [0.0, 1.0, 3.0, 3.0]
+    pause.pause(20.0, 1.0)
+    assert pause.rested(30.0) == 4.0

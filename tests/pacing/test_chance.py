@@ -69,6 +69,50 @@ def test_seats_are_found_amid_them(lab: Any, share: float, seats: int, seconds: 
         assert course.goodput(40, 60) >= 0.7 * seats / seconds * (1 - share)
 
 
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize(("seconds", "limit"), [(0.02, 32), (0.2, 128)])
+def test_refusals_at_random_that_ask_for_a_pause_cost_the_pause_and_no_more(
+    lab: Any, share: float, seconds: float, limit: int
+) -> None:
+    """``1 / share`` answers come until the next one, however fast it is asked."""
+    for seed in (1, 2, 3):
+        draw = random.Random(seed)
+        host = lab.AtRandom(share, even(lab, seconds, draw), draw)
+        course = lab.paced(host, Pacer(limit_max=limit, now=0.0, draw=draw.random), 240, 1.0)
+        assert course.goodput(120, 240) >= 0.6 / share
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "seconds"),
+    [("fixed", 10, 0.05), ("fixed", 20, 0.02), ("fixed", 200, 0.05), ("sliding", 20, 0.02), ("sliding", 20, 0.05)],
+)
+def test_a_limit_that_is_forgotten_in_each_pause_is_not_taken_for_chance(
+    lab: Any, kind: str, rate: int, seconds: float
+) -> None:
+    """Asked too fast it refuses one in so many, as chance does, if the pauses are taken for a slower pace."""
+    for seed in (1, 2):
+        draw = random.Random(seed)
+        host = (lab.FixedWindow if kind == "fixed" else lab.SlidingWindow)(rate, seconds, draw)
+        pacer = Pacer(limit_max=512, now=0.0, draw=draw.random)
+        course = lab.paced(host, pacer, 40, 1.0)
+        assert not pacer.chance.is_known
+        assert course.goodput(20, 40) >= 0.79 * rate
+        assert course.error_share(20, 40) < 0.02
+
+
+def test_a_pause_is_no_time_of_the_experiment() -> None:
+    chance, goods = Chance(0.0), 0
+    for rate in (100.0, 80.0, 75.0, 70.0, 65.0):
+        for _ in range(15):
+            goods += 20
+            chance.on_refused(goods / 80.0, goods, rate, 0.0, is_fresh=True)
+    assert chance.is_due
+    now, goods = goods / 80.0, goods + 1
+    chance.begin(now, goods, 7.0)
+    assert not chance.is_proven(now + 2.5, goods + 300, 8.0)
+    assert chance.is_proven(now + 3.1, goods + 300, 8.0)
+
+
 def test_the_experiment_is_ended_by_a_host_that_has_a_limit_after_all(lab: Any) -> None:
     """Half of its rate is taken away, then given back, again and again: a few refusals each time."""
     draw = random.Random(4)

@@ -63,6 +63,17 @@ def test_what_follows_in_the_wake_of_a_refusal_is_no_further_one() -> None:
     assert not host.doubts.is_due
 
 
+def test_a_pause_makes_no_slower_pace() -> None:
+    """A second of asking faster than ever and a second of rest: in the mean that is little."""
+    for rested, due in ((0.0, True), (1.0, False)):
+        host = bore_a_hundred()
+        for number in range(1, 5):
+            host.now += 2.0
+            host.goods += 120
+            host.doubts.on_refused(host.now, host.goods, 0.0, 0.0, is_fresh=True, rested=number * rested)
+        assert host.doubts.is_due is due
+
+
 def test_refusals_with_no_good_answer_between_them_count_once() -> None:
     host = bore_a_hundred()
     for _ in range(3):

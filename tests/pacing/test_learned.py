@@ -229,3 +229,29 @@ def test_what_is_refused_by_chance_leaves_the_rate_but_was_not_answered() -> Non
     assert (rate.rate, rate.refused) == (100.0, 0)
     rate.on_refused(5.0, 0.01)
     assert rate.rate < 70.0
+
+
+def test_a_rate_is_borne_though_pauses_that_are_no_word_of_it_come_in_between() -> None:
+    """Half a second of asking, then one of rest, and so on."""
+    for told in (True, False):
+        rate = LearnedRate(100.0, 0.0, 0.0)
+        now = 0.0
+        for _ in range(6):
+            end = now + 0.5
+            while now < end:
+                if rate.take(now):
+                    rate.on_good(now)
+                now += 0.005
+            if told:
+                rate.pause(now, now + 1.0)
+            now += 1.0
+        assert (rate.rate > 100.0) is told
+
+
+def test_a_pause_does_not_shorten_the_time_that_a_wave_lasts() -> None:
+    rate = LearnedRate(100.0, 0.0)
+    rate.on_refused(2.0, 0.01)
+    rate.pause(2.0, 2.5)
+    assert not rate.is_fresh(3.0) and rate.is_fresh(3.1)
+    rate.pause(3.2, 9.0)
+    assert not rate.is_fresh(8.8) and rate.is_fresh(9.0)
