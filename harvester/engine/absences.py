@@ -71,16 +71,10 @@ class Absences:
     def __repr__(self) -> str:
         return f"Absences({len(self.claims)} claims, {self._words})"
 
-    def said_by(self, now: float, tile: Tile) -> Collection[Site]:
-        """Whom not to ask for a tile that waits for another word: the hosts that said so, and those in doubt as long as
-        there are others."""
+    def by(self, tile: Tile) -> Collection[Site]:
+        """The hosts that said so of a tile: it waits for another word."""
         claim = self.claims.get(tile)
-        if claim is None:
-            return NO_SITES
-        left = [site for site in self._sites.all if site not in claim.said and not site.is_out(now)]
-        if all(site.is_in_doubt for site in left):
-            return claim.said
-        return [*claim.said, *(site for site in left if site.is_in_doubt)]
+        return NO_SITES if claim is None else claim.said
 
     def said(self, now: float, request: Request, answer: Answer, reason: str) -> Belief:
         """A host says that a tile is not there.

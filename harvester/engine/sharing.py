@@ -64,7 +64,7 @@ class Sharing(Asking):
             return math.inf if self._feed.next_tile is not None else MINIMUM_WAIT_SECONDS
         request = waiting.first()
         last = self._sites.of(request.host)
-        avoid = {*self._opinions.by(request.tile), *self._absences.said_by(now, request.tile)}
+        avoid = {*self._opinions.by(request.tile), *self._absences.by(request.tile)}
         if not last.vouching.is_vouched:
             avoid.add(last)
         again = self._sites.start(now, self._anew(request), avoid)

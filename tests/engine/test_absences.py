@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,15 +10,18 @@ from dataclasses import replace
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from harvester.edges import Answer, Fault, Request
+from harvester.edges import Answer, Fault, Request, State
 from harvester.engine import words
 from harvester.engine.absences import FIRST_ASKED, ONE_IN
+from harvester.engine.doubt import Doubt
 from harvester.engine.sites import Site
+from harvester.engine.tally import Tally
 from harvester.engine.words import Words
+from harvester.engine.writer import Writer
 from harvester.job import Limits
 from harvester.pacing import Pacer
 from harvester.testing.images import tile_png
-from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http
+from harvester.testing.memory import HOST, MemoryCache, MemoryLedger, MemoryService, MemorySource, broken, http
 from harvester.tiling.tile import BlockKey, Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -197,6 +201,94 @@ def test_what_was_taken_back_is_not_taken_back_again_for_a_token_that_ends():
     counts = outturn.tally.counts()
     assert (outturn.stop, counts.stored, counts.pending, bench.source.renewals) == (None, TILES, 0, 1)
     assert whole(bench) and outturn.tally.fetched == TILES
+
+
+def test_a_tile_that_one_host_lost_and_the_other_refuses_is_failed_for_the_refusal():
+    """The first is in doubt, since the other serves its neighbours; it goes on to be asked for all else."""
+    lost = {Tile(6, row, col) for row in range(40, 64) for col in range(64)}
+    bad = {tile for tile in lost if tile.row % 4 == 0 and tile.col % 4 == 0}
+
+    def scripted(request: Request) -> Answer | None:
+        if request.host.name == "one.test":
+            return http(404) if request.tile in lost else None
+        return http(403) if request.tile in bad else None
+
+    bench = bench_of(scripted, plan=plan_of((6,)), hosts=(ONE, TWO))
+    outturn = bench.go()
+    counts = outturn.tally.counts()
+    assert (outturn.stop, counts.absent, {failure.tile for failure in outturn.failures}) == (None, 0, bad)
+    asked = Counter(request.tile for request in bench.asked if request.attempt >= 0)
+    assert max(asked[tile] for tile in bad) <= 4
+
+
+def test_a_host_that_knows_no_tile_is_hardly_asked_in_a_long_run_either():
+    bench = bench_of(at("one.test", http(404)), hosts=(ONE, TWO), limits=Limits(rate=1))
+    outturn = bench.go()
+    assert (outturn.stop, whole(bench)) == (None, True)
+    assert bench.seconds > 1200
+    assert asked_at(bench)["one.test"] <= 2 * FEW
+
+
+def test_a_host_that_is_right_about_most_absences_is_not_left_alone():
+    def scripted(request: Request) -> Answer | None:
+        is_there = (5 * request.tile.row + 3 * request.tile.col) % 8 == 0
+        return None if is_there and request.host.name == "two.test" else http(404)
+
+    bench = bench_of(scripted, plan=plan_of((6,)), hosts=(ONE, TWO))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, outturn.tally.counts().absent) == (None, 512, 4096 - 512)
+    assert asked_at(bench)["one.test"] > 400
+
+
+def test_a_host_that_was_believed_while_the_others_were_out_is_asked_about_once_they_are_back():
+    def scripted(request: Request) -> Answer | None:
+        began.append(asyncio.get_running_loop().time())
+        if request.host.name == "one.test":
+            return http(404)
+        return http(503, headers={"retry-after": "20"}) if began[-1] - began[0] < 20 else None
+
+    began: list[float] = []
+    bench = bench_of(scripted, plan=plan_of((0, 1, 2, 3)), hosts=(ONE, TWO), limits=Limits(rate=3))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().absent, whole(bench)) == (None, 0, True)
+
+
+def test_what_a_host_bore_out_that_then_was_wrong_is_asked_of_others():
+    """The one knows no tile, and the other said so, too, until it is found wrong itself, late."""
+
+    def scripted(request: Request) -> Answer | None:
+        row = request.tile.row
+        if request.host.name == "one.test":
+            return http(404)
+        return http(404) if request.host.name == "two.test" and (row % 3 == 0 or row >= 28) else None
+
+    bench = bench_of(scripted, plan=plan_of((5,)))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().absent, whole(bench)) == (None, 0, True)
+
+
+def doubt_of(tile: Tile) -> tuple[Doubt, Words, Site]:
+    """One absent tile on the word of one host, remembered for what it says of the credential as well."""
+    writer = Writer(
+        MemoryCache(), MemoryLedger(), clock=lambda: 0.0, on_recorded=lambda batch: None, on_room=lambda: None
+    )
+    doubt, kept, site = Doubt(writer, Tally()), Words(), site_of("one")
+    doubt.words = kept
+    kept.add(site, tile, "http_404")
+    doubt.remember(1.0, Request(ONE, "/", tile), http(404), State.ABSENT, "http_404")
+    return doubt, kept, site
+
+
+def test_what_a_token_took_back_rests_on_no_hosts_word():
+    doubt, kept, site = doubt_of(Tile(3, 1, 1))
+    assert [ended.tile for ended in doubt.take_back(0)] == [Tile(3, 1, 1)]
+    assert kept.take(site) == []
+
+
+def test_what_was_taken_back_with_a_hosts_word_is_not_taken_back_for_a_token():
+    doubt, kept, site = doubt_of(Tile(3, 1, 1))
+    doubt.take_absences_out(kept.take(site))
+    assert doubt.take_back(0) == []
 
 
 # ---------------------------------------------------------------------------------------------- words

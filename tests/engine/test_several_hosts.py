@@ -473,3 +473,25 @@ def test_what_came_before_a_host_refused_is_looked_back_at_where_it_is_served(le
     assert (outturn.stop, outturn.tally.counts().pending, outturn.tally.counts().failed) == (None, 0, 0)
     assert outturn.tally.questions > 0, "it was looked back"
     assert not any("stand-ins" in text for text in outturn.notices)
+
+
+def test_a_host_that_refuses_what_is_looked_back_at_is_not_the_only_one_to_be_asked():
+    served: set[Tile] = set()
+    count = Counter[str]()
+
+    def scripted(request: Request) -> Answer | None:
+        count[request.host.name] += 1
+        if request.host.name == SICK.name:
+            if len(served) == 21:
+                return http(498)
+            if 3 <= count[SICK.name] <= 5:
+                return http(503)
+        served.add(request.tile)
+        return None
+
+    bench = bench_of(scripted, elsewhere=scripted, limits=Limits(concurrency=2))
+    bench.plan = plan_of((0, 1, 2))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, 21)
+    assert outturn.tally.questions > 0
+    assert not any("stand-ins" in text for text in outturn.notices)
