@@ -86,7 +86,8 @@ def test_throttling_stated_in_a_200_is_throttling(serve, cli):
 
 
 def test_a_tile_that_is_always_busy_is_failed_by_every_run_with_exit_1(serve, cli):
-    """Also by the later ones, which have nothing else to ask: a tile of the first one tells that the host is well."""
+    """Also by the later ones, which have nothing else to ask: a tile of the first one tells that the host is well.
+    Questions (that one, and tiles looked back at) are counted apart."""
     service = serve(script=script(Rule(do="status", status=503, tiles=("3/2/2",))))
     for kept in (0, TILES - 1):
         before = service.log.count("tile")

@@ -74,6 +74,14 @@ def test_a_pause_makes_no_slower_pace() -> None:
         assert host.doubts.is_due is due
 
 
+def test_answers_that_come_while_it_rests_are_no_endless_pace() -> None:
+    host = bore_a_hundred()
+    host.now += 2.0
+    host.goods += 3
+    host.doubts.on_refused(host.now, host.goods, 0.0, 0.0, is_fresh=True, rested=2.0)
+    assert not host.doubts.is_due
+
+
 def test_refusals_with_no_good_answer_between_them_count_once() -> None:
     host = bore_a_hundred()
     for _ in range(3):
