@@ -268,7 +268,7 @@ def unpack_archive(
     if work.exists():
         raise CacheError(f"{work} is there already", hint="Move it away, then run the same command again.")
     with open_reader(package) as reader:
-        needed = package.stat().st_size
+        needed = 2 * package.stat().st_size  # the package is made anew beside what is unpacked
         if needed > disk.free_bytes(work):
             raise disk_full(work, needed)
         disk.make_dirs(part / compact.ALL_LAYERS)

@@ -38,7 +38,8 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
     with open_reader(package) as reader:
         places = _places(reader, scheme)
         blocks = ((key, place) for level, place in places.items() for key in _blocks(reader, level, place))
-        needed = sum(_size(_spans(reader, key, place)[1]) for key, place in blocks)
+        unpacked = sum(_size(_spans(reader, key, place)[1]) for key, place in blocks)
+        needed = unpacked + package.stat().st_size  # the archive is made anew beside what is unpacked
         if needed > disk.free_bytes(part):
             raise disk_full(work, needed)
         disk.make_dirs(part / compact.ALL_LAYERS)

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from harvester.cli.common import Common, common_params, log, printable
-from harvester.cli.early_stop import TerminatedError, is_early, unwind
+from harvester.cli.early_stop import TerminatedError, is_early, numbers, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
@@ -75,7 +75,7 @@ def verb(name: str, *, example: str, opens_late: bool = False) -> Callable[[Call
 
         @wraps(function)
         def begun(*arguments: Any, **options: Any) -> Any:
-            if not opens_late and is_early(signal.getsignal(signal.SIGINT)):
+            if not opens_late and any(is_early(signal.getsignal(number)) for number in numbers()):
                 unwind()
             return function(*arguments, **options)
 

@@ -190,8 +190,8 @@ class LaneTransport:
                         self._host = item.host
                     try:
                         head, keeps_gzip = self._route.head(item)
-                    except UnsendableError as error:
-                        self._finish(item, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(error)))
+                    except UnsendableError as unsendable:
+                        self._finish(item, Answer(0, {}, b"", 0.0, True, Fault.PROTOCOL, str(unsendable)))
                         continue
                     idle = self._place.idle
                     lane = idle.pop() if idle and not item.fresh else self._new_lane(self._place)

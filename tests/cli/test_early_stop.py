@@ -28,9 +28,19 @@ def silent():
         yield f"http://127.0.0.1:{server.getsockname()[1]}/arcgis/rest/services/A/MapServer"
 
 
-def start(tmp_path, *arguments):
+def heed():
+    """Whoever runs the tests in the background has Ctrl-C ignored, by them and by what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ignore():
+    """As ``nohup`` and shells do for what they start in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def start(tmp_path, *arguments, prepare=heed):
     return subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "harvester", *arguments],
+        [sys.executable, "-X", "importtime", "-m", "harvester", *arguments], preexec_fn=prepare,
         cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -75,9 +85,18 @@ def test_a_run_that_is_stopped_while_it_starts_says_so_and_leaves_no_file(tmp_pa
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("verb", ["run", "scales"])
 def test_a_command_that_waits_for_the_source_is_stopped_without_a_traceback(tmp_path, number, verb):
+    stop_while_it_waits(tmp_path, number, verb, heed)
+
+
+@pytest.mark.parametrize("verb", ["run", "scales"])
+def test_one_for_which_ctrl_c_is_ignored_hears_a_sigterm_all_the_same(tmp_path, verb):
+    stop_while_it_waits(tmp_path, signal.SIGTERM, verb, ignore)
+
+
+def stop_while_it_waits(tmp_path, number, verb, prepare):
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"http://127.0.0.1:{server.getsockname()[1]}/arcgis/rest/services/A/MapServer"
-        process = start(tmp_path, verb, place, *(("-o", "out.mbtiles") if verb == "run" else ()))
+        process = start(tmp_path, verb, place, *(("-o", "out.mbtiles") if verb == "run" else ()), prepare=prepare)
         try:
             connection, _ = server.accept()
             with connection:
