@@ -123,5 +123,5 @@ def show_summary(common: Common, summary: Any) -> int:
         say(f"... and {summary.damaged - SHOWN:,} more (--json lists up to 1,000)")
     if summary.damaged:
         lost = counted(summary.damaged, "damaged tile")
-        say(f"INCOMPLETE: {lost} not copied; harvester run fetches what is missing")
+        say(f"INCOMPLETE: {lost} not copied; a run of the job that made the cache fetches them")
     return code

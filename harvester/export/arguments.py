@@ -98,7 +98,11 @@ def read_service(value: object) -> str:
     if not text:
         raise UsageError("input_service: nothing is named", hint="Give the address of a service: https://…/MapServer")
     if "://" not in text and _CONNECTION.search(text):
-        name = re.sub(r"(?i)\.(Map|Image)Server$", r"/\1Server", re.split(r"(?i)\.ags[\\/]?|\)[\\/]", text)[-1])
+        name = re.sub(
+            r"(?i)\.(Map|Image)Server$",
+            r"/\1Server",
+            re.split(r"(?i)\.ags[\\/]?|\)[\\/]|^gis servers[\\/][^\\/]*[\\/]", text)[-1],
+        )
         name = name.replace("\\", "/").strip("/")
         shown = name if re.search(r"(?i)[^/]/(Map|Image)Server$", name) and ":" not in name else "NAME/MapServer"
         raise UsageError(

@@ -174,6 +174,7 @@ def test_instances_bound_the_requests_in_flight():
     [
         ("GIS Servers/arcgis on MYSERVER (admin)/USA.MapServer", "/services/USA/MapServer"),
         ("GIS Servers\\arcgis on MYSERVER (admin)\\City\\USA.MapServer", "/services/City/USA/MapServer"),
+        ("GIS Servers/myserver/City/USA.MapServer", "/services/City/USA/MapServer"),
         ("C:\\connections\\gis.ags\\Ortho.ImageServer", "/services/Ortho/ImageServer"),
         ("C:/connections/gis.ags", "/services/NAME/MapServer"),
         ("C:\\project\\Temp_Pub_Connection\\Streets.MapServer", "/services/NAME/MapServer"),
