@@ -12,7 +12,7 @@ from xxhash import xxh3_128_hexdigest
 
 from harvester.edges import Answer, Fault, Request, State
 from harvester.engine import words
-from harvester.engine.absences import FIRST_ASKED, ONE_IN
+from harvester.engine.absences import FIRST_ASKED, ONE_IN, Belief
 from harvester.engine.doubt import Doubt
 from harvester.engine.sites import Site
 from harvester.engine.tally import Tally
@@ -265,6 +265,20 @@ def test_what_a_host_bore_out_that_then_was_wrong_is_asked_of_others():
     bench = bench_of(scripted, plan=plan_of((5,)))
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts().absent, whole(bench)) == (None, 0, True)
+
+
+def test_where_one_host_refuses_and_the_other_was_wrong_about_absences_no_word_is_left_to_believe():
+    bench = bench_of(at("one.test", http(404)), hosts=(ONE, TWO), plan=plan_of((0, 1, 2)))
+    bench.go()
+    one, two = bench.engine._sites.all
+    assert (one.is_in_doubt, two.is_in_doubt) == (True, False)
+    equals = bench.engine._flow._equals
+    assert equals is not None
+    tile = Tile(9, 3, 4)
+    asked = [Request(host, "/", tile, attempt=1) for host in (ONE, TWO)]
+    assert not equals.opinions.asks_another(99.0, asked[1], [one]), "it has said its word"
+    equals.opinions.refused[tile] = [two]
+    assert equals.absences.said(99.0, asked[0], http(404), "http_404") is Belief.FAILED
 
 
 def doubt_of(tile: Tile) -> tuple[Doubt, Words, Site]:
