@@ -260,7 +260,7 @@ def test_what_a_host_bore_out_that_then_was_wrong_is_asked_of_others():
         row = request.tile.row
         if request.host.name == "one.test":
             return http(404)
-        return http(404) if request.host.name == "two.test" and (row % 3 == 0 or row >= 28) else None
+        return http(404) if request.host.name == "two.test" and (row % 3 == 0 or row >= 31) else None
 
     bench = bench_of(scripted, plan=plan_of((5,)))
     outturn = bench.go()
