@@ -16,8 +16,8 @@ from harvester.engine.words import Words
 from harvester.tiling.tile import Tile
 
 FIRST_ASKED = 8
-"""Absences of each host that are asked of another before they are believed: a host that knows no tile is found at
-once."""
+"""Absences of each host that are asked of all others before they are believed: a host that knows no tile is found at
+once, also where others have lost the same."""
 
 ONE_IN = 64
 """Of those after them, so many: 1.6 % more requests where really nothing is there; of a host that has lost a hundredth
@@ -40,13 +40,15 @@ class Claim:
     """A tile that waits for another host's word. ``said``: the hosts by whose word it is not there, and whether that
     word alone is not enough; ``reason`` and ``status`` of the last of them; ``times``: how often they said so."""
 
-    __slots__ = ("reason", "said", "status", "times")
+    __slots__ = ("of_all", "reason", "said", "status", "times")
 
     def __init__(self) -> None:
         self.said: dict[Site, bool] = {}
         self.reason = ""
         self.status = 0
         self.times = 0
+        self.of_all = False
+        """Every other host is asked: two may have lost the same tiles."""
 
     @property
     def sound(self) -> list[Site]:
@@ -88,13 +90,14 @@ class Absences:
                 self._words.add(site, tile, reason)
                 return Belief.ABSENT
             claim = self.claims[tile] = Claim()
+            claim.of_all = site.asked_about < FIRST_ASKED
+            site.asked_about += 1
         if site not in claim.said:
             claim.said[site] = self._is_asked_about(site, tile)
-            site.asked_about += claim.said[site]
         claim.reason, claim.status = reason, answer.status
         claim.times += 1
         sound = claim.sound
-        if len(sound) > 1 or (sound and not claim.said[sound[0]]):
+        if not claim.of_all and (len(sound) > 1 or (sound and not claim.said[sound[0]])):
             return self._believed(now, tile)
         refused = self._opinions.by(tile)
         others = [one for one in self._sites.all if one not in claim.said and one not in refused]
@@ -133,13 +136,13 @@ class Absences:
 
     def _believed(self, now: float, tile: Tile) -> Belief:
         claim = self.claims.pop(tile)
-        for site, asked_about in claim.said.items():
+        for site in claim.said:
             if site.is_in_doubt:
                 if site.pacer.breaker.open_since is None:
                     site.pacer.breaker.on_result(now, ok=True, first_try=True)
                 continue
             self._words.add(site, tile, claim.reason)
-            if asked_about and len(claim.said) == 1:
+            if len(claim.said) == 1:
                 site.asked_about -= 1  # nobody was there to be asked
         return Belief.ABSENT
 
