@@ -159,7 +159,7 @@ class People:
             if number:
                 text += f"  {number:,} {word}"
         if event.paused_seconds > 0:
-            text += f"  paused by the server for {math.ceil(event.paused_seconds)} s"
+            text += f"  the server is busy: paused for {math.ceil(event.paused_seconds)} s"
         if self._moving:
             width = shutil.get_terminal_size().columns - 1
             bar = "#" * round(share * 20)

@@ -34,4 +34,4 @@ def test_a_pause_is_told_in_seconds_that_are_left_and_none_is_not(capsys, left, 
     people(dataclasses.replace(event, counts=Counts(100, 100)))
     line = capsys.readouterr().err
     assert ("paused" in line) is (shown is not None)
-    assert shown is None or line.rstrip().endswith(f"paused by the server for {shown}")
+    assert shown is None or line.rstrip().endswith(f"the server is busy: paused for {shown}")
