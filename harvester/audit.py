@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harvester.caches.counted import manifest_of, sum_of_block
-from harvester.caches.open import no_cache, open_cache, sniff
+from harvester.caches.open import FORMATS, no_cache, open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import LedgerReader, read_ledger
 from harvester.manifest import TileSum
-from harvester.output import exists
+from harvester.output import exists, file_stamp
 from harvester.payload import decode_check, judge
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.scheme_json import scheme_from_json
@@ -46,6 +46,8 @@ class Finding:
     notices: list[str] = field(default_factory=list)
     applying: str = ""
     """The delta that an ``apply`` was interrupted over: some of its tiles may be in, others not."""
+    unmade: str = ""
+    """Where no planned tile is missing and yet the package is not made of them: what there is instead."""
 
     @property
     def damaged(self) -> int:
@@ -54,8 +56,8 @@ class Finding:
 
     @property
     def complete(self) -> bool:
-        """True when no planned tile is missing, and no delta half applied."""
-        return self.missing == 0 and not self.applying
+        """True when no planned tile is missing, no delta half applied, and the package made."""
+        return self.missing == 0 and not self.applying and not self.unmade
 
     @property
     def sound(self) -> bool:
@@ -89,6 +91,7 @@ class Finding:
             "damaged": self.damaged,
             "damages": [{"where": damage.where, "what": damage.what} for damage in self.damages],
             **({"applying": self.applying} if self.applying else {}),
+            **({"unmade": self.unmade} if self.unmade else {}),
         }
 
 
@@ -106,10 +109,14 @@ class Audited:
         self.placed: PlacedReader | None = None
         if self.ledger_path.exists():
             self.ledger = read_ledger(self.ledger_path)
-        held = next((path for path in (out.with_name(out.name + ".work"), out) if exists(path)), None)
-        if held is None and sniff(out) is not None:
-            held = out  # a part of a file: FILE:TABLE
+        work = out.with_name(out.name + ".work")
         try:
+            self.collecting = exists(work) and not self._stands_alone()
+            """True where what is read is the work folder: no package was made of all that is in it, or only without
+            tiles that failed."""
+            held = next((path for path in (work,) * self.collecting + (out,) if exists(path)), None)
+            if held is None and sniff(out) is not None:
+                held = out  # a part of a file: FILE:TABLE
             if held is not None:
                 # A work folder that has no description yet holds nothing that could be read.
                 with suppress(CacheError) if held != out else _nothing():
@@ -123,6 +130,26 @@ class Audited:
         except BaseException:
             self.close()
             raise
+
+    def _stands_alone(self) -> bool:
+        """Does the ledger speak of this package, with nothing added since? Then the work folder is a leftover."""
+        if self.ledger is None or not self.out.is_file() or self.ledger.meta("dirty"):
+            return False
+        return self.ledger.stamp() == file_stamp(self.out)
+
+    @property
+    def unmade(self) -> str:
+        """What a reader finds in place of the package that its ledger speaks of; empty where that is made."""
+        said = self.ledger.meta("format") if self.ledger is not None else None
+        if not exists(self.out):
+            sealed = said in FORMATS and FORMATS[said].sealed
+            if self.collecting or sealed:
+                return (
+                    f"{self.out} is not there yet: its run was stopped before the package was made, or still makes it"
+                )
+        elif self.collecting and (self.ledger is None or self.ledger.meta("dirty")):
+            return f"{self.out} is the one of before: a run was stopped before it was made anew, or still makes it"
+        return ""
 
     def _scheme(self) -> TilingScheme:
         if self.ledger is not None and (document := self.ledger.meta("scheme")) is not None:
@@ -221,6 +248,8 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
             finding.planned += unlisted
             finding.missing += unlisted
+        if finding.missing == 0:
+            finding.unmade = audited.unmade
     return finding
 
 

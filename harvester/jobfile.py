@@ -16,6 +16,7 @@ from harvester.errors import UsageError
 from harvester.job import SECRET_HINT, AoiFile, Auth, Job, Limits, Policy
 from harvester.job_keys import AUTH, LIMITS, POLICY, TABLES, TOP, Read, as_is, kind_of
 from harvester.job_text import check_header
+from harvester.redact import is_secret_header
 
 MAX_JOB_FILE_BYTES = 4 << 20
 """A job file of a thousand policies has 200 kB; a larger one is another file given by mistake."""
@@ -211,6 +212,12 @@ def _headers(table: Any) -> dict[str, str]:
         raise UsageError(f"must be a table, not {kind_of(table)}")
     found = {}
     for name, value in table.items():
+        if isinstance(value, str) and value.strip() and is_secret_header(name):
+            raise UsageError(
+                f"{name} would be a secret in a file",
+                hint=f'Put the value into an environment variable and give its name: {name} = {{ env = "NAME" }}; '
+                'or on the command line: --header "NAME: VALUE". A token belongs into [auth]: token_env.',
+            )
         if isinstance(value, dict) and set(value) == {"env"} and isinstance(value["env"], str):
             if value["env"] not in os.environ:
                 raise UsageError(f"{name}: the environment variable {value['env']!r:.80} is not set")

@@ -173,6 +173,12 @@ def keep_secret(*values: str | None) -> None:
     _KNOWN.keep(values)
 
 
+def is_secret_header(name: str) -> bool:
+    """True for the name of a request header that carries a secret."""
+    name = name.strip().lower()
+    return name not in PLAIN_HEADERS and SECRET_HEADER.search(name) is not None
+
+
 def keep_secret_header(name: str, value: str) -> None:
     """The value of a request header, with what is inside it: after ``Bearer``, in a cookie, in a basic login."""
     if name.strip().lower() in PLAIN_HEADERS:

@@ -188,7 +188,7 @@ def test_a_full_disk_says_how_much_is_needed_and_what_to_do(tmp_path: Path) -> N
         disk.pwritev(descriptor, [b"x" * 1000, b"y" * 234], 0)
     disk.close(descriptor)
     assert caught.value.code == "disk_full"
-    assert "1,234 are needed" in caught.value.message
+    assert "1,234 bytes were refused" in caught.value.message
     assert "available" in caught.value.message
     assert "Free some space, then run the same command again" in caught.value.hint
     assert caught.value.exit_code == 4
@@ -198,9 +198,16 @@ def test_a_file_system_that_takes_no_more_files_is_not_said_to_lack_bytes(tmp_pa
     error = disk_full(tmp_path / "a", 100, inodes=lambda path: 0)
     assert "no inodes left" in error.message
     assert "Remove files" in error.hint and "one file" in error.hint
-    assert "available, 100 are needed" in disk_full(tmp_path / "a", 100, inodes=lambda path: 1).message.replace(
-        "bytes are ", ""
-    )
+    assert "100 bytes were refused" in disk_full(tmp_path / "a", 100, inodes=lambda path: 1).message
+
+
+def test_a_full_disk_never_says_that_less_is_needed_than_there_is(tmp_path: Path) -> None:
+    short = disk_full(tmp_path / "a", 1 << 62, inodes=lambda path: 1).message
+    assert "bytes are available, 4,611,686,018,427,387,904 are needed" in short
+    enough = disk_full(tmp_path / "a", 100, inodes=lambda path: 1).message
+    assert "are needed" not in enough
+    assert "100 bytes were refused" in enough and "quota" in enough
+    assert "refused" not in disk_full(tmp_path / "a", inodes=lambda path: 1).message
 
 
 def test_a_file_that_may_not_grow_names_what_may_limit_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from harvester.caches.open import FORMATS, SUFFIXES, format_for
 from harvester.durable import safe_name
 from harvester.edges import ServiceInfo, TileFormat
-from harvester.errors import UsageError
+from harvester.errors import CacheError, UsageError
 from harvester.job import Job
 
 COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
@@ -21,7 +21,27 @@ def require_output(job: Job) -> Path:
         raise UsageError("no output is named", hint='Add -o streets.mbtiles, or output = "..." in the job file.')
     if job.report is not None and not job.report.absolute().parent.is_dir():
         raise UsageError(f"--report {job.report}: its folder does not exist", hint="Make the folder first.")
+    require_place(job.output)
     return job.output
+
+
+def require_place(output: Path) -> None:
+    """A name under which a cache can lie: nothing, a file or a folder is there. Nothing is opened, since opening a pipe
+    waits for its other end. Raises CacheError."""
+    if output.exists():
+        if output.is_file() or output.is_dir():
+            return
+        raise CacheError(
+            f"{output} is a device, a pipe or a socket, and no cache",
+            hint="Name a file or a folder; nothing was changed.",
+            code="not_a_cache",
+        )
+    if output.is_symlink():
+        raise CacheError(
+            f"{output} is a symbolic link to {output.readlink()}, which is not there",
+            hint="Mount or make what it leads to, or name the place itself; nothing was changed.",
+            code="not_a_cache",
+        )
 
 
 def format_of(job: Job, output: Path) -> str:

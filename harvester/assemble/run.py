@@ -10,7 +10,15 @@ from pathlib import Path
 
 from harvester.assemble.layer import LayerRun
 from harvester.assemble.listener import Listener
-from harvester.assemble.place import format_of, format_of_layer, plain, require_folder, require_output, target_of_layer
+from harvester.assemble.place import (
+    format_of,
+    format_of_layer,
+    plain,
+    require_folder,
+    require_output,
+    require_place,
+    target_of_layer,
+)
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
 from harvester.assemble.sources import Layer, Opened, open_job_source
 from harvester.caches.open import require_can_hold
@@ -87,6 +95,7 @@ async def _harvest_layers(
     for layer, one, name in zip(layers, planned, names, strict=True):
         format = format_of_layer(job, one.info)
         target = target_of_layer(folder, name, format)
+        require_place(target)
         require_can_hold(format, one.info, [lod.level for lod in one.plan.lods])
         require_size(job, one.plan, command)
         targets.append((layer, one, target, format))

@@ -17,7 +17,10 @@ def is_empty_or_missing(path: Path) -> bool:
     """True where a new cache may be made: nothing there, an empty file, or a folder without anything of anybody's."""
     if path.is_dir():
         return compact.is_empty(path)
-    return not path.exists() or path.stat().st_size == 0 or is_unborn(path)
+    if not path.exists():
+        return not path.is_symlink()  # that leads nowhere: nobody knows what would be made there
+    # Of a device, a pipe or a socket the size is 0 as well.
+    return path.is_file() and (path.stat().st_size == 0 or is_unborn(path))
 
 
 def sniff(path: Path) -> str | None:
@@ -26,6 +29,8 @@ def sniff(path: Path) -> str | None:
     try:
         if path.is_dir():
             return _sniff_folder(path)
+        if path.exists() and not path.is_file():
+            return None  # to open a pipe is to wait for whoever writes to it
         with path.open("rb") as file:
             head = file.read(100)
     except OSError:

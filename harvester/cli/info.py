@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.frame import show, show_json, verb
+from harvester.cli.frame import say, show, show_json, verb
 from harvester.wording import counted
 
 STAMP = "harvester_stamp"
@@ -28,6 +28,9 @@ def command(common: Common, output: Path) -> int:
     with Audited(output) as audited:
         document = describe_cache(output, audited)
         layers = audited.reader.info.vector_layers if audited.reader is not None else ()
+        unmade = audited.unmade
+    if unmade and not common.quiet:
+        say(f"note: {unmade}; this is its work folder")
     if common.json:
         show_json(document)
         return 0

@@ -59,6 +59,8 @@ def command(common: Common, output: Path, deep: bool) -> int:
             say(f"an apply was interrupted: run `{again}` again")
         elif not finding.sound:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
+        elif finding.unmade:
+            say(f"{finding.unmade}; the same harvester run makes it without fetching a tile")
         elif not finding.complete:
             say("The same harvester run goes on with what is missing; harvester holes shows where it is.")
     return finding.exit_code

@@ -45,9 +45,19 @@ def disk_full(path: Path, needed: int = 0, *, inodes: Callable[[Path], int] = in
     with suppress(OSError):
         if not inodes(path):
             return _no_inodes(path)
-        sizes = f"{free_bytes_at(path):,} bytes are available" + (f", {needed:,} are needed" if needed else "")
+        sizes = _sizes(free_bytes_at(path), needed)
         return CacheError(f"the disk is full: cannot write {path} ({sizes})", hint=GOES_ON, code="disk_full")
     return CacheError(f"the disk is full: cannot write {path}", hint=GOES_ON, code="disk_full")
+
+
+def _sizes(free: int, needed: int) -> str:
+    """What there is and what it takes. ``free`` is counted after the write failed and gave back what it had taken, and
+    knows neither of a quota nor of what is written beside: it may well be more than ``needed``."""
+    if 0 < needed <= free:
+        return (
+            f"{needed:,} bytes were refused, {free:,} are available now: a journal beside it or a quota may take them"
+        )
+    return f"{free:,} bytes are available" + (f", {needed:,} are needed" if needed else "")
 
 
 def _no_inodes(path: Path) -> CacheError:

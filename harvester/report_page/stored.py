@@ -83,16 +83,19 @@ def stored_runs(audited: Audited) -> list[StoredRun]:
     runs = ledger.runs()
     if not runs:
         raise CacheError(f"the ledger of {audited.out} knows of no run", hint="harvester info shows what it holds.")
-    return [
-        StoredRun(
-            number=run.id,
-            started=run.started,
-            ended=run.ended,
-            document=run.report if run.report is not None else _unfinished(run, ledger, audited.out, run is runs[-1]),
-            did_end=run.report is not None,
-        )
-        for run in runs
-    ]
+    unmade = audited.unmade if audited.collecting else ""
+    found = []
+    for run in runs:
+        document, did_end = run.report, run.report is not None
+        if document is None:
+            document = _unfinished(run, ledger, audited.out, run is runs[-1])
+        elif unmade and run is runs[-1] and document["complete"]:
+            # It had every tile and was killed over the package: what it wrote of itself did not come true.
+            hint = "The same harvester run makes it without fetching a tile."
+            error = {"code": "did_not_end", "message": unmade, "hint": hint}
+            document, did_end = {**document, "complete": False, "error": error}, False
+        found.append(StoredRun(number=run.id, started=run.started, ended=run.ended, document=document, did_end=did_end))
+    return found
 
 
 def choose_run(runs: Sequence[StoredRun], number: int | None) -> StoredRun:

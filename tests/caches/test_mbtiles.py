@@ -667,7 +667,7 @@ def test_a_batch_that_failed_left_nothing_and_the_next_one_works(path: Path, ded
         with pytest.raises(CacheError) as caught:
             await writer.store(stored([OLD, Tile(9, 6, 6)], version=2))
         assert caught.value.code == "disk_full"
-        assert "are needed" in caught.value.message
+        assert "bytes were refused" in caught.value.message
         assert writer.stamps([]) == before
         with open_reader(path) as reader:
             assert reader.read(*OLD) == body_of(OLD)

@@ -451,7 +451,7 @@ def test_room_for_all_that_is_unpacked_is_looked_for_before_anything_is_written(
 
     with pytest.raises(CacheError, match="the disk is full") as caught:
         unpack(path, tmp_path / "again", disk=Nearly(), scheme=mercator())
-    assert f"{needed:,} are needed" in caught.value.message
+    assert f"{needed:,} bytes were refused" in caught.value.message
     assert written == []
     assert not (tmp_path / "again").exists()
 

@@ -187,6 +187,13 @@ def test_no_secret_is_in_the_error_about_a_mistyped_command(kept, tmp_path, argu
         'source = "https://h.invalid/A/MapServer"\n[auth]\ntoken_env = "canary=="',
         'source = "https://h.invalid/A/MapServer"\n[auth]\nusername = "u"\npassword_env = "canary!"',
         'source = "https://h.invalid/A/MapServer"\nproxy = "http://me:canary@p.invalid:8080"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nAuthorization = "Bearer canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\ncookie = "agolsession=canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nProxy-Authorization = "Basic canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nX-Api-Key = "canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nX-Esri-Authorization = "Bearer canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nX-My-Secret = "canary"',
+        'source = "https://h.invalid/A/MapServer"\n[headers]\nX-Session = "canary"',
     ],
 )
 def test_a_secret_in_a_job_file_is_refused_without_being_repeated(kept, tmp_path, text):
