@@ -132,7 +132,9 @@ class LookBack:
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
         self._tally.throttled += outcome is Outcome.THROTTLED
-        self._sites.heard(self._clock(), request, outcome, answer.seconds, verdict.retry_after)
+        if self._sites.heard(self._clock(), request, outcome, answer.seconds, verdict.retry_after):
+            self._todo.append((at, False))  # the next run's: this one ends
+            return
         face = face_of(verdict)
         if face is None:
             self._say_nothing(at, site, outcome)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
+from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Request, Source, Transport, Wait
 from harvester.engine.doubt import Doubt
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
@@ -124,8 +124,8 @@ class Engine:
         )
         witness = Witness(source, tally.one_kept, aside(elsewhere, tally.failed_before, tally.counts().planned))
         self._sites = sites = Sites(
-            source=source, new_pacer=new_pacer, connections=limits.concurrency, witness=witness, clock=clock,
-            stop=self.stop,
+            source=source, new_pacer=new_pacer, connections=limits.concurrency,
+            max_duration_seconds=limits.max_duration_seconds, witness=witness, tally=tally, clock=clock, stop=self.stop,
         )  # fmt: skip
         self._flow = Flow(
             Parts(
@@ -138,7 +138,7 @@ class Engine:
         self._review = Review(
             Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded), flow=self._flow,
             source=source, sites=sites, writer=self._writer, tally=tally, in_flight=limits.concurrency, clock=clock,
-            drain=self._drain, wake=transport.wake, stop=self.stop,
+            drain=self._look_back, wake=transport.wake, stop=self.stop,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -208,7 +208,7 @@ class Engine:
             return False
         proof = Proof(question, self._source, sites=self._sites, tally=self._tally, clock=self._clock)
         if stop is None or stop.code in ASKED_AFTER:
-            await self._drain(proof.next_request, proof.done)
+            await self._prove(proof)
         if proof.holds:
             self._flow.access.holds()
             return False
@@ -223,6 +223,22 @@ class Engine:
         self._left_by_last = left
         self._flow.access.renew()
         return True
+
+    async def _look_back(self, next_request: Next, done: Done) -> None:
+        """What a stop finds unasked is the next run's."""
+        await self._drain(lambda: None if self._stopping.is_set() else next_request(), done)
+
+    async def _prove(self, proof: Proof) -> None:
+        """Also after a stop, but then no host that is paused or down is waited for."""
+
+        def next_request() -> Request | Wait | None:
+            item = proof.next_request()
+            if self._stopping.is_set() and isinstance(item, Wait) and item.seconds is not None:
+                now = self._clock()
+                return None if all(site.is_out(now) for site in self._sites.all) else item
+            return item
+
+        await self._drain(next_request, proof.done)
 
     async def _drain(self, next_request: Next, done: Done) -> None:
         drain = asyncio.create_task(self._transport.drain(next_request, done))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 
 from harvester.edges import Host, Outcome, Request, Source
 from harvester.engine.stop import StopReason
+from harvester.engine.tally import Tally
 from harvester.engine.vouching import Vouching
 from harvester.engine.witness import Witness
-from harvester.pacing import Pacer, RetryBudget
+from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryBudget
 from harvester.wording import counted
 
 KEPT_FREE = 4
@@ -100,11 +101,15 @@ class Sites:
         source: Source,
         new_pacer: Callable[[int], Pacer],
         connections: int,
+        max_duration_seconds: float | None,
         witness: Witness,
+        tally: Tally,
         clock: Callable[[], float],
         stop: Callable[[StopReason], None],
     ) -> None:
         self._source = source
+        self._max_duration = max_duration_seconds
+        self._tally = tally
         self._connections = connections
         self._clock = clock
         self._stop = stop
@@ -215,13 +220,33 @@ class Sites:
         for site in self.all:
             site.in_flight = 0
 
-    def heard(self, now: float, request: Request, outcome: Outcome, seconds: float, retry_after: float | None) -> None:
+    def heard(self, now: float, request: Request, outcome: Outcome, seconds: float, retry_after: float | None) -> bool:
         """A question was answered: no first try of a tile. That one of several hosts refuses what others may serve
-        is no sign that it is well."""
-        pacer = self.of(request.host).pacer
+        is no sign that it is well. True when that ends the run."""
+        site = self.of(request.host)
+        pacer = site.pacer
         if self.are_several and pacer.breaker.open_since is not None and outcome in (Outcome.FAILED, Outcome.DENIED):
             outcome = Outcome.RETRY
         pacer.ended(now, outcome, seconds, first_try=False, retry_after=retry_after)
+        ended = self._tally.last_ended > self._tally.started
+        return outcome is Outcome.THROTTLED and self.is_too_long(now, site, retry_after, ended=ended)
+
+    def is_too_long(self, now: float, site: Site, asked: float | None, *, ended: bool) -> bool:
+        """A pause that the run cannot wait for stops it, unless another host goes on. ``asked``: its seconds;
+        ``ended``: a tile had an end in this run, recorded or not."""
+        left = LONGEST_PAUSE_SECONDS
+        if self._max_duration is not None:
+            left = min(left, self._max_duration - (now - self._tally.started))
+        if not asked or asked <= left:
+            return False
+        site.away_until = max(site.away_until, now + asked)
+        away = min(one.away_until for one in self.all) - now
+        if away <= left:
+            return False
+        counts = self._tally.counts()
+        ever = ended or counts.pending < counts.planned
+        self._stop(StopReason.come_back(away, ever=ever or away <= LONGEST_PAUSE_SECONDS))
+        return True
 
 
 def _place(host: Host) -> tuple[str, str, int]:

@@ -50,10 +50,11 @@ class StopReason:
     @classmethod
     def come_back(cls, seconds: float, *, ever: bool) -> Self:
         """The server asked for a pause longer than the run may wait; ``ever``: a tile had ended before."""
+        later = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
         return cls(
             code="retry_after",
-            message=f"the server asked to come back in {seconds / 60:.0f} minutes",
-            hint=f"Run the same command again after {seconds / 60:.0f} minutes: it goes on with what is missing.",
+            message=f"the server asked to come back in {later}",
+            hint=f"Run the same command again after {later}: it goes on with what is missing.",
             exit_code=1 if ever else 3,
         )
 

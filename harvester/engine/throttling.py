@@ -13,10 +13,9 @@ from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import OWN_TIMES, Busy, Seen
 from harvester.engine.parts import Parts
 from harvester.engine.sites import Site
-from harvester.engine.stop import StopReason
 from harvester.engine.vouching import IN_VAIN
 from harvester.engine.witness import AGAIN
-from harvester.pacing import LONGEST_PAUSE_SECONDS, backoff
+from harvester.pacing import backoff
 from harvester.pacing.learned import RESTS
 
 PAIRS = 3
@@ -52,9 +51,7 @@ class Throttling:
         self._witness = parts.witness
         self._waiting = parts.waiting
         self._tally = parts.tally
-        self._max_duration = parts.limits.max_duration_seconds
         self._draw = parts.draw
-        self._stop = parts.stop
         self._fail = fail
         self._opened = opened
         self._checks = 0  # known tiles served in trials
@@ -121,7 +118,7 @@ class Throttling:
             pacer.concurrency.restart(now)
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
-        if not own and self._is_too_long(now, asked, site, ended=ended):
+        if not own and self._sites.is_too_long(now, site, asked, ended=ended):
             return self._waiting.push_at(request, now + asked)
         if own and (busy.is_bad(times) or (self._gave_up and times >= OWN_TIMES)):
             del self.refused_tiles[tile]
@@ -140,21 +137,6 @@ class Throttling:
         if busy.wants_check and not self.is_open:
             self._begin(now, None, request.host)
         return None
-
-    def _is_too_long(self, now: float, asked: float, site: Site, *, ended: bool) -> bool:
-        """A pause that the run cannot wait for stops it, unless another host goes on."""
-        left = LONGEST_PAUSE_SECONDS
-        if self._max_duration is not None:
-            left = min(left, self._max_duration - (now - self._tally.started))
-        if asked <= left:
-            return False
-        site.away_until = max(site.away_until, now + asked)
-        away = min(one.away_until for one in self._sites.all) - now
-        if away <= left:
-            return False
-        asked = away
-        self._stop(StopReason.come_back(asked, ever=ended or asked <= LONGEST_PAUSE_SECONDS))
-        return True
 
     def heard(self, request: Request, *, well: bool) -> None:
         """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
