@@ -13,7 +13,7 @@ from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
 from harvester.engine import Outturn, StopReason
 from harvester.engine.agreement import AGREE_BLOCKS
-from harvester.output import exists, file_stamp, swap
+from harvester.output import file_stamp, swap
 from harvester.report import Report
 
 
@@ -47,7 +47,7 @@ async def finish(collection: Collection, report: Report, record: Callable[[], Aw
     complete, only_failed = report.exit_code == 0, report.exit_code == 1 and report.stop is None
     dirty = bool(await ledger.get_meta("dirty"))
     if collection.sealed and not paths.overwrite:
-        await _finish_sealed(collection, complete=complete, may_seal=complete or only_failed, dirty=dirty)
+        await _finish_sealed(collection, complete=complete, may_seal=complete or only_failed)
         return
     if collection.writer is not None and (dirty or paths.overwrite or collection.hash):
         await _describe(collection, finished=complete or only_failed)
@@ -74,21 +74,21 @@ async def _describe(collection: Collection, *, finished: bool) -> None:
     await collection.ledger.set_meta({SUMS: collection.writer.remembered()})
 
 
-async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bool, dirty: bool) -> None:
+async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bool) -> None:
+    """A work folder that is there may hold more than the package, whatever the ledger says: it may be a new one."""
     paths, ledger, disk = collection.paths, collection.ledger, collection.disk
     if collection.writer is None:
         return
     if not may_seal:
         await _describe(collection, finished=False)
         return
-    if dirty or not exists(paths.out):
-        await _describe(collection, finished=True)
-        await _agree_on_other_jobs(collection)
-        await collection.writer.close()
-        await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
-        disk.replace(paths.part, paths.out)
-        disk.sync_folder(paths.out.absolute().parent)
-        await ledger.set_meta({"dirty": False})
+    await _describe(collection, finished=True)
+    await _agree_on_other_jobs(collection)
+    await collection.writer.close()
+    await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
+    disk.replace(paths.part, paths.out)
+    disk.sync_folder(paths.out.absolute().parent)
+    await ledger.set_meta({"dirty": False})
     if complete:
         # Only a package that stands alone is what the next run compares the ledger with; else it is the work folder.
         await ledger.record([], {None: file_stamp(paths.out)})

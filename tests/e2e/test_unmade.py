@@ -90,3 +90,14 @@ def test_the_rest_of_a_work_folder_says_nothing_of_the_package_that_was_made_of_
     found = cli("verify", "out.tpkx", "--deep", "--json")
     assert (found.code, found.json["complete"], found.json["present"]) == (0, True, TILES)
     assert cli("info", "out.tpkx", "--json").json["format"] == "tpkx"
+
+
+def test_an_extension_that_was_killed_goes_into_the_package_though_its_ledger_is_lost(spawn, serve, cli, tmp_path):
+    url, out = serve().url, "out.tpkx"
+    assert cli("run", url, "--lods", "0-1", "-o", out, *HASTY).code == 0
+    killed_before_the_package_has_its_name(spawn, url, tmp_path, out)
+    (tmp_path / "out.tpkx.ledger").unlink()
+    again = cli("run", url, "--lods", "0-2", "-o", out, *HASTY)
+    assert (again.code, again.json["stored"], again.json["tile_requests"]) == (0, 21, 0)
+    checked = cli("verify", out, "--json")
+    assert (checked.code, checked.json["present"]) == (0, 21)
