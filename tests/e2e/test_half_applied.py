@@ -16,6 +16,7 @@ from harvester.cli.apply import HALF, how_it_stands
 from harvester.cli.convert import BESIDE, finished
 from harvester.delta.application import apply
 from harvester.errors import CacheError, StoppedError
+from harvester.manifest import KEY as MANIFEST
 from harvester.testing.crash import CrashingDisk, CrashPoint
 from tests.delta.making import SUFFIX, files, held, make, some
 
@@ -166,6 +167,8 @@ def test_a_ledger_that_spoke_of_another_cache_is_not_believed(cli, serve, tmp_pa
     assert cli(*job).code == 0
     with sqlite3.connect(tmp_path / "out.mbtiles") as database:
         database.execute("DELETE FROM tiles WHERE zoom_level = 1 AND tile_column = 1")
+        # With its manifest it would be refused as damaged.
+        database.execute("DELETE FROM metadata WHERE name = ?", (MANIFEST,))
     database.close()
     tiles = held(tmp_path / "out.mbtiles")
     less = {tile: body for tile, body in tiles.items() if tile.level < 2}
