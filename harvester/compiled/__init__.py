@@ -72,15 +72,19 @@ def sums() -> str:
     return "".join(lines)
 
 
+def is_fresh() -> bool:
+    """True where there are extensions, of the sources that lie here."""
+    try:
+        with open(os.path.join(folder(), RECORD), encoding="ascii") as file:
+            return file.read() == sums()
+    except (OSError, ValueError):
+        return False
+
+
 def use(environ: Mapping[str, str]) -> bool:
     """Let the compiled modules be imported in place of the sources, if they may be; True then."""
     where = folder()
-    try:
-        with open(os.path.join(where, RECORD), encoding="ascii") as file:
-            made_of = file.read()
-        fresh = environ.get(VARIABLE) != "0" and made_of == sums()
-    except (OSError, ValueError):
-        return False
+    fresh = environ.get(VARIABLE) != "0" and is_fresh()
     if fresh and in_use() is None:
         names = (*MODULES, f"{GROUP}__mypyc")
         files = {name: os.path.join(where, name + EXTENSION_SUFFIXES[0]) for name in names}

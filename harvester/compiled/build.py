@@ -9,21 +9,13 @@ import tempfile
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
-from harvester.compiled import GROUP, MODULES, PACKAGE, RECORD, folder, source_of, sums
+from harvester.compiled import GROUP, MODULES, PACKAGE, RECORD, folder, is_fresh, source_of, sums
 
 CONFIG = "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
 
 
 class NotBuiltError(Exception):
     """The text says what is missing."""
-
-
-def is_fresh() -> bool:
-    """True where the extensions are of the sources that lie here."""
-    try:
-        return (Path(folder()) / RECORD).read_text(encoding="ascii") == sums()
-    except (OSError, ValueError):
-        return False
 
 
 def build() -> Path:
