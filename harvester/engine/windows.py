@@ -53,13 +53,10 @@ class Windows:
             return
         self._tally.throttled += outcome is Outcome.THROTTLED
         transient = answer.fault is not None or outcome is Outcome.THROTTLED or answer.status >= 500
-        pacer.ended(
-            now,
-            outcome if transient else Outcome.WHOLE,
-            answer.seconds,
-            first_try=False,
-            retry_after=verdict.retry_after,
-        )
+        # A pause that is too long ends the run, or another host is asked.
+        self._sites.heard(
+            now, request, outcome if transient else Outcome.WHOLE, answer.seconds, verdict.retry_after
+        )  # fmt: skip
         if transient and again.attempt < WINDOW_TRIES:
             self._waiting.push(again, now, tries=again.attempt, throttled=outcome is Outcome.THROTTLED)
         else:

@@ -4,6 +4,7 @@ while nothing is under way ends there and then."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from harvester.engine.stop import StopReason
 from harvester.engine.unproven import KEPT
 from harvester.job import Limits
 from harvester.testing.images import tile_png
-from harvester.testing.memory import MemoryService, MemorySource, http
+from harvester.testing.memory import HOST, MemoryService, MemorySource, http, memory_info
 from tests.engine.lab import Bench, plan_of
 
 LEVELS = (0, 1, 2, 3, 4)
@@ -106,6 +107,70 @@ def test_a_long_pause_in_answer_to_the_question_for_the_credential_ends_the_run(
     assert (outturn.stop.code, outturn.stop.exit_code) == ("retry_after", 1)
     assert service.asked == TILES + 1
     assert bench.seconds < 60
+
+
+# ------------------------------------------------------------------------------------------ tilemap windows
+
+
+def windowed(scripted, levels=LEVELS, *, others=(), **limits: float) -> Bench:
+    """A run that asks for tilemap windows; ``scripted`` answers them."""
+    info = memory_info(tilemap=True)
+    return Bench(
+        service=MemoryService(scripted=lambda request: scripted(request) if request.window else None),
+        source=MemorySource(info, hosts=(HOST, *others)),
+        plan=plan_of(levels, info),
+        probe=True,
+        limits=Limits(**limits),
+    )
+
+
+def leaving(rest: int):
+    return lambda request: http(503, seconds=0.5, headers={"retry-after": str(rest)})
+
+
+@pytest.mark.parametrize(("levels", "exit_code", "tiles"), [((4, 5), 3, 0), (LEVELS, 1, 5)])
+def test_a_long_pause_in_answer_to_a_tilemap_window_ends_the_run_as_one_in_answer_to_a_tile_does(
+    levels, exit_code, tiles
+):
+    """The tiles of the levels 0 and 1 are too few for a window, and end before it is answered."""
+    bench = windowed(leaving(3600), levels)
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("retry_after", exit_code)
+    assert "60 minutes" in outturn.stop.message
+    assert bench.seconds < 2
+    assert (outturn.tally.fetched, outturn.tally.throttled > 0) == (tiles, True)
+
+
+def test_a_pause_for_a_tilemap_window_beyond_what_is_left_of_the_time_ends_the_run():
+    bench = windowed(leaving(60), (4, 5), max_duration_seconds=30.0)
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.code == "retry_after"
+    assert bench.seconds < 2
+
+
+def test_a_pause_for_a_tilemap_window_that_can_be_waited_for_is():
+    asked: list[Request] = []
+
+    def scripted(request: Request) -> Answer | None:
+        asked.append(request)
+        return http(503, headers={"retry-after": "500"}) if len(asked) == 1 else None
+
+    bench = windowed(scripted, (5,))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched, len(asked)) == (None, 1024, 2)
+    assert bench.seconds > 500
+
+
+def test_a_tile_server_that_asks_for_a_long_pause_at_a_tilemap_window_is_left_alone_and_the_others_go_on():
+    other = replace(HOST, name="other.test")
+    bench = windowed(
+        lambda request: leaving(3600)(request) if request.host.name == HOST.name else None, (4, 5), others=(other,)
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.fetched) == (None, 256 + 1024)
+    assert bench.seconds < 60
+    assert sum(request.host.name == HOST.name for request in bench.asked) <= 4
 
 
 # ------------------------------------------------------------------------------------------ stops in a pause
