@@ -5,9 +5,11 @@ One JSON object, the same in every format, without times, paths and secrets:
     {"manifest": 1, "source": "https://...", "attribution": "...", "policies": ["LODs 0-9, state.geojson"],
      "lods": [{"level": 0, "resolution": 156543.03, "tiles": 1, "bytes": 1234, "hash": "<32 hex>"}, ...]}
 
-Two keys are there only where they have something to say: ``sources``, a list, where the tiles are of several (then
-``source`` has them all in one text), and ``applying``, the name of a delta, from before the first tile that ``apply``
-changes until after the last one.
+Some keys are there only where they have something to say: ``sources``, a list, where the tiles are of several (then
+``source`` has them all in one text); ``applying``, the name of a delta, from before the first tile that ``apply``
+changes until after the last one; and what most formats have no place for, so that a cache that was of another format
+before is the same to the last byte: ``scheme`` (the source's tiling scheme, as tiling/scheme_json.py has it),
+``extent`` (of the tiles, in its CRS), ``format`` and ``quality`` (ArcGIS's words for how the tiles are encoded).
 
 where it lies:
 
@@ -34,7 +36,9 @@ from typing import Any
 
 import xxhash
 
-from harvester.tiling.scheme import Lod, TilingScheme
+from harvester.policy_words import canonical
+from harvester.tiling.scheme import Box, Lod, TilingScheme
+from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
 
 VERSION = 1
 
@@ -45,6 +49,10 @@ FILE = "manifest.json"
 
 MAX_BYTES = 1 << 24
 """Of the text: a hundred LODs and as many policies have some kilobytes."""
+
+MAX_LODS = 256
+MAX_PIXELS = 8192
+"""Of a tiling scheme; real ones have a few dozen LODs, and tiles of 128 to 4096 pixels."""
 
 _WORD = 0xFFFFFFFF
 _WHOLE = (1 << 128) - 1
@@ -115,6 +123,14 @@ class Manifest:
     """The delta of which a part of the tiles may be in; its file's name."""
     policies: tuple[str, ...] = ()
     lods: tuple[HeldLod, ...] = field(default=())
+    scheme: TilingScheme | None = None
+    """The source's own, whatever grid the format has."""
+    extent: Box | None = None
+    """Of the tiles, in the scheme's CRS."""
+    format: str = ""
+    """CacheTileFormat: ``PNG32``, ``MIXED`` ..."""
+    quality: float = 0.0
+    """CompressionQuality; 0 where it isn't known."""
 
     def of_all(self, sources: Sequence[str]) -> Manifest:
         """The same of these sources; of none or one it is as it was."""
@@ -127,6 +143,10 @@ class Manifest:
             "source": self.source,
             **({"sources": list(self.sources)} if self.sources else {}),
             **({"applying": self.applying} if self.applying else {}),
+            **({"format": self.format} if self.format else {}),
+            **({"quality": self.quality} if self.quality else {}),
+            **({"extent": list(self.extent)} if self.extent is not None else {}),
+            **({"scheme": scheme_to_json(self.scheme)} if self.scheme is not None else {}),
             "attribution": self.attribution,
             "policies": list(self.policies),
             "lods": [
@@ -168,9 +188,33 @@ class Manifest:
                     )
                     for lod in document["lods"]
                 ),
+                scheme=_scheme(document.get("scheme")),
+                extent=_extent(document.get("extent")),
+                format=str(document.get("format", "")),
+                quality=float(document.get("quality", 0)),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return None
+
+
+def _scheme(document: Any) -> TilingScheme | None:
+    """The scheme of a manifest; None where it states none, or one that no source has."""
+    if document is None:
+        return None
+    scheme = scheme_from_json(document)
+    numbers = (scheme.origin_x, scheme.origin_y, scheme.dpi, *(lod.resolution for lod in scheme.lods))
+    whole = all(map(math.isfinite, numbers)) and all(lod.resolution > 0 for lod in scheme.lods)
+    sizes = all(0 < size <= MAX_PIXELS for size in (scheme.tile_width, scheme.tile_height))
+    ordered = tuple(sorted(scheme.lods, key=lambda lod: -lod.resolution))
+    fits = whole and sizes and 0 < len(scheme.lods) <= MAX_LODS and len(scheme.by_level) == len(scheme.lods)
+    return scheme if fits and ordered == scheme.lods else None
+
+
+def _extent(document: Any) -> Box | None:
+    if document is None:
+        return None
+    box = Box(*(float(value) for value in document))
+    return box if all(map(math.isfinite, box)) and box.xmin <= box.xmax and box.ymin <= box.ymax else None
 
 
 def held_lods(sums: Iterable[tuple[Lod, TileSum]]) -> tuple[HeldLod, ...]:
@@ -192,5 +236,5 @@ def joined_sources(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def joined_policies(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Every policy once, in the order in which they came."""
-    return tuple(dict.fromkeys(words for policies in lists for words in policies))
+    """Every policy once, in the one form and order that they have however they came together."""
+    return canonical(words for policies in lists for words in policies)

@@ -17,6 +17,7 @@ from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.job import Job, Policy
 from harvester.planning import Plan
+from harvester.policy_words import ALL_LEVELS, LEVELS, range_words
 from harvester.redact import redact_text
 from harvester.selection import select_levels
 from harvester.tiling.banded import joined
@@ -77,8 +78,7 @@ def policy_words(policy: Policy) -> str:
 
 def _lods_words(policy: Policy) -> str:
     if policy.lods is not None:
-        named = ",".join(str(low) if low == high else f"{low}-{high}" for low, high in policy.lods)
-        return f"LODs {named}"
+        return LEVELS + range_words(policy.lods)
     if policy.scales is not None:
         return "scales " + "; ".join(f"1:{scale:,.10g}" for scale in policy.scales)
     if policy.min_scale is not None or policy.max_scale is not None:
@@ -91,8 +91,8 @@ def _lods_words(policy: Policy) -> str:
     if policy.min_zoom is not None or policy.max_zoom is not None:
         low = "" if policy.min_zoom is None else str(policy.min_zoom)
         high = "" if policy.max_zoom is None else str(policy.max_zoom)
-        return f"LODs {low}-{high}"
-    return "all LODs"
+        return f"{LEVELS}{low}-{high}"
+    return ALL_LEVELS
 
 
 def _area_words(policy: Policy) -> str:

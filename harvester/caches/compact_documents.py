@@ -144,7 +144,8 @@ class Documents:
         if not quality and tile_format in (TileFormat.JPEG, TileFormat.MIXED):
             quality = DEFAULT_JPEG_QUALITY
         extent = subject.extent or info.extent
-        if old is not None and old.extent is not None:
+        counted = subject.manifest is not None and subject.manifest.extent is not None
+        if old is not None and old.extent is not None and not counted:
             extent = _union(old.extent, extent)
         return Description(
             scheme=_listed(info.scheme, old.scheme if old else None, levels),

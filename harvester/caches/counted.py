@@ -1,4 +1,5 @@
-"""Any cache's writer that also counts: tiles, bytes and hash of each block, for the manifest that ``finish`` writes.
+"""Any cache's writer that also counts: tiles, bytes and hash of each block for the manifest that ``finish`` writes, and
+how far the tiles reach for the extent.
 
 What is stored into a block is added to the block's sum as it passes: two microseconds a tile of 15 KB, the most of
 it for the hash. At the end a sum
@@ -10,19 +11,21 @@ back those whose stamp is still the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harvester.caches.description import format_word
 from harvester.caches.placed import Place, place_levels
-from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject
+from harvester.caches.reach import Reach, extent_of
+from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
 from harvester.tiling.grouping import by_block
-from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.scheme import Box, Lod, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
@@ -80,7 +83,8 @@ class CountedWriter:
         """Describe the cache, its manifest included: of an unfinished one that says what it is of, and not
         what it holds."""
         manifest = await asyncio.to_thread(self._manifest, subject)
-        await self.inner.finish(replace(subject, manifest=manifest))
+        extent = subject.extent if manifest.extent is None else manifest.extent
+        await self.inner.finish(replace(subject, manifest=manifest, extent=extent))
 
     async def close(self) -> None:
         """Release the files. May be called twice."""
@@ -95,11 +99,15 @@ class CountedWriter:
         return found
 
     def _manifest(self, subject: Subject) -> Manifest:
+        info = subject.info
         manifest = Manifest(
-            source=subject.info.source,
-            attribution=subject.info.attribution,
-            policies=subject.policies,
+            source=info.source,
+            attribution=info.attribution,
+            policies=joined_policies([subject.policies]),
             applying=subject.applying or "",
+            scheme=info.scheme,
+            format="" if info.tile_format is TileFormat.UNKNOWN else format_word(info.tile_format, info.format_name),
+            quality=info.compression_quality,
         ).of_all(subject.sources)
         reader = self.look()
         if reader is None:
@@ -111,6 +119,7 @@ class CountedWriter:
                     manifest,
                     policies=joined_policies((there.policies, manifest.policies)),
                     applying=there.applying if subject.applying is None else subject.applying,
+                    scheme=with_more_lods(info.scheme, there.scheme),
                 )
                 if there.sources and not subject.sources:
                     manifest = manifest.of_all(joined_sources((there.sources, (manifest.source,))))
@@ -119,31 +128,45 @@ class CountedWriter:
             # A cache that can't be read to its end is described without what it holds; verify says what is wrong.
             with suppress(CacheError):
                 scheme = self._described(reader)
-                sums = [(scheme.by_level[level], self._sum_of(reader, level, scheme)) for level in reader.levels()]
-                return replace(manifest, lods=held_lods(sums))
+                sums: list[tuple[Lod, TileSum]] = []
+                reaches: dict[int, Reach] = {}
+                for level in reader.levels():
+                    total, reaches[level] = self._sum_of(reader, level, scheme)
+                    sums.append((scheme.by_level[level], total))
+                return replace(manifest, lods=held_lods(sums), extent=self._extent(subject, scheme, reaches))
         return manifest
+
+    def _extent(self, subject: Subject, scheme: TilingScheme, reaches: Mapping[int, Reach]) -> Box | None:
+        """The extent of the tiles, by the source's scheme where each level has a place in it."""
+        ours = subject.info.scheme
+        places = {place.level: (level, place) for level, place in place_levels(ours, scheme).items()}
+        if reaches.keys() <= places.keys():
+            scheme = ours
+            reaches = {
+                places[level][0]: reach.moved(-places[level][1].rows, -places[level][1].cols)
+                for level, reach in reaches.items()
+            }
+        return extent_of(scheme, reaches, subject.info.extent)
 
     def _described(self, reader: CacheReader) -> TilingScheme:
         """The cache's scheme, with those of our LODs that its documents don't list before they are written again."""
-        theirs, ours = reader.info.scheme, self.subject.info.scheme
-        if theirs.mismatch(ours) is not None:
-            return theirs
-        added = [lod for lod in ours.lods if lod.level not in theirs.by_level]
-        return replace(theirs, lods=tuple(sorted((*theirs.lods, *added), key=lambda lod: -lod.resolution)))
+        return with_more_lods(reader.info.scheme, self.subject.info.scheme)
 
-    def _sum_of(self, reader: CacheReader, level: int, scheme: TilingScheme) -> TileSum:
-        """The sum of one of the cache's own levels, by blocks."""
-        total, ours = TileSum(), self._ours(scheme, level)
+    def _sum_of(self, reader: CacheReader, level: int, scheme: TilingScheme) -> tuple[TileSum, Reach]:
+        """The sum of one of the cache's own levels, by blocks, and how far its tiles reach."""
+        total, reach, ours = TileSum(), Reach(), self._ours(scheme, level)
         for key in reader.blocks(level):
             here = None if ours is None else (ours.level, key.row - ours.rows, key.col - ours.cols)
             known = None if here is None else self._sums.get(here)
             # The writer is asked, for it knows the blocks that it has open; a reader would look at their every record.
-            if known is None or here is None or known.tiles != int(self.inner.present(BlockKey(*here)).sum()):
+            there = reader.present(key) if here is None else self.inner.present(BlockKey(*here))
+            reach.add(key, there)
+            if known is None or here is None or known.tiles != int(there.sum()):
                 known = sum_of_block(reader, key, scheme)
                 if here is not None:
                     self._sums[here] = known
             total.join(known)
-        return total
+        return total, reach
 
     def _ours(self, scheme: TilingScheme, level: int) -> Place | None:
         """Where one of the cache's levels lies in the source's scheme, None where blocks are no blocks there."""
@@ -180,6 +203,14 @@ class CountedWriter:
         for key, stamp, total in rows:
             if stamps.get(key, "") == stamp and stamps.get(None, "") == whole and (stamp or whole):
                 self._sums.setdefault(key, total)
+
+
+def with_more_lods(scheme: TilingScheme, other: TilingScheme | None) -> TilingScheme:
+    """A scheme with the LODs that only ``other`` knows, where the two are one."""
+    if other is None or scheme.mismatch(other) is not None:
+        return scheme
+    added = [lod for lod in other.lods if lod.level not in scheme.by_level]
+    return replace(scheme, lods=tuple(sorted((*scheme.lods, *added), key=lambda lod: -lod.resolution)))
 
 
 def sum_of_block(reader: CacheReader, key: BlockKey, scheme: TilingScheme | None = None) -> TileSum:

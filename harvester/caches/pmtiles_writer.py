@@ -18,6 +18,7 @@ import numpy as np
 from harvester.caches import bundle_v2, compact
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.bundles import BundleReader
+from harvester.caches.counted import manifest_of
 from harvester.caches.mbtiles_metadata import Span as ZoomSpan
 from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
@@ -70,6 +71,9 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
         raise disk_full(part, total)
     with compact.open_reader(work) as reader:
         zooms = _zooms(reader, work)
+        told = manifest_of(reader)
+        if told is not None and told.extent is not None:
+            subject = replace(subject, extent=told.extent)
         descriptor = disk.open(part, write=True, create=True, truncate=True)
         try:
             with _scratch(work) as scratch, Archive(disk, descriptor, scratch, work, limits) as archive:

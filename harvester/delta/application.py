@@ -93,7 +93,7 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
             said = manifest_of(reader)
             resumed = said is not None and bool(said.applying)
             changes.add_sources(reader)
-            info = service_info(out, reader.info)
+            info = service_info(out, reader)
             info = replace(info, scheme=index.scheme, tile_format=changes.tile_format(info))
             levels = [level for level in index.levels(()) if level in index.target]
             reader.close()

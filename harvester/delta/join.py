@@ -150,7 +150,7 @@ async def _join(
 
 def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]) -> ServiceInfo:
     """What the caches say of themselves, as one."""
-    infos = [service_info(path, reader.info) for path, (_, reader) in zip(sources, readers, strict=True)]
+    infos = [service_info(path, reader) for path, (_, reader) in zip(sources, readers, strict=True)]
     info = replace(infos[0], scheme=shared_scheme(readers))
     for (name, reader), other in zip(readers[1:], infos[1:], strict=True):
         info = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harvester.caches.counted import manifest_of
 from harvester.caches.open import FORMATS
 from harvester.caches.placed import place_levels
 from harvester.edges import CacheReader
@@ -41,12 +42,31 @@ def _difference(first: TilingScheme, second: TilingScheme) -> str | None:
     return first.mismatch(with_lods)
 
 
+def stated_scheme(reader: CacheReader) -> TilingScheme:
+    """The tiling scheme of the source of a cache, where its manifest states one that has a place for all its tiles;
+    else the cache's own, which may be the Google grid's with its digits."""
+    manifest, theirs = manifest_of(reader), reader.info.scheme
+    if manifest is None or manifest.scheme is None:
+        return theirs
+    found = manifest.scheme
+    same_size = (found.tile_width, found.tile_height) == (theirs.tile_width, theirs.tile_height)
+    placed = {place.level for place in place_levels(found, theirs).values()}
+    return found if same_size and set(reader.levels()) <= placed else theirs
+
+
+def levels_in(reader: CacheReader, scheme: TilingScheme) -> list[int]:
+    """The levels of a scheme of which a cache holds tiles."""
+    held = set(reader.levels())
+    return [level for level, place in place_levels(scheme, reader.info.scheme).items() if place.level in held]
+
+
 def shared_scheme(readers: Sequence[tuple[str, CacheReader]]) -> TilingScheme:
     """The scheme of several caches, each with a name for messages. Raises CacheError naming the field that differs."""
     name, reader = readers[0]
-    scheme = reader.info.scheme
+    scheme = stated_scheme(reader)
     for other_name, other in readers[1:]:
-        found = joined(scheme, other.info.scheme, other.levels())
+        theirs = stated_scheme(other)
+        found = joined(scheme, theirs, levels_in(other, theirs))
         if isinstance(found, str):
             google = _on_google([each for _, each in readers])
             if google is not None:
@@ -69,24 +89,36 @@ def _on_google(readers: Sequence[CacheReader]) -> TilingScheme | None:
     return google_scheme(sizes.pop()[0], max((place.zoom for place in places if place is not None), default=0))
 
 
+def _has_zooms(found: TilingScheme | str, wanted: TilingScheme, held: Sequence[int], there: CacheReader) -> bool:
+    """Has each level that is to be written or there already a zoom of its own in this scheme?"""
+    if isinstance(found, str):
+        return False
+    places = place_levels(wanted, found)
+    stored = levels_in(there, found)
+    if not set(held) <= places.keys() or len(stored) < len(there.levels()):
+        return False
+    zooms = [found.google(level) for level in {*stored, *(places[level].level for level in held)}]
+    return None not in zooms and len({place.zoom for place in zooms if place is not None}) == len(zooms)
+
+
 def scheme_for(format: str, out: str, there: CacheReader, wanted: TilingScheme, held: Sequence[int]) -> TilingScheme:
     """The scheme in which a cache that is there already is written to. Raises CacheError where tiles don't fit it.
 
     ``held``: levels of ``wanted`` that are to be written.
     """
-    theirs = there.info.scheme
+    theirs = stated_scheme(there)
     sizes = [f"{each.tile_width} x {each.tile_height}" for each in (theirs, wanted)]
     if not there.levels():
         return wanted
     found: TilingScheme | str
     if sizes[0] != sizes[1]:
         found = f"tile size {sizes[0]} is not {sizes[1]} pixels"
-    elif FORMATS[format].google_only:
-        places = [wanted.google(level) for level in held]
-        deepest = max((place.zoom for place in places if place is not None), default=0)
-        found = google_scheme(wanted.tile_width, max(deepest, *there.levels()))
     else:
         found = joined(theirs, wanted, held)
+        if FORMATS[format].google_only and not _has_zooms(found, wanted, held, there):
+            places = [wanted.google(level) for level in held]
+            deepest = max((place.zoom for place in places if place is not None), default=0)
+            found = google_scheme(wanted.tile_width, max(deepest, *there.levels()))
     if isinstance(found, str):
         raise CacheError(
             f"{out} is of another tiling scheme: {found}",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from harvester.caches.counted import manifest_of
 from harvester.caches.vector_layers import join_layers
-from harvester.edges import CacheInfo, CacheReader, ServiceInfo, TileFormat, VectorLayer
+from harvester.delta.schemes import stated_scheme
+from harvester.edges import CacheReader, ServiceInfo, TileFormat, VectorLayer
 from harvester.errors import CacheError
-from harvester.manifest import KEY, Manifest, joined_policies, joined_sources
+from harvester.manifest import joined_policies, joined_sources
 from harvester.tiling.scheme import Box
 
 _RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP})
@@ -33,31 +34,43 @@ def sources_of(readers: Iterable[CacheReader]) -> tuple[str, ...]:
     return joined_sources(told(reader) for reader in readers)
 
 
-def service_info(path: Path, info: CacheInfo) -> ServiceInfo:
-    """What a cache says of itself, as a writer wants to hear it of a source.
+def service_info(path: Path, reader: CacheReader) -> ServiceInfo:
+    """What a cache says of itself, as a writer wants to hear it of a source: what its format has no words for, its
+    manifest says.
 
     ``source`` is its path, for messages; ``identity`` the service that it says it is from.
     """
+    info, manifest = reader.info, manifest_of(reader)
     details = info.details
-    manifest = Manifest.parse(details.get(KEY, ""))
+    stated = manifest.format if manifest is not None else ""
     try:
         quality = float(details.get("compressionQuality", "0"))
     except ValueError:
         quality = 0.0
+    if manifest is not None and not quality:
+        quality = manifest.quality
     return ServiceInfo(
         source=str(path),
         identity=details.get("source", "") or (manifest.source if manifest is not None else ""),
         kind="cache",
         name=info.name or path.stem,
-        scheme=info.scheme,
-        extent=info.extent,
-        tile_format=info.tile_format,
-        format_name=details.get("tileFormat", ""),
+        scheme=stated_scheme(reader),
+        extent=stated_extent(reader),
+        tile_format=TileFormat.MIXED if stated == "MIXED" and info.tile_format in _RASTERS else info.tile_format,
+        format_name=details.get("tileFormat", "") or stated,
         compression_quality=quality,
         attribution=info.attribution,
         description=details.get("description", ""),
         vector_layers=info.vector_layers,
     )
+
+
+def stated_extent(reader: CacheReader) -> Box | None:
+    """The extent of a cache's tiles to the last digit, which not every format has."""
+    manifest = manifest_of(reader)
+    if manifest is not None and manifest.extent is not None and stated_scheme(reader) == manifest.scheme:
+        return manifest.extent
+    return reader.info.extent
 
 
 def joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:

@@ -20,8 +20,8 @@ from harvester.caches.open import (
     unpack,
 )
 from harvester.caches.placed import place_levels
-from harvester.delta.schemes import scheme_for
-from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, union
+from harvester.delta.schemes import levels_in, scheme_for
+from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, service_info, union
 from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, is_network_share, lock
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
@@ -276,21 +276,20 @@ async def open_target(
 def _with_what_is_there(out: Path, format: str, subject: Subject) -> Subject:
     """The subject of a cache that is added to: its own name, both attributions, the levels and the extent of both."""
     with open_cache(out) as reader:
-        there, ours = reader.info, subject.info
+        there, ours = service_info(out, reader), subject.info
         scheme = scheme_for(format, str(out), reader, ours.scheme, subject.levels)
         places = place_levels(ours.scheme, scheme)
         levels = {places[level].level for level in subject.levels if level in places}
-        back = place_levels(scheme, there.scheme)
-        held = set(reader.levels())
-        levels |= {level for level, place in back.items() if place.level in held}
+        levels.update(levels_in(reader, scheme))
     order = {lod.level: -lod.resolution for lod in scheme.lods}
     info = replace(
         ours,
         scheme=scheme,
         tile_format=joined_format(ours.tile_format, there.tile_format, str(out)),
-        format_name=joined_format_name(there.details.get("tileFormat", ""), ours.format_name),
+        format_name=joined_format_name(there.format_name, ours.format_name),
+        compression_quality=there.compression_quality or ours.compression_quality,
         name=there.name or ours.name,
-        description=there.details.get("description", "") or ours.description,
+        description=there.description or ours.description,
         attribution=", ".join(joined_texts([there.attribution, ours.attribution])),
         extent=union(there.extent, ours.extent),
         vector_layers=listed((there.vector_layers, ours.vector_layers)),
