@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harvester.edges import Answer, Outcome, Request, Verdict
 from harvester.engine.absences import Absences, Belief
+from harvester.engine.denials import Denials
 from harvester.engine.ends import Ends
 from harvester.engine.opinions import Opinions
 from harvester.engine.parts import Parts
@@ -14,11 +15,12 @@ from harvester.tiling.tile import Tile
 
 class Equals:
     """Told by ``Flow`` of each answer where there are several. ``opinions`` knows who refused, ``absences`` who said
-    that there is no such tile."""
+    that there is no such tile, ``denials`` whose tilemap did."""
 
     def __init__(self, parts: Parts, *, ends: Ends) -> None:
         self.opinions = Opinions(parts.sites)
         self.absences = Absences(parts, self.opinions)
+        self.denials = Denials(parts.sites, parts.feed)
         self.throttling: Throttling
         self._refused = self.opinions.refused
         self._claims = self.absences.claims
@@ -41,6 +43,7 @@ class Equals:
         """A new credential is there: what was said before was the old one's trouble, no host's."""
         self._refused.clear()
         self._claims.clear()
+        self.denials.renewed()
 
     def failed(self, tile: Tile) -> None:
         """A tile is wrong after all tries."""

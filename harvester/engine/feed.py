@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.edges import Ledger, State, WindowAnswer
+from harvester.edges import Ledger, State
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
 
 if TYPE_CHECKING:
@@ -129,17 +129,13 @@ class Feed:
             self._tiles = _tiles_of(work.key, pending)
             self.next_tile = next(self._tiles)
 
-    def window_answered(self, key: BlockKey, answer: WindowAnswer) -> list[int]:
-        """Tiles that the tilemap says are not there are absent, at the positions given back; the others, and those it
-        left out, are asked."""
+    def is_any_pending(self, key: BlockKey, mask: Mask) -> bool:
+        """Whether a tile of this mask is still to be asked, of a block whose window is open."""
+        return bool(mask.ravel()[self._probing[key].pending].any())
+
+    def window_answered(self, key: BlockKey, present: Mask) -> list[int]:
+        """Tiles that are not present by the tilemap are absent, at the positions given back; the others are asked."""
         work = self._probing.pop(key)
-        present = np.ones((BLOCK, BLOCK), dtype=bool)
-        top, left = answer.top - key.row, answer.left - key.col
-        rows, cols = answer.present.shape
-        row0, col0 = max(top, 0), max(left, 0)
-        row1, col1 = min(top + rows, BLOCK), min(left + cols, BLOCK)
-        if row1 > row0 and col1 > col0:
-            present[row0:row1, col0:col1] = answer.present[row0 - top : row1 - top, col0 - left : col1 - left]
         keep = present.ravel()[work.pending]
         absent = work.pending[~keep]
         work.pending = work.pending[keep]

@@ -75,7 +75,9 @@ class Flow:
             equals.throttling = questions.throttling
         self._refused_tiles = self._throttling.refused_tiles
         self._guarded = self.access.guarded
-        self._windows = Windows(parts, denied=self.access.denied, ended=self.ends.ended)
+        self._windows = Windows(
+            parts, access=self.access, ended=self.ends.ended, denials=None if equals is None else equals.denials
+        )
         self.last_answer = parts.clock()
 
     def __repr__(self) -> str:

@@ -16,13 +16,15 @@ class Sharing(Asking):
 
     def __init__(self, parts: Parts, equals: Equals) -> None:
         super().__init__(parts)
-        self._opinions, self._absences = equals.opinions, equals.absences
+        self._opinions, self._absences, self._denials = equals.opinions, equals.absences, equals.denials
+        self._second_words = equals.denials.due
         self._careful = self._is_always_careful = True
 
     def _next_of_others(self, now: float) -> Request | Wait | None:
         feed = self._feed
         due = self._waiting_tries.next_due()
-        if due is None and feed.next_tile is None and feed.window_due is None and not self.at_once:
+        waits = due is not None or self.at_once or self._second_words
+        if not waits and feed.next_tile is None and feed.window_due is None:
             return None if feed.exhausted and not self.in_flight else HOLD
         question = self._questions.probe_of_any(now)
         if question is not None:
@@ -32,7 +34,7 @@ class Sharing(Asking):
         if self._has_all_wanted:
             return HOLD
         soonest = math.inf
-        for step in (self._first_of_at_once, self._due_retry, self._window, self._tile):
+        for step in (self._first_of_at_once, self._due_retry, self._second_word, self._window, self._tile):
             asked = step(now)
             if isinstance(asked, Request):
                 self.in_flight += 1
@@ -73,6 +75,18 @@ class Sharing(Asking):
             self._sites.of(again.host).pacer.budget.take()
             self._count(request)
         return again
+
+    def _second_word(self, now: float) -> Request | float:
+        """A window that one host answered, of another one."""
+        if not self._second_words:
+            return math.inf
+        key = self._second_words[0]
+        window = self._source.window(key)
+        assert window is not None
+        started = self._sites.start(now, window, self._denials.asked(key))
+        if isinstance(started, Request):
+            self._second_words.popleft()
+        return started
 
     def _window(self, now: float) -> Request | float:
         key = self._feed.window_due

@@ -123,6 +123,8 @@ class Sites:
             for host in hosts.values()
         )
         self._by_place = dict(zip(hosts, self.all, strict=True))
+        self.tilemaps_differ = False
+        """The tilemap of one denied what that of another one knows."""
         self.first = self.all[0]
         self.budget = RetryBudget() if self.are_several else self.first.pacer.budget
         """For a heap of all that waits: where there are several, each host's own is charged as it takes a retry."""
@@ -199,6 +201,8 @@ class Sites:
         if not self.are_several or not any(site.good for site in self.all):
             return ()
         found = []
+        if self.tilemaps_differ:
+            found.append("the tilemaps of the tile servers differ: whatever any of them knows of was asked for")
         for site in self.all:
             server = f"tile server {site.host.origin}"
             if site.is_in_doubt:

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harvester.edges import Answer, Outcome, Request, State, Verdict
+from harvester.edges import Answer, Outcome, Request, State
+from harvester.engine.access import Access
+from harvester.engine.denials import Denials, Ruling, placed
 from harvester.engine.parts import Parts
-from harvester.tiling.tile import block_of
+from harvester.tiling.tile import BlockKey, block_of
 
 WINDOW_TRIES = 3
 """Tries for one tilemap window before its tiles are asked instead."""
 
 
 class Windows:
-    """Judges them. ``denied`` takes one that is refused, ``ended`` is told when tiles end."""
+    """Judges them. ``access`` takes one that is refused, ``ended`` is told when tiles end; ``denials``, where there are
+    several hosts, asks another one before a tile is absent."""
 
     def __init__(
-        self, parts: Parts, *, denied: Callable[[Request, Verdict], None], ended: Callable[[float], None]
+        self, parts: Parts, *, access: Access, ended: Callable[[float], None], denials: Denials | None
     ) -> None:
         self._source = parts.source
         self._feed = parts.feed
@@ -26,38 +29,57 @@ class Windows:
         self._tally = parts.tally
         self._doubt = parts.doubt
         self._waiting = parts.waiting
-        self._denied = denied
+        self._access = access
         self._ended = ended
+        self._denials = denials
 
     def done(self, now: float, request: Request, answer: Answer) -> None:
         """An answer came."""
-        key, pacer = block_of(request.tile), self._sites.of(request.host).pacer
         read = self._source.read_window(request, answer)
-        if read is not None:
-            pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
-            self._ended(now)
-            absent = self._feed.window_answered(key, read)
-            if absent:
-                self._writer.mark_block(key, State.ABSENT, absent)
-                self._doubt.remember(now, request, answer, State.ABSENT, "tilemap", tuple(absent))
+        if read is None:
+            self._unread(now, request, answer)
             return
+        key = block_of(request.tile)
+        pacer = self._sites.of(request.host).pacer
+        pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
+        if request.credential <= self._access.refused:
+            self._waiting.push_at(request, now)  # asked with a token that has ended: whatever this is, it is no answer
+        elif self._denials is not None:
+            self._rule(now, key, self._denials.said(now, key, request, answer, read))
+        else:
+            present, answered = placed(key, read)
+            self._rule(now, key, Ruling(present | ~answered, request, answer))
+
+    def _rule(self, now: float, key: BlockKey, ruling: Ruling | None) -> None:
+        """What is said of a block, once it is to be believed."""
+        if ruling is None:
+            return
+        self._ended(now)
+        absent = self._feed.window_answered(key, ruling.present)
+        if absent:
+            self._writer.mark_block(key, State.ABSENT, absent)
+            self._doubt.remember(now, ruling.request, ruling.answer, State.ABSENT, "tilemap", tuple(absent))
+
+    def _unread(self, now: float, request: Request, answer: Answer) -> None:
+        """Anything that is no tilemap."""
+        key, denials = block_of(request.tile), self._denials
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
-        again = request._replace(attempt=request.attempt + 1)
-        if outcome is Outcome.DENIED:
-            pacer.ended(now, outcome, answer.seconds, first_try=False)
-            if self._sites.are_several and again.attempt < WINDOW_TRIES:
-                self._waiting.push_at(again, now)  # another host may allow what this one refuses
-            else:
-                self._denied(request, verdict)
-            return
-        self._tally.throttled += outcome is Outcome.THROTTLED
-        transient = answer.fault is not None or outcome is Outcome.THROTTLED or answer.status >= 500
+        is_busy, is_denied = outcome is Outcome.THROTTLED, outcome is Outcome.DENIED
+        is_passing = answer.fault is not None or is_busy or answer.status >= 500
+        means = outcome if is_denied or is_passing else Outcome.WHOLE
+        self._tally.throttled += is_busy
         # A pause that is too long ends the run, or another host is asked.
-        self._sites.heard(
-            now, request, outcome if transient else Outcome.WHOLE, answer.seconds, verdict.retry_after
-        )  # fmt: skip
-        if transient and again.attempt < WINDOW_TRIES:
-            self._waiting.push(again, now, tries=again.attempt, throttled=outcome is Outcome.THROTTLED)
+        self._sites.heard(now, request, means, answer.seconds, verdict.retry_after)
+        again = request._replace(attempt=request.attempt + 1)
+        may_again, is_new = again.attempt < WINDOW_TRIES, again.attempt < len(self._sites.all)
+        if denials is not None and (denials.is_open(key) or not (is_passing or is_denied)):
+            self._rule(now, key, denials.silent(now, key, request, answer))
+        elif is_passing and may_again:
+            self._waiting.push(again, now, tries=again.attempt, throttled=is_busy)
+        elif is_denied and may_again and is_new:
+            self._waiting.push_at(again, now)  # another host may allow what this one refuses
+        elif is_denied:
+            self._access.denied(request, verdict)
         else:
             self._feed.window_failed(key)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from harvester.testing.script import Rule
+from harvester.testing.service import ArcGisSite
+from harvester.tiling.tile import Tile
 from tests.e2e.claims import failures, poisoned, script, sums_hold
 
 TILES = 1365
@@ -71,6 +73,27 @@ def test_what_no_tile_server_has_is_absent_and_hardly_asked_twice(serve, cli):
     assert (result.code, result.json["stored"], result.json["absent"]) == (0, TILES - 512, 512)
     assert service.log.count("tile") + other.log.count("tile") <= TILES + 2 * 8 + 0.04 * 512
     assert not any("tile server" in notice for notice in result.json["notices"])
+
+
+@pytest.mark.parametrize("how", ["on", "422", "html"])
+def test_a_tile_server_whose_tilemap_is_wrong_costs_no_tile(serve, cli, tmp_path, how):
+    """Denying all, or unreadable; the other one's says the truth."""
+
+    def sea(tile: Tile) -> bool:
+        return tile.col % 4 == 1
+
+    service = serve(ArcGisSite(absent=sea, tilemap="on"))
+    wrong = serve(ArcGisSite(absent=sea, tilemap=how, tilemap_says=lambda tile: False))
+    service.site.tile_servers = (wrong.url, service.url)
+    result = cli("run", service.url, *RUN)
+    there = sum((not sea(Tile(level, 0, col))) * 2**level for level in range(6) for col in range(2**level))
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, there, TILES - there)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    told = any("tilemaps of the tile servers differ" in text for text in result.json["notices"])
+    assert told == (how != "html")
+    asked = service.log.count("tile") + wrong.log.count("tile")
+    assert asked <= there + 40, "what both know nothing of is not asked"
+    assert service.log.count("tilemap") + wrong.log.count("tilemap") <= 2 * 4
 
 
 @pytest.mark.parametrize("levels", ["0-2", "0-3"])
