@@ -24,7 +24,7 @@ from harvester.caches.compact_documents import Documents
 from harvester.caches.records import mask_of, read_index, sound_numbers
 from harvester.caches.writer_thread import WriterThread
 from harvester.durable import Bulk, Disk, disk_error, is_network_share
-from harvester.edges import Stamps, Stored, Subject
+from harvester.edges import Stamps, Stored, Subject, groups_of
 from harvester.errors import CacheError
 from harvester.tiling.grouping import Group, by_block
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
@@ -131,7 +131,7 @@ class CompactWriter:
     def _store(self, batch: Sequence[Stored]) -> Stamps:
         self._documents.begin({stored.kind for stored in batch})
         stamps: dict[BlockKey | None, str] = {}
-        groups = by_block([stored.tile for stored in batch])
+        groups = groups_of(batch)
         # A batch rarely spans more blocks than may be open; then it is several commits, all before the acknowledgement.
         for first in range(0, len(groups), MAX_OPEN_BLOCKS):
             some = groups[first : first + MAX_OPEN_BLOCKS]

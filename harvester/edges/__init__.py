@@ -7,7 +7,8 @@ Names are imported from here; each file has one edge.
 from typing import TYPE_CHECKING
 
 from harvester.edges.asking import MAX_TILE_BYTES, Answer, Done, Fault, Host, Next, Request, Transport, Wait
-from harvester.edges.cache import CacheInfo, CacheReader, CacheWriter, Damage, Stamps, Stored, Subject
+from harvester.edges.batch import Stored, StoredBatch, bodies_of, groups_of
+from harvester.edges.cache import CacheInfo, CacheReader, CacheWriter, Damage, Stamps, Subject
 from harvester.edges.judging import Outcome, Verdict, WindowAnswer
 from harvester.edges.ledger import BlockChange, Ledger, LedgerFailure
 from harvester.edges.source import ServiceInfo, Source, TileFormat, VectorLayer
@@ -20,5 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_TILE_BYTES", "Answer", "BlockChange", "CacheInfo", "CacheReader", "CacheWriter", "Damage", "Done", "Fault",
     "Host", "Ledger", "LedgerFailure", "Next", "Outcome", "Request", "ServiceInfo", "Source", "Stamps", "State",
-    "Stored", "Subject", "TileFormat", "Transport", "VectorLayer", "Verdict", "Wait", "WindowAnswer",
+    "Stored", "StoredBatch", "Subject", "TileFormat", "Transport", "VectorLayer", "Verdict", "Wait", "WindowAnswer",
+    "bodies_of", "groups_of",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from harvester.edges.batch import Stored
 from harvester.edges.source import ServiceInfo, TileFormat, VectorLayer
 from harvester.manifest import Manifest
 from harvester.tiling.scheme import Box, TilingScheme
@@ -78,14 +79,6 @@ class CacheReader(Protocol):
     def __enter__(self) -> CacheReader: ...
 
     def __exit__(self, *exc: object) -> None: ...
-
-
-class Stored(NamedTuple):
-    """A whole tile on its way to the cache, in the source's own levels."""
-
-    tile: Tile
-    body: bytes
-    kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

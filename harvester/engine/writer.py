@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from harvester.edges import BlockChange, CacheWriter, Ledger, Stamps, State, Stored
-from harvester.tiling.grouping import by_block
+from harvester.edges import BlockChange, CacheWriter, Ledger, Stamps, State, Stored, StoredBatch
 from harvester.tiling.tile import BlockKey, Tile, block_of
 
 BATCH_TILES: Final = 2048
@@ -32,7 +31,7 @@ class Batch:
 
     opened: float = 0.0
     size: int = 0
-    stored: list[Stored] = field(default_factory=list)
+    stored: StoredBatch = field(default_factory=StoredBatch)
     digests: list[int] = field(default_factory=list)
     """xxh3-64 of each body, made while it was at hand."""
     changes: dict[tuple[BlockKey, State], list[int]] = field(default_factory=dict)
@@ -50,7 +49,7 @@ class Batch:
 
     def close(self) -> None:
         """Nothing more comes: sort what is stored into its blocks."""
-        for key, positions, _ in by_block([stored.tile for stored in self.stored]):
+        for key, positions, _ in self.stored.groups:
             self.changes.setdefault((key, State.STORED), []).extend(positions.tolist())
 
     def block_changes(self) -> list[BlockChange]:
