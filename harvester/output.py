@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harvester.durable import Disk
+from harvester.durable import FILE, FOLDER, Disk, kind_of
+from harvester.errors import CacheError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,26 @@ class OutputPaths:
     def ledger(self) -> Path:
         """The ledger that this run writes."""
         return self.new_ledger if self.overwrite else self.final_ledger
+
+
+def require_names(paths: OutputPaths) -> None:
+    """Under the names that a run takes lies nothing, or what a run may have left there: nobody's pipe, device, folder
+    or link is opened, filled or removed. Raises CacheError; nothing was changed then."""
+    journals = [path.with_name(path.name + "-journal") for path in (paths.out, paths.new, *_ledgers(paths))]
+    files = (paths.lock, *_ledgers(paths), *journals)
+    allowed = {paths.work: (FOLDER,)} | dict.fromkeys((paths.part, paths.new, paths.old), (FILE, FOLDER))
+    for path, kinds in (dict.fromkeys(files, (FILE,)) | allowed).items():
+        kind = kind_of(path)
+        if kind and kind not in kinds:
+            raise CacheError(
+                f"{path} is {kind}: a run of {paths.out.name} keeps {' or '.join(kinds)} of its own under that name",
+                hint="Move it away, or choose another output; nothing was changed.",
+                code="name_taken",
+            )
+
+
+def _ledgers(paths: OutputPaths) -> tuple[Path, Path]:
+    return paths.final_ledger, paths.new_ledger
 
 
 def exists(path: Path) -> bool:

@@ -27,7 +27,7 @@ from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
-from harvester.output import OutputPaths
+from harvester.output import OutputPaths, require_names
 from harvester.pacing import Pacer, RateLimit
 from harvester.report import Report, Took
 from harvester.version import __version__
@@ -76,6 +76,7 @@ class LayerRun:
                 f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
             )
         paths = OutputPaths(out=out, sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
+        require_names(paths)
         folders, made = Made(disk), Made(disk)
         async with AsyncExitStack() as stack:
             # In this order they end: cache and ledger closed, what was made in vain removed, the lock, its folder.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harvester.database.trouble import damaged
-from harvester.durable import disk_error
+from harvester.durable import FILE, disk_error, kind_of
 from harvester.errors import CacheError
 
 MAGIC = b"SQLite format 3\x00"
@@ -43,6 +43,8 @@ def read_header(path: Path) -> Header | None:
 
     Not while this process is in a transaction on it (see ``is_written_here``).
     """
+    _require_file(path)
+    _require_file(path.with_name(path.name + "-journal"))
     try:
         with path.open("rb") as file:
             data = file.read(HEADER_BYTES)
@@ -65,12 +67,26 @@ def read_header(path: Path) -> Header | None:
     return header
 
 
+def _require_file(path: Path) -> None:
+    """Nothing, or a file. SQLite would wait for the other end of a pipe, and make what a link promises."""
+    kind = kind_of(path)
+    if kind not in ("", FILE):
+        raise CacheError(
+            f"{path} is {kind}, and no database",
+            hint="Choose another output, or move it away; nothing was changed.",
+            code="not_a_cache",
+        )
+
+
 def is_unborn(path: Path) -> bool:
     """Was the first transaction of this file never finished, or not yet? Whatever its bytes are, SQLite will make it
     empty, as it was: its journal says so. After a power cut those bytes may be any part of what was being written.
     """
+    journal = path.with_name(path.name + "-journal")
+    if kind_of(journal) != FILE:
+        return False
     try:
-        with path.with_name(path.name + "-journal").open("rb") as file:
+        with journal.open("rb") as file:
             data = file.read(JOURNAL_HEADER_BYTES)
         # Another process may have finished in between: then there is no journal any more.
         return data.startswith(JOURNAL_MAGIC) and len(data) == JOURNAL_HEADER_BYTES and data[16:20] == bytes(4)

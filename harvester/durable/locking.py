@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from harvester.durable.calls import WINDOWS, pread, pwrite_all
+from harvester.durable.targets import FILE, kind_of
 from harvester.durable.trouble import FULL, disk_error, disk_full
 from harvester.errors import CacheError, LockedError
 
@@ -47,10 +48,14 @@ def lock(path: Path) -> Lock:
 
     The file holds a line feed (the byte that is locked on Windows, where nobody can read it), then pid and host. What
     counts is the system's lock, which ends with its process: a file left by a killed run is taken over.
-    Raises LockedError naming the holder, CacheError where the file system has no locks.
+    Raises LockedError naming the holder, CacheError where the file system has no locks or the name is not a file's.
     """
     from filelock import lock_descriptor
 
+    if path.is_symlink() or kind_of(path) not in ("", FILE):
+        what = "a symbolic link" if path.is_symlink() else kind_of(path)
+        hint = "Move it away: a run keeps its lock under that name; nothing was changed."
+        raise CacheError(f"cannot lock {path}: it is {what}, and no file", hint=hint, code="name_taken")
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     while True:
         try:

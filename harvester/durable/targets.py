@@ -9,10 +9,29 @@ from pathlib import Path
 MOST_LINKS = 40
 """As many links in a row as Linux follows."""
 
+FILE, FOLDER = "a file", "a folder"
+"""What ``kind_of`` says of those."""
+
 
 def behind_links(path: Path) -> Path:
     """The file that is to be replaced; a path without links as it is."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - never raises
+
+
+def kind_of(path: Path) -> str:
+    """What lies there, in words, empty where nothing does. Nothing is opened: to open a pipe is to wait for its other
+    end."""
+    try:
+        kind = os.stat(path).st_mode  # noqa: PTH116 - a Path says nothing of a link that leads to a pipe
+    except OSError:
+        if not os.path.islink(path):  # noqa: PTH114 - never raises
+            return ""
+        return f"a symbolic link to {path.readlink()}, which is not there"
+    if stat.S_ISREG(kind):
+        return FILE
+    if stat.S_ISDIR(kind):
+        return FOLDER
+    return "a pipe" if stat.S_ISFIFO(kind) else "a socket" if stat.S_ISSOCK(kind) else "a device"
 
 
 def is_replaceable(path: Path) -> bool:
