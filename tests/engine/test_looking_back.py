@@ -3,6 +3,8 @@ source answers once the trouble is over, and fetched again where it differs."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from harvester.edges import Answer, Request
@@ -133,7 +135,7 @@ def test_an_honest_refusal_costs_a_few_questions_and_nothing_is_fetched_twice(st
     outturn = bench.go()
     assert all_is_there(bench, outturn)
     assert outturn.notices == ()
-    assert len(bench.asked) <= TILES + 40 + outturn.tally.throttled
+    assert len(bench.asked) <= TILES + 70 + outturn.tally.throttled
     assert outturn.tally.tile_requests == TILES + outturn.tally.retries + outturn.tally.questions
 
 
@@ -163,3 +165,29 @@ def test_absences_that_came_for_an_ended_token_amid_different_pictures_are_asked
     outturn = bench.go()
     assert all_is_there(bench, outturn) and truth(bench)
     assert outturn.tally.answered_404 == sum(outturn.tally.absences.values()) == 0
+
+
+class Mixing(Dying):
+    """As Dying, but only a share of those answers are stand-ins: the others are the tiles themselves."""
+
+    def __init__(self, share: float, seed: int, since: int, lies: int, status: int, refusals: int) -> None:
+        super().__init__(since, lies, status, refusals)
+        self.share, self.dice = share, random.Random(seed)
+
+    def __call__(self, request: Request) -> Answer:
+        if self.first <= self.asked + 1 < self.last and self.dice.random() >= self.share:
+            self.asked += 1
+            return MemoryService.__call__(self, request)
+        return super().__call__(request)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.6])
+@pytest.mark.parametrize(("since", "lies"), [(1500, 1500), (200, 4000), (3000, 300)])
+def test_stand_ins_that_came_mixed_with_tiles_are_all_found(since, lies, share, seed):
+    service = Mixing(share, seed, since, lies, 503, 20)
+    bench = Bench(service=service, plan=plan_of((0, 1, 2, 3, 4, 5, 6)))
+    outturn = bench.go()
+    assert outturn.tally.counts().stored == 5461
+    wrong = [tile for tile, body in bench.cache.bodies.items() if body != tile_png(*tile)]
+    assert (len(service.lied) > share * lies / 2, wrong) == (True, [])
