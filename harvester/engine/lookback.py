@@ -37,8 +37,8 @@ CLOSE = 12
 """Places within WIDE before a refusal: of stand-ins that are a fifth of all, one is seen 14 times of 15."""
 
 RIM = 32
-"""Places that must all come the same, within WIDE of what is in doubt, before the doubt ends there: of stand-ins that are
-a tenth of all, one is seen 29 times of 30."""
+"""Places that must all come the same, within WIDE of what is in doubt, before the doubt ends there: of stand-ins that
+are a tenth of all, one is seen 29 times of 30."""
 
 MIXED = 4
 """So many times the requests in flight, where that is more than WIDE: answers overtake each other."""
