@@ -10,6 +10,7 @@ share rises with the rate: that is a limit again, and it is obeyed.
 from __future__ import annotations
 
 from harvester.pacing.doubts import BEARABLE, LEAST_SHARE, Doubts
+from harvester.pacing.gaps import Gaps
 from harvester.pacing.odds import Odds
 
 SURE = 14.0
@@ -73,6 +74,7 @@ class Chance:
         "_believed",
         "_doubts",
         "_far",
+        "_gaps",
         "_heard",
         "_last",
         "_odds",
@@ -97,6 +99,7 @@ class Chance:
         """Usual share of refusals, while ``is_on``."""
         self._doubts = Doubts(now)
         self._odds, self._far = Odds(), Odds()
+        self._gaps = Gaps()
         self._last = 0  # good answers there were when the odds were told last
         self._heard = 0  # and by the last refusal
         self._alarmed = False  # a refusal was obeyed, and none was answered well since
@@ -110,10 +113,18 @@ class Chance:
     # ------------------------------------------------------------------------------------------ reports
 
     def on_refused(
-        self, now: float, goods: int, rate: float, borne: float, *, is_fresh: bool, rested: float = 0.0
+        self,
+        now: float,
+        goods: int,
+        rate: float,
+        borne: float,
+        *,
+        is_fresh: bool,
+        rested: float = 0.0,
+        after: float = 0.0,
     ) -> bool:
         """A request was refused; true when that is to be obeyed. ``is_fresh``: it was started at the pace of now;
-        ``rested``: seconds of all pauses so far."""
+        ``rested``: seconds of all pauses so far; ``after``: requests started between the last pause and this one."""
         if not self.is_on:
             self._doubts.on_refused(now, goods, rate, borne, is_fresh=is_fresh, rested=rested)
             self.is_due = self._doubts.is_due
@@ -127,6 +138,11 @@ class Chance:
         good, self._last = goods - self._last, goods
         odds, far = self._odds.refused(good), self._far.refused(good)
         self._step_refusals += 1
+        if after > 0.0 and not self.is_known:
+            self._gaps.after(after)
+            if self._gaps.are_even:
+                self._end(now, goods, rested, was_chance=False)
+                return True
         is_believed = rate <= self._believed
         if odds < (SURE if is_believed else REFUTED) and far < SURE:
             if is_believed:
@@ -154,6 +170,7 @@ class Chance:
         self._last = self._heard = goods
         self._odds.clear()
         self._far.clear()
+        self._gaps.clear()
         self._weigh(TRIED, -PROVEN)
         doubts.forget()
 
@@ -165,6 +182,7 @@ class Chance:
             now - rested - self._began < PROVEN_SECONDS
             or goods - self._began_goods < PROVEN_ANSWERS
             or self._odds.after(goods - self._last) > -PROVEN
+            or not self._gaps.vary(goods - self._heard)
         ):
             return False
         self.is_known = True

@@ -36,6 +36,9 @@ FIRST_PROBE_SECONDS = 1.0
 LAST_PROBE_SECONDS = 64.0
 """Interval between probes: doubled by each that fails. 1, 2, 4 ... cost a thousandth of the requests after a minute."""
 
+PROBE_PAUSES = 16.0
+"""Pauses' time between probes at least: each that fails may cost one."""
+
 
 class Concurrency:
     """The level (``limit``) that a host is given; the caller keeps at most that many requests in flight.
@@ -57,6 +60,7 @@ class Concurrency:
         "_need",
         "_next_probe",
         "_probe_every",
+        "_rests_until",
         "_settling",
         "_since",
         "_step",
@@ -91,6 +95,7 @@ class Concurrency:
         self._probe_every = FIRST_PROBE_SECONDS
         self._next_probe = -math.inf
         self._since = math.nan  # start of this window; not known before the first answer
+        self._rests_until = -math.inf  # end of the last pause
         self._settling = True
         self._down = False  # the last change was downwards: what is throttled while settling was started before it
         self._full = False
@@ -141,6 +146,14 @@ class Concurrency:
         self._probe_every = FIRST_PROBE_SECONDS
         self._move(min(START, self._max), Mode.RAMP, now)
 
+    def rest(self, now: float, until: float) -> None:
+        """Nothing is asked until then: what is measured begins after it, once a whole round was answered."""
+        self._rests_until = until
+        self._probe_every = max(self._probe_every, PROBE_PAUSES * (until - now))
+        self._next_probe = max(self._next_probe, now + self._probe_every)
+        if not self._settling:
+            self._fill(now)
+
     @property
     def is_fresh(self) -> bool:
         """True unless what comes may have been started at a higher level than this."""
@@ -180,7 +193,7 @@ class Concurrency:
             self._good = 0
         if self.mode is Mode.PROBE and self._good:
             self._probe_failed(now)
-            self._move(self._good, Mode.HOLD, now)
+            self._move(self._good, Mode.SEEK if self._good < int(CLOSE * failed) else Mode.HOLD, now)
         elif self.mode is Mode.SEEK and self._good:
             self._move(self._good, Mode.SEEK, now)
         else:
@@ -193,13 +206,16 @@ class Concurrency:
         if self._answers > self._faults:
             self.latency = self._sum / (self._answers - self._faults)
         if self._settling:
-            self._begin(now)
+            if self._since < self._rests_until or now < self._rests_until:
+                self._fill(now)
+            else:
+                self._begin(now)
             return
         elapsed = now - self._since
         if self.mode is Mode.RAMP and self.latency >= LONG_SECONDS:
             # Half a round may come all at once: by Little's law it stands for so long.
             elapsed = max(elapsed, self._answers * self.latency / self.limit)
-        least = seconds_needed(self.mode)
+        least = seconds_needed(self.mode, pauses=self._rests_until > -math.inf)
         if elapsed < least:
             self._need += max(1, int(self._answers * (least - elapsed) / max(elapsed, 0.01)))
             return
@@ -320,7 +336,8 @@ class Concurrency:
     def _note(self, throughput: float) -> None:
         self._good = self.limit
         self.throughput = throughput
-        self._calm.clean(self._answers, self._answers - self._faults, self._sum)
+        whole = self._answers - self._faults
+        self._calm.clean(self._answers, whole, max(self._sum, whole * self.limit / throughput))
 
     def _probe_failed(self, now: float) -> None:
         self._step = 1
@@ -337,6 +354,14 @@ class Concurrency:
         if self.limit != before:
             self._settling = True
             self._need = max(1, before - 1)
+
+    def _fill(self, now: float) -> None:
+        """In a pause all comes back: a window begins when the level was filled again."""
+        self._since = max(now, self._rests_until)
+        self._settling, self._down = True, False
+        self._answers = self._faults = 0
+        self._sum = 0.0
+        self._need = self.limit
 
     def _begin(self, now: float) -> None:
         self._settling = False

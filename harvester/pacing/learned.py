@@ -84,6 +84,9 @@ RESTED_DROP = 0.4
 """Refused sooner after that, it may have been a second's requests: hosts that count seconds answer just these. It may
 have been a short burst as well, so what is left is so much at least."""
 
+RESTED_DROP_LEAST = 0.8
+"""And so much at most: it may have been two seconds' requests, and each further refusal costs a pause."""
+
 
 class Stage(StrEnum):
     """What the rate is doing."""
@@ -271,7 +274,8 @@ class LearnedRate:
             answered = max(answered, RESTED_DROP * self.rate)
         self._low = 0.0
         self._reach = MEASURED
-        self.rate = max(LEAST, min(DROP * self.rate, max(DEEP_DROP * self.rate, answered)))
+        most = RESTED_DROP_LEAST if self._paused else DROP
+        self.rate = max(LEAST, min(most * self.rate, max(DEEP_DROP * self.rate, answered)))
         self.stage = Stage.SEEK
 
     def _begin(self, now: float) -> None:

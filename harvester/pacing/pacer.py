@@ -192,8 +192,11 @@ class Pacer:
         pause = self.pause
         start = max(now, pause.until)
         pause.pause(now, seconds)
-        if self.learned is not None and pause.until > start:
-            self.learned.pause(start, pause.until)
+        if pause.until > start:
+            if not self.chance.is_on:
+                self.concurrency.rest(start, pause.until)
+            if self.learned is not None:
+                self.learned.pause(start, pause.until)
 
     def _is_meant(self, now: float, seconds: float) -> bool:
         """A request was refused: is that to be obeyed, or chance?"""
@@ -202,7 +205,10 @@ class Pacer:
             is_fresh = self.concurrency.is_fresh
             return chance.on_refused(now, self._goods, 0.0, 0.0, is_fresh=is_fresh, rested=rested)
         is_fresh = learned.is_fresh(now - seconds)
-        if chance.on_refused(now, self._goods, learned.rate, learned.borne, is_fresh=is_fresh, rested=rested):
+        after = learned.rate * (now - seconds - self.pause.until) if rested else 0.0
+        if chance.on_refused(
+            now, self._goods, learned.rate, learned.borne, is_fresh=is_fresh, rested=rested, after=after
+        ):
             return True
         learned.on_chance(now, seconds)
         return False

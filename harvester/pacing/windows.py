@@ -25,6 +25,9 @@ WINDOW_SECONDS = 0.04
 PROBE_SECONDS = 0.5
 """Shortest window of a probe: hosts that count requests a second need a while to object."""
 
+PAUSED_SECONDS = 1.05
+"""Shortest window of either where refusals cost pauses: what is counted by the second has come back in each."""
+
 
 class Mode(StrEnum):
     """What the level is doing."""
@@ -46,6 +49,8 @@ def answers_needed(mode: Mode, limit: int, latency: float) -> int:
     return max(2 * limit, min(HOLD_ANSWERS, int(limit * rounds)))
 
 
-def seconds_needed(mode: Mode) -> float:
+def seconds_needed(mode: Mode, *, pauses: bool) -> float:
     """And its shortest time."""
+    if pauses and mode in (Mode.SEEK, Mode.PROBE):
+        return PAUSED_SECONDS
     return PROBE_SECONDS if mode is Mode.PROBE else WINDOW_SECONDS

