@@ -9,7 +9,8 @@ Some keys are there only where they have something to say: ``sources``, a list, 
 ``source`` has them all in one text); ``applying``, the name of a delta, from before the first tile that ``apply``
 changes until after the last one; and what most formats have no place for, so that a cache that was of another format
 before is the same to the last byte: ``scheme`` (the source's tiling scheme, as tiling/scheme_json.py has it),
-``extent`` (of the tiles, in its CRS), ``format`` and ``quality`` (ArcGIS's words for how the tiles are encoded).
+``source_extent`` and ``extent`` (the source's own and that of the tiles, in its CRS), ``format`` and ``quality``
+(ArcGIS's words for how the tiles are encoded).
 
 where it lies:
 
@@ -125,6 +126,8 @@ class Manifest:
     lods: tuple[HeldLod, ...] = field(default=())
     scheme: TilingScheme | None = None
     """The source's own, whatever grid the format has."""
+    source_extent: Box | None = None
+    """The source's, in the scheme's CRS; None where it states none."""
     extent: Box | None = None
     """Of the tiles, in the scheme's CRS."""
     format: str = ""
@@ -145,7 +148,12 @@ class Manifest:
             **({"applying": self.applying} if self.applying else {}),
             **({"format": self.format} if self.format else {}),
             **({"quality": self.quality} if self.quality else {}),
-            **({"extent": list(self.extent)} if self.extent is not None else {}),
+            **(
+                {"source_extent": [float(edge) for edge in self.source_extent]}
+                if self.source_extent is not None
+                else {}
+            ),
+            **({"extent": [float(edge) for edge in self.extent]} if self.extent is not None else {}),
             **({"scheme": scheme_to_json(self.scheme)} if self.scheme is not None else {}),
             "attribution": self.attribution,
             "policies": list(self.policies),
@@ -189,6 +197,7 @@ class Manifest:
                     for lod in document["lods"]
                 ),
                 scheme=_scheme(document.get("scheme")),
+                source_extent=_extent(document.get("source_extent")),
                 extent=_extent(document.get("extent")),
                 format=str(document.get("format", "")),
                 quality=float(document.get("quality", 0)),

@@ -21,11 +21,10 @@ import numpy as np
 from harvester.caches.description import format_word
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.reach import Reach, extent_of
-from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject, TileFormat
+from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
-from harvester.tiling.grouping import by_block
-from harvester.tiling.scheme import Box, Lod, TilingScheme
+from harvester.tiling.scheme import Lod, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
@@ -62,14 +61,14 @@ class CountedWriter:
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably, and count it."""
         stamps = await self.inner.store(batch)
-        for key, positions, numbers in by_block([stored.tile for stored in batch]):
+        for group in groups_of(batch):
+            key, positions, _ = group
             total = self._sums.setdefault(key, TileSum())
             if total is not None:
                 rows, cols = self._counted_from(key.level)
                 row = (positions // BLOCK + (key.row + rows) & _WORD).astype(np.uint64)
                 col = (positions % BLOCK + (key.col + cols) & _WORD).astype(np.uint64)
-                bodies = [batch[number].body for number in numbers.tolist()]
-                total.add_all((row << np.uint64(32) | col).tolist(), bodies)
+                total.add_all((row << np.uint64(32) | col).tolist(), bodies_of(batch, group))
         return stamps
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
@@ -82,9 +81,7 @@ class CountedWriter:
     async def finish(self, subject: Subject) -> None:
         """Describe the cache, its manifest included: of an unfinished one that says what it is of, and not
         what it holds."""
-        manifest = await asyncio.to_thread(self._manifest, subject)
-        extent = subject.extent if manifest.extent is None else manifest.extent
-        await self.inner.finish(replace(subject, manifest=manifest, extent=extent))
+        await self.inner.finish(await asyncio.to_thread(self._counted, subject))
 
     async def close(self) -> None:
         """Release the files. May be called twice."""
@@ -98,7 +95,8 @@ class CountedWriter:
             found = self._counts[level] = counted_from(self.subject.info.scheme, level)
         return found
 
-    def _manifest(self, subject: Subject) -> Manifest:
+    def _counted(self, subject: Subject) -> Subject:
+        """The subject with what the cache holds: its manifest, the extent of its tiles, the levels that have any."""
         info = subject.info
         manifest = Manifest(
             source=info.source,
@@ -106,12 +104,13 @@ class CountedWriter:
             policies=joined_policies([subject.policies]),
             applying=subject.applying or "",
             scheme=info.scheme,
-            format="" if info.tile_format is TileFormat.UNKNOWN else format_word(info.tile_format, info.format_name),
+            source_extent=info.extent,
+            format=_format(info.tile_format, info.format_name),
             quality=info.compression_quality,
         ).of_all(subject.sources)
         reader = self.look()
         if reader is None:
-            return manifest
+            return replace(subject, manifest=manifest)
         with reader:
             there = manifest_of(reader)
             if there is not None:
@@ -123,8 +122,10 @@ class CountedWriter:
                 )
                 if there.sources and not subject.sources:
                     manifest = manifest.of_all(joined_sources((there.sources, (manifest.source,))))
+            # What a source doesn't say, the tiles that came have told.
+            manifest = replace(manifest, format=manifest.format or _format(reader.info.tile_format, ""))
             if not subject.finished:
-                return manifest
+                return replace(subject, manifest=manifest)
             # A cache that can't be read to its end is described without what it holds; verify says what is wrong.
             with suppress(CacheError):
                 scheme = self._described(reader)
@@ -133,11 +134,14 @@ class CountedWriter:
                 for level in reader.levels():
                     total, reaches[level] = self._sum_of(reader, level, scheme)
                     sums.append((scheme.by_level[level], total))
-                return replace(manifest, lods=held_lods(sums), extent=self._extent(subject, scheme, reaches))
-        return manifest
+                manifest = replace(manifest, lods=held_lods(sums))
+                return self._reaching(subject, manifest, scheme, reaches)
+        return replace(subject, manifest=manifest)
 
-    def _extent(self, subject: Subject, scheme: TilingScheme, reaches: Mapping[int, Reach]) -> Box | None:
-        """The extent of the tiles, by the source's scheme where each level has a place in it."""
+    def _reaching(
+        self, subject: Subject, manifest: Manifest, scheme: TilingScheme, reaches: Mapping[int, Reach]
+    ) -> Subject:
+        """The subject of tiles that reach so far, by the source's scheme where each level has a place in it."""
         ours = subject.info.scheme
         places = {place.level: (level, place) for level, place in place_levels(ours, scheme).items()}
         if reaches.keys() <= places.keys():
@@ -146,7 +150,14 @@ class CountedWriter:
                 places[level][0]: reach.moved(-places[level][1].rows, -places[level][1].cols)
                 for level, reach in reaches.items()
             }
-        return extent_of(scheme, reaches, subject.info.extent)
+        extent = extent_of(scheme, reaches, subject.info.extent)
+        levels = tuple(lod.level for lod in ours.lods if lod.level in reaches) if scheme is ours else ()
+        return replace(
+            subject,
+            manifest=replace(manifest, extent=extent),
+            extent=subject.extent if extent is None else extent,
+            levels=levels or subject.levels,
+        )
 
     def _described(self, reader: CacheReader) -> TilingScheme:
         """The cache's scheme, with those of our LODs that its documents don't list before they are written again."""
@@ -203,6 +214,11 @@ class CountedWriter:
         for key, stamp, total in rows:
             if stamps.get(key, "") == stamp and stamps.get(None, "") == whole and (stamp or whole):
                 self._sums.setdefault(key, total)
+
+
+def _format(tile_format: TileFormat, stated: str) -> str:
+    """ArcGIS's word; none where nothing is known."""
+    return "" if tile_format is TileFormat.UNKNOWN else format_word(tile_format, stated)
 
 
 def with_more_lods(scheme: TilingScheme, other: TilingScheme | None) -> TilingScheme:

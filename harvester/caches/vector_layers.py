@@ -78,15 +78,17 @@ def render_layers(layers: Iterable[VectorLayer]) -> list[dict[str, Any]]:
 
 
 def join_layers(*lists: Iterable[VectorLayer]) -> tuple[VectorLayer, ...]:
-    """Several lists as one: every layer once, with the fields and zooms of all; what is stated first counts."""
+    """Several lists as one: every layer once, with the fields and zooms of all; what is stated first counts. Layers and
+    fields keep their order where all lists have the same; else they are sorted, whatever came first."""
     joined: dict[str, VectorLayer] = {}
-    for layer in (layer for each in lists for layer in each):
+    stated = [each for each in map(tuple, lists) if each]
+    for layer in (layer for each in stated for layer in each):
         known = joined.get(layer.id)
         if known is None:
             joined[layer.id] = layer
             continue
         fields = dict(layer.fields) | dict(known.fields)
-        order = dict.fromkeys([*(name for name, _ in known.fields), *(name for name, _ in layer.fields)])
+        order = _joined_order([[name for name, _ in known.fields], [name for name, _ in layer.fields]])
         lows = [zoom for zoom in (known.minzoom, layer.minzoom) if zoom is not None]
         highs = [zoom for zoom in (known.maxzoom, layer.maxzoom) if zoom is not None]
         joined[layer.id] = VectorLayer(
@@ -96,7 +98,12 @@ def join_layers(*lists: Iterable[VectorLayer]) -> tuple[VectorLayer, ...]:
             maxzoom=max(highs, default=None),
             description=known.description or layer.description,
         )
-    return tuple(joined.values())
+    return tuple(joined[name] for name in _joined_order([[layer.id for layer in each] for each in stated]))
+
+
+def _joined_order(lists: Sequence[Sequence[str]]) -> list[str]:
+    names = list(dict.fromkeys(name for each in lists for name in each))
+    return names if all(list(dict.fromkeys(each)) == names for each in lists) else sorted(names)
 
 
 def survey(reader: CacheReader) -> tuple[VectorLayer, ...]:

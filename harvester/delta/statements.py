@@ -66,10 +66,10 @@ def service_info(path: Path, reader: CacheReader) -> ServiceInfo:
 
 
 def stated_extent(reader: CacheReader) -> Box | None:
-    """The extent of a cache's tiles to the last digit, which not every format has."""
+    """The extent of a cache's source, which its tiles lie in; of a cache that doesn't know it, the cache's own."""
     manifest = manifest_of(reader)
-    if manifest is not None and manifest.extent is not None and stated_scheme(reader) == manifest.scheme:
-        return manifest.extent
+    if manifest is not None and manifest.scheme is not None and stated_scheme(reader) == manifest.scheme:
+        return manifest.source_extent
     return reader.info.extent
 
 

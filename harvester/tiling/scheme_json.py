@@ -10,14 +10,14 @@ from harvester.tiling.scheme import Lod, TilingScheme
 
 
 def scheme_to_json(scheme: TilingScheme) -> dict[str, Any]:
-    """The scheme as a JSON object; floats keep every digit."""
+    """The scheme as a JSON object; floats keep every digit, and whole numbers are floats, however they were stated."""
     crs = scheme.crs
     return {
         "crs": {"wkid": crs.wkid, "latest_wkid": crs.latest_wkid, "wkt": crs.wkt},
-        "origin": [scheme.origin_x, scheme.origin_y],
+        "origin": [float(scheme.origin_x), float(scheme.origin_y)],
         "tile": [scheme.tile_width, scheme.tile_height],
-        "dpi": scheme.dpi,
-        "lods": [[lod.level, lod.resolution, lod.scale] for lod in scheme.lods],
+        "dpi": float(scheme.dpi),
+        "lods": [[lod.level, float(lod.resolution), float(lod.scale)] for lod in scheme.lods],
     }
 
 

@@ -327,6 +327,15 @@ def test_layers_of_several_lists_are_joined(tmp_path: Path) -> None:
     assert parse_layers(render_layers([one, other])) == (one, other)
 
 
+def test_layers_that_came_with_different_lods_have_the_order_of_those_that_came_at_once() -> None:
+    low, high = VectorLayer("roads", (("name", "String"),), 0, 1), VectorLayer("blocks", (("height", "Number"),), 2, 3)
+    more = VectorLayer("roads", (("class", "String"), ("name", "String")), 2, 3)
+    whole = (high, VectorLayer("roads", more.fields, 0, 3))
+    assert join_layers([low], [high, more]) == join_layers([high, more], [low]) == whole
+    stated = [VectorLayer("water"), VectorLayer("land")]
+    assert join_layers(stated, stated) == join_layers((), stated) == tuple(stated)
+
+
 KEYS = st.sampled_from(["id", "fields", "minzoom", "description", "vector_layers"])
 
 

@@ -55,6 +55,18 @@ def test_old_becomes_new_in_every_format(tmp_path, format):
     assert {path.name for path in tmp_path.iterdir()} == {old.name, new.name, "delta.mbtiles"}
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_second_apply_writes_nothing_though_the_first_took_a_whole_lod_away(tmp_path, format):
+    old = make(tmp_path / f"old{SUFFIX[format]}", OLD, format=format)
+    new = make(tmp_path / "new.mbtiles", {tile: NEW[tile] for tile in NEW if tile.level != 9}, format="mbtiles")
+    run_loop(diff(old, new, tmp_path / "delta.mbtiles"))
+    run_loop(apply(tmp_path / "delta.mbtiles", old))
+    before = files(old)
+    assert run_loop(apply(tmp_path / "delta.mbtiles", old)).was_there
+    assert files(old) == before
+    assert held(old) == held(new)
+
+
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "pmtiles"])
 def test_every_carrier_tells_the_base_and_what_is_gone(tmp_path, format):
     assert format in carriers()
