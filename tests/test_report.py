@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 import harvester
+from harvester.engine.repeats import Repeat
 from harvester.report import LodReport, Report, WebMapReport
+from harvester.report.repeated import repeated
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.tiling.tile import Tile
 from tests.e2e.test_webmap import layer, webmap
 
 NESTED = {"took", "lods", "failures", "notices"}
@@ -67,3 +70,28 @@ def test_a_report_of_nothing_has_no_tiles():
     report = Report(source="s", output="o", format="tpkx")
     assert (report.planned, report.pending, report.lods) == (0, 0, ())
     assert WebMapReport(source="s", layers=()).counts == report.counts
+
+
+# ------------------------------------------------------------------------------------------ one body for many tiles
+
+
+def repeat_of(number: int, share: float) -> Repeat:
+    return Repeat(f"{number:032x}", number, share, Tile(7, number, 3))
+
+
+def test_of_many_bodies_that_came_back_two_are_named_in_one_line_and_the_others_counted():
+    found = [repeat_of(8100, 0.15), repeat_of(1260, 0.0231), repeat_of(1100, 0.02), repeat_of(1000, 0.0183)]
+    text = repeated(found)
+    assert "\n" not in text
+    assert text.startswith(
+        f"one body came for 8,100 tiles (15%, such as 7/8100/3: --placeholder {8100:032x}), "
+        f"another for 1,260 (2.3%, such as 7/1260/3: --placeholder {1260:032x}), 2 more in the JSON; "
+    )
+    assert "another" in repeated(found[:2]) and "JSON" not in repeated(found[:2])
+    assert "another" not in repeated(found[:1])
+    assert repeated([]) == ""
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0996, "10%"), (0.0994, "9.9%"), (0.01, "1.0%"), (1.0, "100%")])
+def test_small_shares_have_a_digit_more(share, words):
+    assert f"({words}, such as" in repeated([repeat_of(40, share)])

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from harvester.report import Report
 
 
-REPEAT_SHARE = 0.05
-"""Share of tiles with one and the same body from which a person is told."""
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, left: frozenset[int] = frozenset()) -> str:
     """A table with right-aligned columns, those in ``left`` excepted; numbers get thousands separators."""
     texts = [[_cell(cell) for cell in row] for row in rows]
@@ -87,12 +83,10 @@ def summary(report: Report) -> str:
         lines.append(
             f"failed: {told}; the first: {report.failures[0].level}/{report.failures[0].row}/{report.failures[0].col}"
         )
-    lines += [
-        f"one body came for {counted(repeat.tiles, 'tile')} ({repeat.share:.0%}, such as {repeat.sample}); if it means "
-        f'"no data": --placeholder {repeat.hash}'
-        for repeat in report.repeats
-        if repeat.share >= REPEAT_SHARE
-    ]
+    if report.repeats:
+        from harvester.report.repeated import repeated
+
+        lines.append(repeated(report.repeats))
     if report.complete:
         lines.append(f"complete: {report.output}")
     elif report.stop is not None and not counts.failed and not counts.pending:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from xxhash import xxh3_128_hexdigest
 
 from harvester.audit import Audited
 from harvester.testing.images import tile_png
+from harvester.tiling.tile import Tile
 
 SEA = tile_png(0, 0, 0, variant=255)
 HASH = xxh3_128_hexdigest(SEA)
@@ -58,3 +61,24 @@ def test_what_a_run_without_the_option_stored_is_looked_at_by_the_next_with_it(s
     assert cli(*command, "--lods", "0-2", "--placeholder", HASH).json["stored"] == 21
     assert SEA not in bodies(tmp_path / "out.mbtiles")
     assert cli(*command, "--lods", "0-3", "--placeholder", HASH).json["absent"] == 32
+
+
+def is_scattered(tile):
+    return tile.level == 5 and (7 * tile.row + 3 * tile.col) % 17 == 0
+
+
+def test_a_placeholder_of_a_few_percent_is_told_in_one_line_by_run_and_report(serve, cli, tmp_path):
+    """Share, number, one of its tiles, and the option that takes them out: the same afterwards, from the ledger."""
+    service = serve()
+    service.site.tile = lambda tile: SEA if is_scattered(tile) else tile_png(*tile)
+    run = cli("run", service.url, "--lods", "0-5", "-o", "out.mbtiles", "--tilemap", "off", "--progress", "none")
+    again = cli("report", "out.mbtiles")
+    assert (run.code, again.code) == (0, 0)
+    for text in (run.out + run.err, again.out):
+        lines = [line for line in text.splitlines() if HASH in line]
+        assert len(lines) == 1
+        found = re.search(r"one body came for (\d+) tiles \((\d\.\d)%, such as 5/(\d+)/(\d+): --placeholder", lines[0])
+        assert found is not None, lines[0]
+        number, share, row, col = (float(part) for part in found.groups())
+        assert 50 <= number <= 61 and share == pytest.approx(100 * number / 1365, abs=0.1)
+        assert is_scattered(Tile(5, int(row), int(col)))

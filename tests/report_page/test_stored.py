@@ -47,7 +47,7 @@ def test_a_body_that_came_for_many_tiles_is_still_told_later(tmp_path: Path) -> 
     report = run.report(INFO.scheme)
     assert report is not None
     assert report.to_dict()["repeats"] == said["repeats"]
-    assert f'such as 4/3/2); if it means "no data": --placeholder {"ab" * 16}' in summary(report)
+    assert f"one body came for 40 tiles (80%, such as 4/3/2: --placeholder {'ab' * 16})" in summary(report)
 
 
 def test_a_stopped_run_that_was_complete_all_the_same_stays_complete(tmp_path: Path) -> None:
