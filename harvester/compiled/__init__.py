@@ -30,6 +30,7 @@ MODULES = (
     "harvester.sources.arcgis",
     "harvester.sources.vector",
     "harvester.transport.alarm",
+    "harvester.transport.deadlines",
     "harvester.transport.head",
     "harvester.transport.lane",
     "harvester.transport.lanes",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from harvester.edges import Answer, Done, Fault, Host, Next, Request
 from harvester.errors import UsageError
 from harvester.job import DEFAULT_CONCURRENCY
-from harvester.transport.access import LEAST_RATE, Access
+from harvester.transport.access import Access
 from harvester.transport.alarm import Alarm
+from harvester.transport.deadlines import Deadlines
 from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
@@ -19,9 +19,6 @@ from harvester.transport.trust import check_trust, tls_context
 
 if TYPE_CHECKING:
     import ssl
-
-SWEEP_SECONDS: Final = 0.01
-"""The least time between two looks for requests beyond their deadline: how late a timeout may be."""
 
 MAX_ROUTES: Final = 256
 """Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
@@ -56,8 +53,6 @@ class LaneTransport:
         self._tls: ssl.SSLContext | None = None
         check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
-        self._timeout = access.timeout_seconds
-        self._patience = access.patience_seconds
         self._connections = connections
         self._lanes: set[Lane] = set()
         """Open and opening connections."""
@@ -81,7 +76,7 @@ class LaneTransport:
         self._woken: asyncio.Handle | None = None
         self._alarm = Alarm(self._pump)
         """For all Waits."""
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines(self._lanes, access.timeout_seconds, access.patience_seconds)
 
     def __repr__(self) -> str:
         return f"<LaneTransport {self._busy} in flight, {len(self._lanes)} open of {self._most}>"
@@ -100,7 +95,11 @@ class LaneTransport:
             raise
         finally:
             self._next = self._done = self._over = None
-            self._still()
+            self._alarm.stop()
+            self._deadlines.stop()
+            if self._woken is not None:
+                self._woken.cancel()
+                self._woken = None
 
     def wake(self) -> None:
         """Something can be asked again: ``next_request`` is called in the loop's next turn for every idle lane."""
@@ -208,8 +207,7 @@ class LaneTransport:
             self._pumping = False
         self._few = self._busy - TURN
         if self._busy:
-            if self._sweeper is None:
-                self._watch(min(self._patience / 2, self._timeout))
+            self._deadlines.watch()
         elif self._ended and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
@@ -272,37 +270,6 @@ class LaneTransport:
             self._tls = tls_context(self._access.ca_bundle, self._access.environ)
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
-
-    # ---- time
-
-    def _sweep(self) -> None:
-        """End what is beyond its deadline or only drips; look again when the oldest request in flight reaches its own,
-        or may have dripped for too long."""
-        self._sweeper = None
-        now = time.monotonic()
-        due, patience = now - self._timeout, self._patience
-        for lane in [lane for lane in self._flying() if lane.started <= due or lane.drips(now, patience)]:
-            if lane.request is not None:
-                slow = lane.started > due
-                lane.fail(Fault.TIMEOUT, f"less than {LEAST_RATE:.0f} bytes a second" if slow else lane.stage)
-        oldest = min((lane.started for lane in self._flying()), default=None)
-        if oldest is not None:
-            self._watch(min(self._patience / 2, oldest + self._timeout - time.monotonic()))
-
-    def _watch(self, seconds: float) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._sweeper = asyncio.get_running_loop().call_later(max(SWEEP_SECONDS, seconds), self._sweep)
-
-    def _flying(self) -> Iterator[Lane]:
-        return (lane for lane in self._lanes if lane.request is not None)
-
-    def _still(self) -> None:
-        self._alarm.stop()
-        for timer in (self._sweeper, self._woken):
-            if timer is not None:
-                timer.cancel()
-        self._sweeper = self._woken = None
 
     # ---- dropping
 
