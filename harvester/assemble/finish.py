@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 from harvester.assemble.collect import SUMS, Collection
 from harvester.assemble.plan import PlannedLayer
@@ -39,9 +40,9 @@ async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: 
     return replace(outturn, stop=outturn.stop or stop)
 
 
-async def finish(collection: Collection, report: Report, record: Callable[[], Awaitable[None]]) -> None:
-    """Describe the cache and give it its name, as far as the run came. ``record`` writes the report into the ledger; it
-    is called when only a swap is left, which closes the ledger."""
+async def finish(collection: Collection, report: Report, record: Callable[[Path], Awaitable[None]]) -> None:
+    """Describe the cache and give it its name, as far as the run came. ``record`` writes the report of a cache, by
+    where it lies, into the ledger; it is called when only a swap is left, which closes the ledger."""
     paths, ledger, disk = collection.paths, collection.ledger, collection.disk
     collection.subject = replace(collection.subject, policies=await policies_of(ledger))
     complete, only_failed = report.exit_code == 0, report.exit_code == 1 and report.stop is None
@@ -61,7 +62,7 @@ async def finish(collection: Collection, report: Report, record: Callable[[], Aw
         if collection.sealed:
             await asyncio.to_thread(seal, collection.format, paths.new, paths.part, collection.subject, disk=disk)
             await ledger.record([], {None: file_stamp(paths.part)})
-        await record()
+        await record(paths.part if collection.sealed else paths.new)
         await ledger.set_meta({"swapping": True, "dirty": False})
         await collection.close()
         swap(paths, disk)

@@ -134,9 +134,10 @@ class LayerRun:
             return report
         collection.made.kept = True
 
-        async def record() -> None:
+        async def record(cache: Path | None = None) -> None:
             nonlocal report
             report = report.with_took(self._took())
+            report = report if cache is None else await with_saved(report, cache)
             await ledger.finish_run(run, report.to_dict())
 
         try:
@@ -144,9 +145,8 @@ class LayerRun:
             await finish(collection, report, record)
         except CacheError as error:
             report = report if report.exit_code == CacheError.exit_code else report.with_error(error)
-        report = await with_saved(
-            report, collection.paths.out, sealed=collection.sealed, overwrite=collection.paths.overwrite
-        )
+        if not collection.paths.overwrite and (not collection.sealed or report.stop is None):
+            report = await with_saved(report, collection.paths.out)
         late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
         if late:  # what the writer says of the whole cache, at its end
             for text in late:

@@ -1,4 +1,5 @@
-"""What a run's cache saves by storing identical tiles once, for the report: of the cache as it is under its name."""
+"""What a run's cache saves by storing identical tiles once, for the report: of the cache as it is or will be under its
+name."""
 
 from __future__ import annotations
 
@@ -12,10 +13,9 @@ from harvester.errors import CacheError
 from harvester.report import Report
 
 
-async def with_saved(report: Report, out: Path, *, sealed: bool, overwrite: bool) -> Report:
-    """The report with ``dedup_saved``, where this run stored tiles and what it made lies under its name."""
-    stands = report.complete if overwrite else not sealed or report.stop is None
-    if report.format in DEDUPLICATED and report.fetched and stands and out.is_file():
+async def with_saved(report: Report, cache: Path) -> Report:
+    """The report of a run that stored tiles with ``dedup_saved`` of its cache, by where it lies."""
+    if report.format in DEDUPLICATED and report.fetched and cache.is_file():
         with suppress(CacheError):  # a cache that can't be read now is told of by who needs it
-            return replace(report, dedup_saved=await asyncio.to_thread(dedup_saved, out))
+            return replace(report, dedup_saved=await asyncio.to_thread(dedup_saved, cache))
     return report

@@ -282,6 +282,11 @@ def test_what_a_run_saves_in_an_archive_is_reported_and_of_a_flat_file_nothing_i
     )
     again = cli("run", service.url, "--lods", "0-3", "-o", "out.pmtiles", "--mode", "overwrite", "--json").json
     assert again["dedup_saved"] == 84 * len(same)
+    assert cli("report", "out.pmtiles", "--json").json["dedup_saved"] == 84 * len(same)
+    over = ("run", service.url, "--lods", "0-3", "-o", "shared.mbtiles", "--dedup", "--mode", "overwrite", "--json")
+    for _ in range(2):
+        assert cli(*over).json["dedup_saved"] == 84 * len(same)
+        assert cli("report", "shared.mbtiles", "--json").json["dedup_saved"] == 84 * len(same)
     assert "dedup_saved" not in cli("run", service.url, "--lods", "0-3", "-o", "flat.mbtiles", "--json").json
 
 
