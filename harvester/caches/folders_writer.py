@@ -74,6 +74,12 @@ class FolderWriter:
 
     # ------------------------------------------------------------------------------------------ asking
 
+    @property
+    def notices(self) -> list[str]:
+        """What the documents have for a person to read."""
+        found: list[str] = getattr(self._documents, "notices", [])
+        return found
+
     def present(self, key: BlockKey) -> Mask:
         """Which tiles of a block (source's levels) are there."""
         numbers: list[int] = []

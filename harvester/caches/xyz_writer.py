@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harvester.caches.folders import FolderReader, TileFolder
 from harvester.caches.folders_writer import INCOMING, FolderWriter
 from harvester.caches.mbtiles_metadata import Span, data_box
 from harvester.caches.vector_layers import join_layers, layers_for, parse_layers, render_layers
+from harvester.caches.world import WorldWriter
 from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson
 from harvester.durable import Disk
 from harvester.edges import Subject, TileFormat
@@ -22,6 +24,9 @@ from harvester.manifest import KEY
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import Tile, tms_row
+
+ALIASES = {"jpeg": "jpg", "mvt": "pbf"}
+"""Extensions that others use for the same kind of tile."""
 
 
 class XyzDocuments:
@@ -35,6 +40,8 @@ class XyzDocuments:
         self._disk = disk
         self._places = {lod.level: place for lod in subject.info.scheme.lods if (place := _place(subject, lod.level))}
         self._extension = (extension_of(old) if old is not None else None) or _stated_extension(subject)
+        self._kinds: Counter[str] = Counter()
+        self.notices: list[str] = []
 
     def begin(self, kinds: Iterable[str]) -> None:
         """What is written before the first tile."""
@@ -46,6 +53,7 @@ class XyzDocuments:
 
     def extension(self, body: bytes, kind: str) -> str:
         """The same for all."""
+        self._kinds[kind] += 1
         return self._extension or kind
 
     def place(self, tile: Tile) -> Tile:
@@ -62,6 +70,20 @@ class XyzDocuments:
             self._extension = "png"
         self._disk.make_dirs(self.folder)
         self._save(self._describe(subject, self._spans()))
+        self._tell_of_others()
+
+    def _others(self) -> dict[str, int]:
+        """Tiles that were written and are of another kind than the extension is, by kind."""
+        named = ALIASES.get(self._extension or "", self._extension)
+        return {kind: count for kind, count in sorted(self._kinds.items()) if kind != named}
+
+    def _tell_of_others(self) -> None:
+        """Tiles that are not what their file's name says: whoever serves them has to look at their first bytes."""
+        others = self._others()
+        if others:
+            named = " and ".join(f"{count:,} {kind}" for kind, count in others.items())
+            text = f"{self.folder} holds {named} tiles under names that end in .{self._extension}, as its template says"
+            self.notices[:] = [text]
 
     def _save(self, document: dict[str, Any]) -> None:
         if document != self._old:
@@ -88,7 +110,7 @@ class XyzDocuments:
     def _describe(self, subject: Subject, spans: Sequence[Span] | None) -> dict[str, Any]:
         """tiles.json as it should be; what a person wrote into it, and what no tile changed, stays."""
         info, old = subject.info, self._old or {}
-        mixed = info.tile_format is TileFormat.MIXED or old.get("format") == "mixed"
+        mixed = info.tile_format is TileFormat.MIXED or old.get("format") == "mixed" or bool(self._others())
         document: dict[str, Any] = {
             "tilejson": "3.0.0",
             "tiles": [f"{{z}}/{{x}}/{{y}}.{self._extension}"],
@@ -118,8 +140,8 @@ class XyzDocuments:
         box = data_box(spans or (), extent)
         if spans and box is not None:
             low, high = min(span.zoom for span in spans), max(span.zoom for span in spans)
-            west, south = longitude(max(box.xmin, -GOOGLE_ORIGIN)), latitude(max(box.ymin, -GOOGLE_ORIGIN))
-            east, north = longitude(min(box.xmax, GOOGLE_ORIGIN)), latitude(min(box.ymax, GOOGLE_ORIGIN))
+            west, south, east, north = (max(-GOOGLE_ORIGIN, min(edge, GOOGLE_ORIGIN)) for edge in box)
+            west, south, east, north = longitude(west), latitude(south), longitude(east), latitude(north)
             document |= {
                 "minzoom": low,
                 "maxzoom": high,
@@ -129,7 +151,7 @@ class XyzDocuments:
         return document
 
 
-async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> FolderWriter:
+async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> WorldWriter:
     """Open a folder of z/x/y files for writing; nothing is made before the first batch or ``finish``.
 
     Raises UnsupportedFormatError for LERC and for LODs off the Google grid, CacheError where ``path`` is neither empty
@@ -138,7 +160,7 @@ async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None =
     disk = disk or Disk()
     documents = await asyncio.to_thread(_open_documents, Path(path), subject, disk)
     await asyncio.to_thread(disk.remove_tree, documents.folder / INCOMING)
-    return FolderWriter(documents, disk)
+    return WorldWriter(FolderWriter(documents, disk), subject.info.scheme, "a z/x/y folder")
 
 
 def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:

@@ -38,7 +38,8 @@ def command(common: Common, source: Path, output: str, format: str | None, mode:
     from harvester.delta.join import convert
 
     left = how_it_stands(output, format, mode)
-    work = convert(source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of())
+    work = convert(source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(),
+                   tell=teller(common))  # fmt: skip
     return show_summary(common, finished(work, lambda: left))
 
 
@@ -92,6 +93,11 @@ def disk_of() -> Any:
     return Disk()
 
 
+def teller(common: Common) -> Callable[[str], None]:
+    """Tells a notice at once, unless nobody wants to hear any."""
+    return lambda text: None if common.quiet else say(f"note: {text}")
+
+
 def show_summary(common: Common, summary: Any) -> int:
     """Tell what a copy did; gives the exit code."""
     from harvester.cli.tables import size, table
@@ -115,7 +121,7 @@ def show_summary(common: Common, summary: Any) -> int:
                 f"of {differing:,} the last cache's was taken"
             )
     if not common.quiet:
-        for notice in summary.notices:
+        for notice in summary.notices[summary.told :]:
             say(f"note: {notice}")
     for damage in summary.damages[:SHOWN]:
         say(f"damaged  {damage['source']} {damage['level']}/{damage['row']}/{damage['col']}: {damage['reason']}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.convert import disk_of, finished, how_it_stands, show_summary
+from harvester.cli.convert import disk_of, finished, how_it_stands, show_summary, teller
 from harvester.cli.frame import verb
 
 
@@ -31,5 +31,6 @@ def command(
     from harvester.delta.join import merge
 
     left = how_it_stands(output, format, mode)
-    work = merge(sources, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of())
+    work = merge(sources, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(),
+                 tell=teller(common))  # fmt: skip
     return show_summary(common, finished(work, lambda: left))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,14 @@ from harvester.errors import UsageError
 from harvester.payload.pbf import GZIP, in_gzip
 from harvester.tiling.tile import Tile
 
+Tell = Callable[[str], None]
+"""Hears a notice when it is known; the summary has all of them."""
+
+
+def unheard(text: str) -> None:
+    """Nobody waits for it."""
+
+
 IN_GZIP = frozenset({"mbtiles", "vtpk"})
 """Formats that say of their vector tiles that they are in gzip; PMTiles packs its own."""
 
@@ -45,14 +53,18 @@ async def convert(
     overwrite: bool = False,
     dedup: bool = False,
     disk: Disk | None = None,
+    tell: Tell = unheard,
 ) -> Summary:
     """Write every tile of a cache into another, exact bytes; tiles that ``out`` has already stay unless ``overwrite``.
 
-    Plain vector tiles are put in gzip where ``out`` is to have them so (IN_GZIP). Raises CacheError where ``source``
-    can't be read or ``out`` can't be written or can't hold it, UsageError where both are one.
+    Plain vector tiles are put in gzip where ``out`` is to have them so (IN_GZIP). ``tell`` hears, before the first
+    tile, what ``out`` cannot hold as it is. Raises CacheError where ``source`` can't be read or ``out`` can't be
+    written or can't hold it, UsageError where both are one.
     """
     _refuse_itself([source], Path(out))
-    return await _join([source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk())
+    return await _join(
+        [source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk(), tell=tell
+    )
 
 
 async def merge(
@@ -63,6 +75,7 @@ async def merge(
     overwrite: bool = False,
     dedup: bool = False,
     disk: Disk | None = None,
+    tell: Tell = unheard,
 ) -> Summary:
     """Join caches of one tiling scheme; where several have a tile, the last one's counts, and ``out``'s own least.
 
@@ -72,7 +85,9 @@ async def merge(
         raise UsageError("there is no cache to merge", hint="Name the caches before -o.")
     if overwrite:
         _refuse_itself(sources, Path(out))
-    return await _join(list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk())
+    return await _join(
+        list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk(), tell=tell
+    )
 
 
 def _refuse_itself(sources: Sequence[Path], out: Path) -> None:
@@ -90,6 +105,7 @@ async def _join(
     ours_win: bool,
     dedup: bool,
     disk: Disk,
+    tell: Tell,
 ) -> Summary:
     name, out = format_for(output, format), Path(output)
     require_cache_or_nothing(out, name)
@@ -137,6 +153,9 @@ async def _join(
                     target.notices.append(f"tiles of different sources are joined: {'; '.join(origins)}")
                 target.notices[:0] = summary.notices
                 summary.notices = target.notices
+                for text in summary.notices:
+                    tell(text)
+                summary.told = len(summary.notices)
                 own = Walk(there, info.scheme) if there is not None else None
                 copy = _Copy(walks, own, target, summary, info, ours_win)
                 await copy.run(levels)

@@ -41,6 +41,8 @@ class Summary:
     """Tiles and bytes written by level, coarsest first."""
     damages: list[dict[str, Any]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    told: int = 0
+    """How many of the notices were told before the first tile."""
 
     @property
     def complete(self) -> bool:

@@ -216,6 +216,10 @@ def test_mixed_tiles_have_one_extension_and_vector_tiles_are_told(tmp_path: Path
     with open_cache(tmp_path / "m") as reader:
         assert reader.info.tile_format is TileFormat.MIXED
         assert list(reader.check()) == []
+    stated = subject(levels=(2,), tile_format=TileFormat.PNG)
+    write(xyz, tmp_path / "s", stated, [tile_of(Tile(2, 1, 0)), tile_of(Tile(2, 1, 1), "jpg")])
+    with open_cache(tmp_path / "s") as reader:
+        assert reader.info.tile_format is TileFormat.MIXED
     vector = subject(levels=(2,), tile_format=TileFormat.PBF)
     write(xyz, tmp_path / "v", vector, [Stored(Tile(2, 1, 0), b"\x1f\x8bx", "pbf")])
     assert json.loads((tmp_path / "v/tiles.json").read_text(encoding="utf-8"))["vector_layers"] == []

@@ -219,6 +219,38 @@ def test_mixed_pictures_are_told_or_refused(tmp_path):
     assert any("mixed" in text for text in summary.notices)
 
 
+def test_tiles_that_are_not_what_their_file_is_called_are_told_of(tmp_path):
+    """MBTiles of another program say one format and hold two; a z/x/y folder has one name for all of them."""
+    tiles = {**some("2/1/1", "2/1/3"), Tile(2, 1, 2): picture(3, kind="JPEG")}
+    source = make(tmp_path / "in.mbtiles", tiles, format="mbtiles")
+    connection = sqlite3.connect(source)
+    connection.execute("DELETE FROM metadata WHERE name = 'manifest'")
+    connection.commit()
+    connection.close()
+    heard = []
+    summary = run_loop(convert(source, tmp_path / "out", format="xyz", tell=heard.append))
+    assert not heard
+    assert any("1 jpg tiles under names that end in .png" in text for text in summary.notices)
+    assert held(tmp_path / "out") == tiles
+    assert json.loads((tmp_path / "out/tiles.json").read_bytes())["format"] == "mixed"
+    copied = run_loop(convert(tmp_path / "out", tmp_path / "again", format="exploded"))
+    assert not any("names" in text for text in copied.notices)
+    assert {path.suffix for path in (tmp_path / "again").rglob("C*")} == {".png", ".jpg"}
+
+
+def test_what_a_format_cannot_hold_as_it_is_is_told_before_the_first_tile(tmp_path):
+    tiles = {**some("2/1/1"), Tile(2, 1, 2): picture(3, kind="JPEG")}
+    source = make(tmp_path / "in", tiles, format="compactv2", tile_format=TileFormat.MIXED)
+    seen = []
+
+    def tell(text):
+        seen.append((text, sorted((tmp_path / "out.new").rglob("*.png"))))
+
+    summary = run_loop(convert(source, tmp_path / "out", format="xyz", tell=tell))
+    assert [(text, files) for text, files in seen if "all have .png" in text] == [(seen[0][0], [])]
+    assert summary.notices[: summary.told] == [text for text, _ in seen]
+
+
 class Failing(Disk):
     """Fails one step."""
 
