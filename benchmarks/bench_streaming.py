@@ -8,6 +8,7 @@ merges, compares and applies it with its next version, of which one tile in a hu
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sqlite3
@@ -18,7 +19,7 @@ import tempfile
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,12 @@ FORMATS = {
 }
 """What ``convert`` writes, and where. ``dedup``: MBTiles that stores identical tiles once."""
 
-OTHERS = {"compact": "v1", "tpk": "out.tpk"}
-"""The formats of before ArcGIS 10.3, which are tested with the rest and measured when they are named."""
+OTHERS = {"compact": "v1", "tpk": "out.tpk", "xyz": "xyz", "exploded": "exploded", "vtpk": "out.vtpk"}
+"""What is tested with the rest and measured when it is named: the formats of before ArcGIS 10.3, a file a tile,
+and vector tiles."""
+
+ONE_EACH = ("xyz", "exploded")
+"""A file a tile."""
 
 VERBS = ("from_compactv2", "merge", "diff", "apply", "verify")
 """``from_compactv2``: that cache into MBTiles that stores identical tiles once. ``verify`` is ``--deep``."""
@@ -82,7 +87,20 @@ def picture(number: int) -> bytes:
     return _HEAD + _chunk(b"tEXt", b"n\0%d" % number) + _TAIL
 
 
-def make(path: Path, tiles: int, kinds: int = 1 << 62, *, changed: int = 0) -> Path:
+def vector_tile(number: int) -> bytes:
+    """A whole vector tile in gzip, some 50 bytes, that only this number has: a layer with a value and no feature."""
+    value = b"\x0a" + _sized(b"%d" % number)
+    layer = b"\x0a" + _sized(b"n") + b"\x1a" + _sized(b"n") + b"\x22" + _sized(value) + b"\x28\x80\x20\x78\x02"
+    return gzip.compress(b"\x1a" + _sized(layer), 1, mtime=0)
+
+
+def _sized(data: bytes) -> bytes:
+    return bytes([len(data)]) + data
+
+
+def make(
+    path: Path, tiles: int, kinds: int = 1 << 62, *, changed: int = 0, body: Callable[[int], bytes] = picture
+) -> Path:
     """An MBTiles with a square of at most ``tiles`` tiles of so many ``kinds``, by plain SQL.
 
     One tile in ``changed`` is of a kind of its own.
@@ -95,13 +113,14 @@ def make(path: Path, tiles: int, kinds: int = 1 << 62, *, changed: int = 0) -> P
             for row in range(side - 1, -1, -1):
                 place = col * side + row
                 number = tiles + place if changed and place % changed == 0 else place % kinds
-                yield ZOOM, 4096 + col, last - 4096 - row, picture(number)
+                yield ZOOM, 4096 + col, last - 4096 - row, body(number)
 
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA page_size=16384")
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("CREATE TABLE metadata (name TEXT, value TEXT)")
-    connection.execute("INSERT INTO metadata VALUES ('name', 'many'), ('format', 'png')")
+    stated = "png" if body is picture else "pbf"
+    connection.execute("INSERT INTO metadata VALUES ('name', 'many'), ('format', ?)", (stated,))
     connection.execute(
         "CREATE TABLE tiles (zoom_level INTEGER, tile_column INTEGER, tile_row INTEGER, tile_data BLOB,"
         " PRIMARY KEY (zoom_level, tile_column, tile_row)) WITHOUT ROWID"
@@ -128,7 +147,9 @@ def work(folder: Path, job: str) -> int:
         from harvester.audit import verify
 
         return verify(folder / "verified", deep=True).present
-    source, out = (folder / "source", "from.mbtiles") if job == "from_compactv2" else (old, {**FORMATS, **OTHERS}[job])
+    source, out = {
+        "from_compactv2": (folder / "source", "from.mbtiles"), "vtpk": (folder / "vector.mbtiles", OTHERS["vtpk"])
+    }.get(job) or (old, {**FORMATS, **OTHERS}[job])  # fmt: skip
     dedup = job in ("dedup", "from_compactv2")
     format = {"dedup": "mbtiles", "from_compactv2": "mbtiles"}.get(job, job)
     return run_loop(convert(source, folder / out, format=format, dedup=dedup)).tiles
@@ -139,6 +160,12 @@ def prepare(folder: Path, job: str) -> None:
     needed = {"from_compactv2": "source", "verify": "verified"}.get(job)
     if needed is not None:
         run_loop(convert(folder / "old.mbtiles", folder / needed, format="compactv2"))
+    if job == "vtpk":
+        connection = sqlite3.connect(folder / "old.mbtiles")
+        ((tiles,),) = connection.execute("SELECT count(*) FROM tiles").fetchall()
+        ((kinds,),) = connection.execute("SELECT count(DISTINCT tile_data) FROM tiles").fetchall()
+        connection.close()
+        make(folder / "vector.mbtiles", tiles, kinds, body=vector_tile)
     if job == "apply":
         run_loop(diff(folder / "old.mbtiles", folder / "new.mbtiles", folder / "delta.mbtiles"))
         shutil.copyfile(folder / "old.mbtiles", folder / "applied.mbtiles")
@@ -198,8 +225,8 @@ def readings(sizes: tuple[int, ...], jobs: tuple[str, ...], folder: Path) -> Ite
 def test_ten_times_the_tiles_take_no_more_memory(tmp_path: Path, job: str) -> None:
     """The whole process's, what libraries hold included."""
     heights = []
-    # To decode a tile takes ten times as long as to copy it.
-    share = 4 if job == "verify" else 1
+    # To decode a tile takes ten times as long as to copy it, and so does to make a file.
+    share = 4 if job in ("verify", *ONE_EACH) else 1
     for tiles in (FEW // share, MANY // share):
         folder = tmp_path / str(tiles)
         folder.mkdir()
