@@ -6,14 +6,15 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
 from harvester.assemble.sources import Layer, transport_for
-from harvester.edges import Answer, BlockChange, Ledger, Outcome, Request, State, Wait
-from harvester.engine import Tally
+from harvester.edges import BlockChange, Ledger, Outcome, State, Verdict
+from harvester.engine import StopReason, Tally
+from harvester.engine.few import Few
 from harvester.job import Job
 from harvester.pacing import Pacer
 from harvester.planning import Plan
@@ -79,43 +80,35 @@ def _stripes(tile: Tile) -> list[tuple[int, int, int]]:
     return [(way, period, value % period) for way, value in enumerate(ways) for period in PERIODS]
 
 
-async def found_there(job: Job, layer: Layer, tiles: Sequence[Tile], pacer: Pacer, tally: Tally) -> Tile | None:
-    """Ask tiles, each once; gives one that is there if there are several that differ. ``tally`` counts the requests."""
-    source, todo, in_flight = layer.source, list(tiles), 0
+async def found_there(
+    job: Job,
+    layer: Layer,
+    tiles: Sequence[Tile],
+    tally: Tally,
+    *,
+    new_pacer: Callable[[int], Pacer],
+    stopped: Callable[[], StopReason | None],
+) -> Tile | StopReason | None:
+    """Ask tiles; gives one that is there if there are several that differ, or why too little was learned to say that
+    none is. ``tally`` counts the requests."""
     bodies: dict[str, Tile] = {}
     meant_as_none = {digest.lower() for digest in job.placeholders}
-    transport = transport_for(job, layer)
 
-    def next_request() -> Request | Wait | None:
-        nonlocal in_flight
-        if not todo:
-            return Wait() if in_flight else None
-        seconds = pacer.may_start(time.monotonic(), in_flight)
-        if seconds > 0:
-            return Wait(None if seconds == math.inf else seconds)
-        in_flight += 1
-        return source.request(todo.pop(0), 0)
-
-    def done(request: Request, answer: Answer) -> None:
-        nonlocal in_flight
-        in_flight -= 1
-        verdict = source.judge(request, answer)
-        pacer.ended(
-            time.monotonic(), verdict.outcome, answer.seconds, first_try=True, retry_after=verdict.retry_after
-        )  # fmt: skip
-        tally.requests += 1
-        tally.tile_requests += 1
-        tally.bytes += len(answer.body)
+    def saw(tile: Tile, verdict: Verdict) -> None:
         if verdict.outcome is Outcome.WHOLE:
-            bodies.setdefault(xxh3_128_hexdigest(verdict.body), request.tile)
-        transport.wake()
+            bodies.setdefault(xxh3_128_hexdigest(verdict.body), tile)
 
+    few = Few(
+        tiles, layer.source, new_pacer=new_pacer, connections=job.limits.concurrency, tries=1, tally=tally,
+        clock=time.monotonic, saw=saw, stopped=stopped,
+    )  # fmt: skip
+    transport = transport_for(job, layer)
     try:
-        await transport.drain(next_request, done)
+        await transport.drain(few.next_request, few.done)
     finally:
         await transport.close()
     there = [tile for digest, tile in bodies.items() if digest not in meant_as_none]
-    return there[0] if len(there) >= BELIEVED else None
+    return there[0] if len(there) >= BELIEVED else few.stop
 
 
 async def take_back(ledger: Ledger, plan: Plan) -> None:

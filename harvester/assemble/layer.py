@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -13,6 +12,7 @@ from harvester.assemble.collect import Collection, is_sealed, open_collection
 from harvester.assemble.denied import DISTRUSTED, found_there, joined, some_of, take_back, was_denied
 from harvester.assemble.finish import finish, judge_all_404
 from harvester.assemble.made import Made
+from harvester.assemble.paces import pacers_of
 from harvester.assemble.placeholders import take_out_placeholders
 from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job
@@ -26,9 +26,8 @@ from harvester.edges import State
 from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
-from harvester.job import Job, Limits
+from harvester.job import Job
 from harvester.output import OutputPaths, require_names
-from harvester.pacing import Pacer, RateLimit
 from harvester.report import Report, Took
 from harvester.version import __version__
 from harvester.wording import counted
@@ -173,19 +172,31 @@ class LayerRun:
         self, collection: Collection, agreement: Agreement, outturn: Outturn
     ) -> tuple[Agreement, Outturn]:
         """The tilemap denies all. Where tiles are there nevertheless, it is not believed, now and in later runs."""
-        plan, pacer = self.planned.plan, pacer_of(self.job.limits, time.monotonic())
-        there = await found_there(self.job, self.layer, some_of(plan), pacer, agreement.tally)
+        plan, now = self.planned.plan, time.monotonic()
+        there = await found_there(
+            self.job, self.layer, some_of(plan), agreement.tally, new_pacer=pacers_of(self.job.limits, now),
+            stopped=lambda: self.switch.reason,
+        )  # fmt: skip
         if there is None:
             return agreement, outturn
+        if isinstance(there, StopReason):  # nothing is known: the next run asks again
+            again = await self._taken_back(collection, agreement)
+            return again, Outturn(tally=again.tally, stop=there, failures=())
         text = f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
         collection.notices.append(text)
         self._tell(collection)
         self.distrusted = True
         await collection.ledger.set_meta({DISTRUSTED: str(there)})
+        again = await self._taken_back(collection, agreement)
+        return again, await self._fetch(collection, again)
+
+    async def _taken_back(self, collection: Collection, agreement: Agreement) -> Agreement:
+        """All is pending again, and what was asked stays counted."""
+        plan = self.planned.plan
         await take_back(collection.ledger, plan)
         again = await self._agreement(collection)
         joined(agreement.tally, await again.begin(plan.blocks()))
-        return again, await self._fetch(collection, again)
+        return again
 
     async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
         tally = agreement.tally
@@ -302,15 +313,3 @@ class LayerRun:
             notices=tuple(dict.fromkeys(collection.notices)),
             documents=self.opened.take_requests(),
         )
-
-
-def pacer_of(limits: Limits, now: float) -> Pacer:
-    """The pace of a source that is asked at one host."""
-    return pacers_of(limits, now)(limits.concurrency)
-
-
-def pacers_of(limits: Limits, now: float) -> Callable[[int], Pacer]:
-    """What makes the pace of each host of a source, by the most requests that it is given at once, concurrency found as
-    it goes; at most ``rate`` requests a second over all of them."""
-    rate = None if limits.rate is None else RateLimit(limits.rate, now)
-    return lambda most: Pacer(limit_max=most, now=now, draw=random.random, rate=rate)

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from harvester.assemble.paces import pacers_of
 from harvester.assemble.sample_time import Tried, reckon_time
 from harvester.assemble.sources import Layer, transport_for
-from harvester.edges import Answer, Outcome, Request, Wait
+from harvester.edges import Outcome, Verdict
+from harvester.engine import Tally
+from harvester.engine.few import Few
 from harvester.job import Job
-from harvester.pacing import Pacer, RateLimit
 from harvester.planning import Plan
 from harvester.tiling.tile import Tile
 
@@ -64,64 +66,36 @@ def choose(plan: Plan, per_lod: int, rng: random.Random) -> list[Tile]:
 async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate:
     """Fetch ``per_lod`` tiles of each LOD and say what all would take. Nothing is written."""
     source, limits = layer.source, job.limits
-    todo = [source.request(tile, 0) for tile in reversed(choose(plan, per_lod, random.Random(plan.total)))]
     sizes: dict[int, list[int]] = defaultdict(list)
-    tried: list[Tried] = []
     failed = 0
-    trouble = ""
-    in_flight = 0
-    now = time.monotonic()
-    rate = None if limits.rate is None else RateLimit(limits.rate, now)
-    pacer = Pacer(limit_max=limits.concurrency, now=now, draw=random.random, rate=rate)
-    transport = transport_for(job, layer)
 
-    def next_request() -> Request | Wait | None:
-        nonlocal in_flight
-        if not todo:
-            return None if not in_flight else Wait()
-        seconds = pacer.may_start(time.monotonic(), in_flight)
-        if seconds > 0:
-            return Wait(None if seconds == math.inf else seconds)
-        in_flight += 1
-        request = todo.pop()
-        return source.request(request.tile, request.attempt)
-
-    def done(request: Request, answer: Answer) -> None:
-        nonlocal in_flight, failed, trouble
-        in_flight -= 1
-        verdict = source.judge(request, answer)
-        pacer.ended(
-            time.monotonic(),
-            verdict.outcome,
-            answer.seconds,
-            first_try=request.attempt == 0,
-            retry_after=verdict.retry_after,
-        )
-        tried.append(Tried(verdict.outcome, answer.seconds))
+    def saw(tile: Tile, verdict: Verdict) -> None:
+        nonlocal failed
         if verdict.outcome is Outcome.WHOLE:
-            sizes[request.tile.level].append(len(verdict.body) + OVERHEAD_BYTES)
+            sizes[tile.level].append(len(verdict.body) + OVERHEAD_BYTES)
         elif verdict.outcome is Outcome.ABSENT:
-            sizes[request.tile.level].append(0)
-        elif verdict.outcome in (Outcome.RETRY, Outcome.THROTTLED) and request.attempt + 1 < TRIES:
-            todo.append(request._replace(attempt=request.attempt + 1))
+            sizes[tile.level].append(0)
         else:
             failed += 1
-            trouble = verdict.reason
-        transport.wake()
 
+    few = Few(
+        choose(plan, per_lod, random.Random(plan.total)), source, new_pacer=pacers_of(limits, time.monotonic()),
+        connections=limits.concurrency, tries=TRIES, tally=Tally(), clock=time.monotonic, saw=saw,
+    )  # fmt: skip
+    transport = transport_for(job, layer)
     busy = time.process_time()
     try:
-        await transport.drain(next_request, done)
+        await transport.drain(few.next_request, few.done)
     finally:
         await transport.close()
     busy = time.process_time() - busy
     size = reckon_bytes(plan, sizes)
     duration = reckon_time(
-        [one for one in tried if one.outcome is not Outcome.DENIED],
+        [Tried(*one) for one in few.answers if one[0] is not Outcome.DENIED],
         limits=limits,
         asked=_asked(plan, sizes, tilemap=job.tilemap and source.info.tilemap),
         size=(size.low, size.likely, size.high),
-        own_seconds=busy / max(len(tried), 1),
+        own_seconds=busy / max(len(few.answers), 1),
     )
     return Estimate(
         bytes=size.likely,
@@ -131,8 +105,8 @@ async def estimate(job: Job, layer: Layer, plan: Plan, per_lod: int) -> Estimate
         seconds_low=duration.low,
         seconds_high=duration.high,
         sampled=sum(len(seen) for seen in sizes.values()),
-        failed=failed,
-        trouble=trouble,
+        failed=failed + few.left,
+        trouble=few.trouble if few.stop is None else few.stop.message,
     )
 
 

@@ -40,9 +40,14 @@ class StopReason:
                 code="gave_up", message=f"no tile ended for {quiet_seconds:.0f} s{because}", hint=AGAIN, exit_code=1
             )
         what = "the source kept failing" if ever else "no tile ever ended"
+        return cls.failing(last, f"{what} for {quiet_seconds:.0f} s")
+
+    @classmethod
+    def failing(cls, last: str, what: str = "the source gives nothing but failures") -> Self:
+        """No host answers well; ``last``: why the last answer was wrong."""
         return cls(
             code="source_failing",
-            message=f"{what} for {quiet_seconds:.0f} s{because}",
+            message=what + (f"; the last answer was {last}" if last else ""),
             hint="Look whether the service answers in a browser; then run the same command again, its state is saved.",
             exit_code=3,
         )

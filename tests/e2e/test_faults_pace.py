@@ -139,6 +139,28 @@ def test_a_tilemap_that_denies_every_tile_is_held_against_a_few_of_them(serve, c
     assert len(held(tmp_path / "out.mbtiles")) == 320
 
 
+@pytest.mark.parametrize(
+    ("rule", "code", "error"),
+    [
+        (Rule(do="status", status=503, retry_after=3600, kind="tile"), 1, "retry_after"),
+        (Rule(do="status", status=500, kind="tile"), 3, "source_failing"),
+    ],
+    ids=["busy for an hour", "failing"],
+)
+def test_where_nothing_can_be_learned_of_the_tiles_a_tilemap_that_denies_all_is_not_believed(
+    serve, cli, tmp_path, rule, code, error
+):
+    """The run is not complete, and the next one finds out."""
+    service = serve(ArcGisSite(tilemap="on", tilemap_says=lambda tile: False), script(rule))
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["error"]["code"]) == (code, error)
+    assert (result.json["pending"], result.json["absent"]) == (320, 0)
+    assert service.log.count("tile") <= 32
+    service.script = script()
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"]) == (0, 320)
+
+
 @pytest.mark.parametrize("there", ["nothing", "one picture for all"])
 def test_a_tilemap_that_truly_has_nothing_costs_a_few_requests_and_is_believed(serve, cli, tmp_path, there):
     """Beyond their data, services may give one picture for every tile, which nobody wants by the thousand."""

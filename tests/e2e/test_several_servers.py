@@ -96,6 +96,28 @@ def test_a_tile_server_whose_tilemap_is_wrong_costs_no_tile(serve, cli, tmp_path
     assert service.log.count("tilemap") + wrong.log.count("tilemap") <= 2 * 4
 
 
+@pytest.mark.parametrize("sickness", ["busy for an hour", "busy for half a minute", "broken", "refusing"])
+def test_a_sample_is_told_by_the_tile_servers_that_are_well(serve, cli, sickness):
+    service, sick = serve(), serve(script=script(SICKNESSES[sickness]))
+    service.site.tile_servers = (sick.url, service.url)
+    result = cli("plan", service.url, "--lods", "0-5", "--sample", "20", "--json", "--allow-host", "127.0.0.1")
+    assert (result.code, result.json["planned"]) == (0, TILES)
+    assert result.json["estimate"]["bytes"] > 0
+    assert service.log.count("tile") == 1 + 4 + 16 + 3 * 20, "each tile of the sample"
+    assert sick.log.count("tile") <= 1 + 4 + 16 + 3 * 20
+
+
+def test_a_tilemap_that_denies_all_is_held_against_tiles_of_the_server_that_is_well(serve, cli):
+    site = ArcGisSite(tilemap="on", tilemap_says=lambda tile: False)
+    sick = serve(
+        ArcGisSite(tilemap="on", tilemap_says=lambda tile: False), script(SICKNESSES["busy for half a minute"])
+    )
+    service = serve(site)
+    service.site.tile_servers = (sick.url, service.url)
+    result = cli("run", service.url, *RUN, "--lods", "4-5")
+    assert (result.code, result.json["stored"]) == (0, 256 + 1024)
+
+
 @pytest.mark.parametrize("levels", ["0-2", "0-3"])
 def test_a_tile_server_that_never_knows_the_token_puts_no_tile_of_the_others_in_doubt(serve, cli, levels):
     service, other = serve(), serve()

@@ -1,0 +1,136 @@
+"""A few tiles, asked to learn something of the service: at each host's own pace, and where one says nothing, of
+another."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait
+from harvester.engine.sites import Site, Sites
+from harvester.engine.stop import StopReason
+from harvester.engine.tally import Tally
+from harvester.engine.witness import Witness
+from harvester.pacing import Pacer
+from harvester.tiling.tile import Tile
+
+LOOK_SECONDS = 1.0
+"""How often somebody's wish to stop is looked for in a pause."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A tile, and what came of it so far: the hosts that said nothing, and each answer with its seconds."""
+
+    tile: Tile
+    silent: list[Site] = field(default_factory=list)
+    answers: list[tuple[Outcome, float]] = field(default_factory=list)
+    fresh: bool = False
+
+
+class Few:
+    """In ``Transport.drain``'s terms: ``next_request`` and ``done``. ``saw`` is told how each tile ended.
+
+    ``tries``: answers to a tile, of which all but the last may be its own fault or a busy host's; with more hosts than
+    that, one of each. All ends when ``stopped``, when a host asks for a pause that no run waits for, and when it gives
+    nothing but failures; where there are several, when all of them do (``stop`` says why).
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        source: Source,
+        *,
+        new_pacer: Callable[[int], Pacer],
+        connections: int,
+        tries: int,
+        tally: Tally,
+        clock: Callable[[], float],
+        saw: Callable[[Tile, Verdict], None],
+        stopped: Callable[[], StopReason | None] = lambda: None,
+    ) -> None:
+        self.stop: StopReason | None = None
+        self.answers: list[tuple[Outcome, float]] = []
+        """What came, with the seconds it took. Where there are several hosts, without what one of them failed to answer
+        and another one did: a run leaves such a host alone soon."""
+        self.trouble = ""
+        """Why the last tile was wrong."""
+        self._todo = deque(Asked(tile) for tile in tiles)
+        self._flying: dict[Tile, Asked] = {}
+        self._source = source
+        self._tally = tally
+        self._clock = clock
+        self._saw = saw
+        self._stopped = stopped
+        self._sites = sites = Sites(
+            source=source, new_pacer=new_pacer, connections=connections, max_duration_seconds=None,
+            witness=Witness(source, None, lambda share: None), tally=tally, clock=clock, stop=self._end,
+        )  # fmt: skip
+        self._tries = max(tries, len(sites.all))
+
+    def __repr__(self) -> str:
+        return f"Few({len(self._todo)} left, {len(self._flying)} in flight, {self._sites})"
+
+    @property
+    def left(self) -> int:
+        """Tiles that nothing was learned of when it ended."""
+        return len(self._todo)
+
+    def next_request(self) -> Request | Wait | None:
+        """The next tile, at a host that takes it."""
+        now = self._clock()
+        if self.stop is None and self._todo:
+            if (reason := self._stopped()) is not None:
+                self._end(reason)
+            elif self._sites.all_are_down(now):
+                self._end(StopReason.failing(self.trouble))
+        if self.stop is not None or not self._todo:
+            return Wait(None) if self._flying else None
+        asked = self._todo[0]
+        request = self._source.request(asked.tile, len(asked.answers))
+        started = self._sites.start(now, request, asked.silent)
+        if not isinstance(started, Request):
+            return Wait(None if started == math.inf else min(started, LOOK_SECONDS))
+        self._flying[asked.tile] = self._todo.popleft()
+        self._tally.requests += 1
+        self._tally.tile_requests += 1
+        return started._replace(fresh=True) if asked.fresh else started
+
+    def done(self, request: Request, answer: Answer) -> None:
+        """Judge it: an end, or another try."""
+        asked, now = self._flying.pop(request.tile), self._clock()
+        sites, site = self._sites, self._sites.of(request.host)
+        site.in_flight -= 1
+        self._tally.bytes += len(answer.body)
+        if answer.stale:
+            site.pacer.unheard()
+            asked.fresh = True
+            self._todo.appendleft(asked)
+            return
+        verdict = self._source.judge(request, answer)
+        outcome = verdict.outcome
+        site.pacer.ended(
+            now, outcome, answer.seconds, first_try=not asked.answers, retry_after=verdict.retry_after
+        )  # fmt: skip
+        asked.answers.append((outcome, answer.seconds))
+        if outcome in (Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED):
+            self.answers += asked.answers[-1:] if sites.are_several else asked.answers
+            self._saw(asked.tile, verdict)
+            return
+        self.trouble = verdict.reason
+        self._tally.throttled += outcome is Outcome.THROTTLED
+        if site not in asked.silent:
+            asked.silent.append(site)
+        is_passing = outcome in (Outcome.RETRY, Outcome.THROTTLED)
+        if len(asked.answers) < self._tries and (is_passing or len(asked.silent) < len(sites.all)):
+            self._todo.append(asked)
+        else:
+            self.answers += asked.answers
+            self._saw(asked.tile, verdict)
+        if outcome is Outcome.THROTTLED:
+            sites.is_too_long(now, site, verdict.retry_after, ended=bool(self.answers))
+
+    def _end(self, reason: StopReason) -> None:
+        self.stop = self.stop or reason
