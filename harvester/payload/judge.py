@@ -64,7 +64,7 @@ def judge(body: bytes, *, stated: TileFormat, width: int, height: int, delimited
     size = len(body)
     if size > MAX_TILE_BYTES:
         return Verdict(Outcome.RETRY, "too_large")
-    if end != size and (size - end > MAX_STRAY or not delimited or _is_document(body[end:])):
+    if end != size and (size - end > MAX_STRAY or not delimited or _is_another(body[end:])):
         return Verdict(Outcome.RETRY, "trailing_bytes")
     if across != width or down != height or stated is _PBF:
         reason = _misfit(kind, stated, (across - width, down - height))
@@ -82,8 +82,11 @@ def _misfit(kind: str, stated: TileFormat, beyond: tuple[int, int]) -> str:
     return "" if fits or beyond == (0, 0) else "wrong_size"
 
 
-def _is_document(stray: bytes) -> bool:
-    """True for a page or a document behind a tile: no cache's padding, but what something in between has added."""
+def _is_another(stray: bytes) -> bool:
+    """True for a page, a document or a second picture behind a tile: no cache's padding, but what something in between
+    has added, or two answers glued together."""
+    if stray.startswith(_SIGNATURES) or is_webp(stray):
+        return True
     stray = stray.lstrip(b"\0" + _SPACE)
     return looks_like_html(stray) or looks_like_json(stray)
 

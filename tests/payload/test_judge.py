@@ -97,6 +97,12 @@ def test_a_page_behind_a_tile_is_not_taken_for_padding(sample: str, samples: Sam
     assert refused(samples[sample][0] + page) == "trailing_bytes"
 
 
+def test_a_second_picture_behind_a_tile_is_refused(sample: str, samples: Samples) -> None:
+    # Where a JPEG of one scan ends is not sought: a second one behind it passes.
+    for second in ("png8", "webp") if sample in ("jpeg", "jpeg-thumbnail") else ("png8", "jpeg", "webp"):
+        assert refused(samples[sample][0] + samples[second][0]) == "trailing_bytes", second
+
+
 def test_a_picture_of_another_pixel_size_is_refused(raster: str, samples: Samples) -> None:
     body, kind = samples[raster]
     assert refused(body, side=SIDE + 1) == "wrong_size"
