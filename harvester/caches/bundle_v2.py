@@ -60,8 +60,13 @@ MAX_SIZE = (1 << 24) - 1
 
 _HEADER = struct.Struct("<4I3Q6I")
 _PREFIX = struct.Struct("<I")
+
+MOST_DIGITS = 12
+"""Of a row or column in a name."""
+
 _LEVEL = re.compile(r"[Ll]([0-9]{2,9})")
-_NAME = re.compile(r"[Rr]([0-9a-fA-F]{4,12})[Cc]([0-9a-fA-F]{4,12})\.bundle")
+_NAME = re.compile(r"[Rr]([0-9a-fA-F]{9,25})\.bundle")
+_LETTER = re.compile(r"(?<=[0-9a-fA-F]{4})[Cc](?=[0-9a-fA-F]{4})")
 
 
 class Header(NamedTuple):
@@ -125,8 +130,18 @@ def parse_bundle_name(level: int, name: str) -> BlockKey | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    key = BlockKey(level, int(match[1], 16), int(match[2], 16))
-    return None if key.row % BLOCK or key.col % BLOCK else key
+    text, found = match[1], None
+    for letter in _LETTER.finditer(text):
+        # The letter between row and column is a digit, too: ``R0000Cc0000`` has two places where it may be.
+        row, col = text[: letter.start()], text[letter.end() :]
+        key = BlockKey(level, int(row, 16), int(col, 16))
+        if max(len(row), len(col)) > MOST_DIGITS or key.row % BLOCK or key.col % BLOCK:
+            continue
+        if bundle_name(key) == name:
+            return key
+        if found is None or bundle_name(key).lower() == name.lower():
+            found = key
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- index

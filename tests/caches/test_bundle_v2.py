@@ -112,6 +112,19 @@ def test_other_names_are_no_bundles(name: str) -> None:
     assert bundle_v2.parse_bundle_name(0, name) is None
 
 
+@settings(max_examples=300)
+@given(
+    st.integers(0, 1 << 23), st.sampled_from(["", "c"]), st.sampled_from(["c0000", "c000", "cc0000", "c00c80", "0c00"])
+)
+def test_a_column_or_row_that_begins_with_a_c_is_told_from_the_letter_before_it(
+    block: int, more: str, text: str
+) -> None:
+    """``R0000Cc0000`` is such a bundle: level 20, 90 degrees east."""
+    number = int(more + text, 16)
+    for key in (BlockKey(20, block * BLOCK, number), BlockKey(20, number, block * BLOCK), BlockKey(20, number, number)):
+        assert bundle_v2.parse_bundle_name(20, bundle_v2.bundle_name(key)) == key
+
+
 @pytest.mark.parametrize("name", ["L5", "Lab", "05", "L05x", "L٠٥"])
 def test_other_names_are_no_level_folders(name: str) -> None:
     assert bundle_v2.parse_level_folder(name) is None
