@@ -59,7 +59,7 @@ FORMATS: dict[str, Format] = {
         Format(
             name="pmtiles",
             module="harvester.caches.pmtiles",
-            writer="harvester.caches.compact_writer",
+            writer="harvester.caches.pmtiles_work",
             suffix=".pmtiles",
             sealed=True,
             google_only=True,

@@ -192,10 +192,12 @@ class Grid:
         if 0 <= row < rows and 0 <= col < cols:
             return self
         if self.is_world or self.sizes or row < 0 or col < 0:
-            where = "the web-mercator world" if self.is_world else f"the tile matrix set of {self.table}"
+            where, hint = f"the tile matrix set of {self.table}", "Write to another output."
+            if self.is_world:
+                where, hint = "the web-mercator world", "Write compactv2, compact, exploded or tpkx instead."
             raise CacheError(
                 f"tile {zoom}/{row}/{col} lies outside of {where}",
-                hint="Write compactv2, exploded or tpkx instead." if self.is_world else "Write to another output.",
+                hint=hint,
                 code="schema",
             )
         shift = zoom - self.zoom

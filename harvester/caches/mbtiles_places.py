@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from harvester.caches.mbtiles_pictures import Address
+from harvester.caches.world import no_place
 from harvester.edges import Subject, TileFormat
 from harvester.errors import UnsupportedFormatError
 from harvester.tiling.scheme import GooglePlace
@@ -59,10 +60,7 @@ class Places:
                 or max(cols) + col_offset >> zoom
             ):
                 outside = next(tile for tile in of_level if not self._is_inside(tile))
-                raise UnsupportedFormatError(
-                    f"tile {outside} lies outside the web-mercator world, which is all that MBTiles holds",
-                    hint=OTHER_FORMATS,
-                )
+                raise no_place(outside, "MBTiles")
             addresses += [(zoom, col + col_offset, bottom - row) for row, col in zip(rows, cols, strict=True)]
         return addresses
 

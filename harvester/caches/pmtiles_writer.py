@@ -24,8 +24,10 @@ from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
 from harvester.caches.pmtiles_layout import Header
 from harvester.caches.pmtiles_reader import VECTOR_TILE_SIZE
+from harvester.caches.pmtiles_work import NAME
 from harvester.caches.records import Span, read_bodies, read_index, read_record
 from harvester.caches.vector_layers import layers_for, render_layers
+from harvester.caches.world import first_outside, no_place
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
 from harvester.errors import UnsupportedFormatError
@@ -115,7 +117,19 @@ def _zooms(reader: BundleReader, work: Path) -> list[Zoom]:
                 hint=ELSEWHERE.format(work=work.name),
             )
         found[place.zoom] = Zoom(place, level)
+        _require_inside(reader, level, place)
     return [found[zoom] for zoom in sorted(found)]
+
+
+def _require_inside(reader: BundleReader, level: int, place: GooglePlace) -> None:
+    """A tile without an id would be left out in silence. Blocks at the world's edge alone are looked at."""
+    every = np.arange(BLOCK_TILES)
+    for key in reader.bundles.keys(level):
+        if first_outside(key, every, place) is None:
+            continue
+        outside = first_outside(key, np.flatnonzero(reader.present(key)), place)
+        if outside is not None:
+            raise no_place(outside, NAME)
 
 
 # ---------------------------------------------------------------------------------------------- tiles in order

@@ -1,0 +1,85 @@
+"""Tiles that lie where their scheme has none: a format gives back all that it stored, or refuses to store it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harvester.caches.open import FORMATS
+from harvester.delta.application import apply
+from harvester.delta.difference import diff
+from harvester.delta.join import convert
+from harvester.edges import TileFormat
+from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.loop import run_loop
+from harvester.tiling.tile import Tile
+from tests.caches.making import subject
+from tests.delta.making import SUFFIX, files, held, make, picture, some
+
+FORMATS_OF_ALL = ("compactv2", "compact", "exploded", "tpk", "tpkx", "vtpk")
+
+LEVELS = (0, 2, 7, 9)
+
+INDICES = st.one_of(st.integers(0, 9), st.integers(120, 136), st.integers(505, 520), st.integers(1 << 15, 1 << 20))
+
+
+@settings(max_examples=6, deadline=None)
+@given(tiles=st.sets(st.builds(Tile, st.sampled_from(LEVELS), INDICES, INDICES), min_size=1, max_size=6))
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_what_is_stored_is_read_back_tile_for_tile_or_refused(tmp_path_factory, format, tiles):
+    path = tmp_path_factory.mktemp("outside") / f"out{SUFFIX[format]}"
+    wanted = {tile: picture(number) for number, tile in enumerate(sorted(tiles))}
+    facts = {}
+    if format == "vtpk":
+        wanted = {tile: gzip.compress(b"\x1a\x00", mtime=0) for tile in tiles}
+        facts = {"tile_format": TileFormat.PBF}
+    inside = all(max(tile.row, tile.col) < 1 << tile.level for tile in tiles)
+    try:
+        make(path, wanted, format=format, **facts)
+    except CacheError as refusal:
+        assert "outside" in refusal.message and not inside and format not in FORMATS_OF_ALL
+        return
+    assert held(path) == wanted
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS.keys() - {"vtpk"}))
+def test_a_conversion_of_such_tiles_has_all_of_them_or_replaces_nothing(tmp_path: Path, format):
+    tiles = some("2/1/1", "2/5/5", "3/0/130", "9/511/512")
+    source = make(tmp_path / "in", tiles, format="compactv2")
+    for old in ({}, some("2/0/0", first=9)):
+        out = tmp_path / f"out-{len(old)}{SUFFIX[format]}"
+        if old:
+            make(out, old, format=format)
+        before = files(out) if old else {}
+        try:
+            run_loop(convert(source, out, format=format, overwrite=True))
+        except CacheError as refusal:
+            assert "outside" in refusal.message and "gpkg" not in refusal.hint
+            assert (files(out) if out.exists() else {}) == before
+        else:
+            assert held(out) == tiles
+
+
+def test_a_delta_with_such_tiles_is_not_applied_to_an_archive_that_has_no_place_for_them(tmp_path: Path):
+    old = some("2/1/1", "2/1/2")
+    base = make(tmp_path / "base.pmtiles", old, format="pmtiles")
+    new = make(tmp_path / "new", {**old, **some("2/5/5", "2/0/3", first=7)}, format="compactv2")
+    run_loop(diff(base, new, tmp_path / "delta.tpkx"))
+    before = base.read_bytes()
+    with pytest.raises(UnsupportedFormatError, match="tile 2/5/5 lies outside the web-mercator world"):
+        run_loop(apply(tmp_path / "delta.tpkx", base))
+    assert base.read_bytes() == before
+
+
+def test_an_archive_is_not_made_of_a_work_folder_that_holds_such_tiles(tmp_path: Path):
+    from harvester.caches.open import seal
+    from harvester.durable import Disk
+
+    make(tmp_path / "work", some("7/127/127", "7/3/128"), format="compactv2")
+    with pytest.raises(UnsupportedFormatError, match="tile 7/3/128 lies outside"):
+        seal("pmtiles", tmp_path / "work", tmp_path / "out.pmtiles", subject(levels=(7,)), disk=Disk())
+    assert not (tmp_path / "out.pmtiles").exists()
