@@ -26,17 +26,9 @@ from harvester.caches.bundles import BundleReader
 from harvester.caches.compact import ALL_LAYERS, COMPACT_V1
 from harvester.caches.compact_v1 import PairReader
 from harvester.caches.description import Description
-from harvester.caches.package import (
-    NO_GUID,
-    Progress,
-    add_manifest,
-    degrees,
-    guid_of,
-    records,
-    seal_archive,
-    sound_records,
-    unpack_archive,
-)
+from harvester.caches.package_bundles import records, sound_records
+from harvester.caches.package_seal import NO_GUID, Progress, add_manifest, degrees, guid_of, seal_archive
+from harvester.caches.package_unpack import unpack_archive
 from harvester.caches.records import Span
 from harvester.caches.stored_zip import Entry, StoredZip
 from harvester.caches.thumbnail import thumbnail

@@ -23,16 +23,9 @@ from pathlib import Path
 from harvester.caches import bundle_v2, compact, stored_zip, tpk_documents, vtpk_documents
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
-from harvester.caches.package import (
-    NO_GUID,
-    Progress,
-    add_manifest,
-    compacted,
-    degrees,
-    guid_of,
-    seal_archive,
-    unpack_archive,
-)
+from harvester.caches.package_bundles import compacted
+from harvester.caches.package_seal import NO_GUID, Progress, add_manifest, degrees, guid_of, seal_archive
+from harvester.caches.package_unpack import unpack_archive
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.tpk_documents import VECTOR_TILES
