@@ -7,23 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.caches.generation import SEEN, Generation
 from harvester.caches.geopackage_adopt import adopt
 from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
+from harvester.caches.geopackage_made import Address, Made, allow_webp, grids_for, make_room, prepare
 from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Place, grids_of, quoted
-from harvester.caches.geopackage_sql import (
-    ensure_core,
-    ensure_grid,
-    ensure_webp,
-    moment,
-    set_contents,
-    set_metadata,
-)
+from harvester.caches.geopackage_sql import moment, set_contents, set_metadata
 from harvester.caches.geopackage_tables import FileState, metadata_row, obstacle
 from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
 from harvester.database import Database, read_header, sqlite_errors
@@ -42,18 +36,6 @@ KINDS = frozenset({"png", "jpg", "webp"})
 """What GeoPackage 1.3 takes; WebP by an extension."""
 
 OTHER_FORMATS = "Write compactv2, compact, exploded or tpkx instead."
-
-Address = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What of the tables is in the file: grids by table with their extents there, and the zooms that have a matrix."""
-
-    grids: Mapping[str, Grid]
-    zooms: Mapping[str, frozenset[int]]
-    core: bool = False
-    webp: frozenset[str] = frozenset()
 
 
 async def open_writer(
@@ -210,18 +192,6 @@ class GeoPackageWriter:
                 gone.setdefault(table, []).append((zoom, col + col_offset, row + row_offset))
         return await self._change({}, gone, self._state.kinds, set()) if gone else {}
 
-    def _needed(self, rows: Mapping[str, Mapping[Address, bytes]]) -> dict[str, Grid]:
-        """The grids of these tiles' tables, large enough for them."""
-        grids = {}
-        for table, tiles in rows.items():
-            grid = self._grids[table]
-            for zoom in {address[0] for address in tiles}:
-                columns = [address[1] for address in tiles if address[0] == zoom]
-                lines = [address[2] for address in tiles if address[0] == zoom]
-                grid = grid.grown(zoom, min(lines), min(columns)).grown(zoom, max(lines), max(columns))
-            grids[table] = grid
-        return grids
-
     async def _change(
         self,
         rows: Mapping[str, Mapping[Address, bytes]],
@@ -229,22 +199,21 @@ class GeoPackageWriter:
         kinds: Mapping[str, int],
         webp: set[str],
     ) -> Stamps:
-        grids = self._needed(rows)
+        grids = grids_for(rows, self._grids)
         database = await self._file.connect_to_write()
         order = [table for table in self._grids if table in {*self._state.tables, *grids}]
         changes = (self._state.changes + 1) & 0xFFFFFFFF
         stamp = self._generation.after(self._seen_stamp, rows.items(), gone.items())
         state = replace(self._state, stamp=stamp, changes=changes, kinds=kinds, tables=tuple(order))
-        made = self._made
+        made, crs = self._made, self._subject.info.scheme.crs
         try:
             async with database.transaction():
-                made = await self._prepare(database, made)
+                made = await prepare(database, made, crs)
                 for table, grid in grids.items():
                     zooms = frozenset(address[0] for address in rows[table])
-                    made = await self._ensure(database, made, grid, zooms)
+                    made = await make_room(database, made, grid, zooms, crs, self._moment)
                 for table in webp - made.webp:
-                    await ensure_webp(database, table)
-                    made = replace(made, webp=made.webp | {table})
+                    made = await allow_webp(database, made, table)
                 for table, tiles in rows.items():
                     # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
@@ -267,26 +236,6 @@ class GeoPackageWriter:
         self._grids.update(grids)
         self._made, self._state, self._seen_stamp, self._is_ours = made, state, state.stamp, True
         return {None: state.stamp}
-
-    async def _ensure(self, database: Database, made: Made, grid: Grid, zooms: frozenset[int]) -> Made:
-        """A tile table with its matrix set and its matrices, as large as the grid."""
-        known = made.grids.get(grid.table)
-        had = made.zooms.get(grid.table, frozenset())
-        if known is not None and zooms <= had and all(known.size(zoom) == grid.size(zoom) for zoom in had):
-            return made
-        info = self._subject.info
-        await ensure_grid(database, grid, info.scheme.crs, zooms | had, is_new=known is None, moment=self._moment)
-        return replace(made, grids={**made.grids, grid.table: grid}, zooms={**made.zooms, grid.table: zooms | had})
-
-    async def _prepare(self, database: Database, made: Made) -> Made:
-        """Inside the first transaction: make a new file's tables, or make another's file fit to be extended."""
-        if made.core:
-            return made
-        await ensure_core(database, self._subject.info.scheme.crs)
-        for table in made.grids:
-            # Rows without bytes are no tiles; from here on the index alone says what is there.
-            await database.execute(f"DELETE FROM {quoted(table)} WHERE tile_data IS NULL OR length(tile_data) = 0")
-        return replace(made, core=True)
 
     # ------------------------------------------------------------------------------------------ finishing
 
@@ -311,12 +260,13 @@ class GeoPackageWriter:
             extents[table] = data_extent(self._grids[table], await self._spans(database, table), subject.extent)
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
         await self._file.connect_to_write()
+        crs = self._subject.info.scheme.crs
         async with database.transaction():
-            made = await self._prepare(database, self._made)
+            made = await prepare(database, self._made, crs)
             if not made.grids:
                 first = next(iter(self._grids.values()))
                 zoom = min(place.zoom for place in first.places.values())
-                made = await self._ensure(database, made, first, frozenset({zoom}))
+                made = await make_room(database, made, first, frozenset({zoom}), crs, self._moment)
                 state = replace(state, tables=(first.table,))
             for table in made.grids:
                 several = len(made.grids) > 1
