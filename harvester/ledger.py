@@ -19,6 +19,7 @@ from harvester.durable import Disk
 from harvester.edges import BlockChange, LedgerFailure, Stamps, State
 from harvester.errors import CacheError
 from harvester.events import Counts
+from harvester.ledger_changes import Reasons, enlisted, reconciled, recorded
 from harvester.ledger_reader import (
     APPLICATION_ID,
     DAMAGED,
@@ -36,7 +37,7 @@ from harvester.ledger_reader import (
     read_ledger,
     runs_of,
 )
-from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
+from harvester.tiling.tile import BLOCK, BlockKey
 
 if TYPE_CHECKING:
     from harvester.edges import Mask, States
@@ -53,7 +54,6 @@ CHUNK = 256
 """Blocks in one query or one write."""
 
 _EMPTY = encode(np.zeros((BLOCK, BLOCK), dtype=np.uint8))
-_ALL_PENDING = encode(np.full((BLOCK, BLOCK), State.PENDING, dtype=np.uint8))
 
 _PUT_STATES = (
     "INSERT INTO block (level, row, col, states) VALUES (?, ?, ?, ?)"
@@ -182,19 +182,13 @@ class SqliteLedger:
             await self._enlist(blocks)
 
     async def _enlist(self, blocks: Sequence[tuple[BlockKey, Mask]]) -> None:
-        changed: dict[BlockKey, States | bytes] = {}
+        changed: dict[BlockKey, bytes] = {}
         for part in _chunks(blocks):
             there = {BlockKey(*key): row for *key, row in await self._rows([key for key, _ in part], "states")}
             for key, mask in part:
-                earlier = changed.get(key)
-                if earlier is None and key not in there:
-                    changed[key] = _ALL_PENDING if mask.all() else encode(mask.astype(np.uint8))
-                    continue
-                row = earlier if isinstance(earlier, bytes) else there.get(key)
-                before = decode(row, self.path) if row is not None else np.zeros((BLOCK, BLOCK), dtype=np.uint8)
-                new = mask & (before == State.UNPLANNED)
-                if new.any():
-                    changed[key] = encode(np.where(new, np.uint8(State.PENDING), before))
+                row = enlisted(changed.get(key) or there.get(key), mask, self.path)
+                if row is not None:
+                    changed[key] = row
         if not changed:
             return
         async with self._transaction():
@@ -213,20 +207,7 @@ class SqliteLedger:
             return
         keys = list(dict.fromkeys(change.key for change in changes))
         after = {key: states.copy() for key, states in zip(keys, await self.states(keys), strict=True)}
-        reasons_now: dict[tuple[int, ...], str | None] = {}
-        for key, state, indexes, reasons in changes:
-            flat = after[key].reshape(BLOCK_TILES)
-            where = np.asarray(indexes, dtype=np.intp)
-            before = flat[where]
-            if (before == State.UNPLANNED).any():
-                where = where[before != State.UNPLANNED]
-                before = flat[where]
-            if (before == State.FAILED).any():
-                reasons_now.update(((*key, index), None) for index in where[before == State.FAILED].tolist())
-            flat[where] = state
-            if state is State.FAILED:
-                reasons_now.update(((*key, index), reasons.get(index, "")) for index in where.tolist())
-        await self._write(after, stamps, reasons_now)
+        await self._write(after, stamps, recorded(changes, after))
 
     async def reconcile(self, blocks: Sequence[tuple[BlockKey, Mask]], stamps: Stamps) -> None:
         """The cache's own index decides: planned tiles there are STORED, ended ones that aren't PENDING."""
@@ -235,18 +216,13 @@ class SqliteLedger:
 
     async def _reconcile(self, blocks: Sequence[tuple[BlockKey, Mask]], stamps: Stamps) -> None:
         after: dict[BlockKey, States] = {}
-        mended: dict[tuple[int, ...], str | None] = {}
+        mended: Reasons = {}
         for part in _chunks(blocks):
             for (key, there), before in zip(part, await self.states([key for key, _ in part]), strict=True):
-                states = before.copy()
-                planned = before != State.UNPLANNED
-                asked_again = (before == State.STORED) | (before == State.UNCHANGED) | (before == State.ABSENT)
-                states[asked_again & ~there] = State.PENDING
-                states[planned & there] = State.STORED
-                if not np.array_equal(states, before):
-                    after[key] = states
-                    found = np.flatnonzero((before == State.FAILED) & there)
-                    mended.update(((*key, index), None) for index in found.tolist())
+                change = reconciled(key, before, there)
+                if change is not None:
+                    after[key] = change[0]
+                    mended.update(change[1])
         if after or stamps:
             await self._write(after, stamps, mended)
 
@@ -254,7 +230,7 @@ class SqliteLedger:
         self,
         after: Mapping[BlockKey, States],
         stamps: Stamps,
-        reasons: Mapping[tuple[int, ...], str | None],
+        reasons: Reasons,
     ) -> None:
         """One transaction; ``reasons`` by block key and position, None for tiles that are failed no more."""
         database = self._database
