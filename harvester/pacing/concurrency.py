@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from harvester.pacing.calm import SURE_ANSWERS, Calm
-from harvester.pacing.windows import LONG_SECONDS, Mode, answers_needed, seconds_needed
+from harvester.pacing.probes import Probes
+from harvester.pacing.windows import Mode, Window, answers_needed
 
 START = 4
 """Requests in flight at first; doubled per clean window, so 512 is reached after seven."""
@@ -32,13 +33,6 @@ HELD = 0.93
 FAULTY_SHARE = 0.1
 """Share of failed answers above which a window doesn't count as clean."""
 
-FIRST_PROBE_SECONDS = 1.0
-LAST_PROBE_SECONDS = 64.0
-"""Interval between probes: doubled by each that fails. 1, 2, 4 ... cost a thousandth of the requests after a minute."""
-
-PROBE_PAUSES = 16.0
-"""Pauses' time between probes at least: each that fails may cost one."""
-
 
 class Concurrency:
     """The level (``limit``) that a host is given; the caller keeps at most that many requests in flight.
@@ -49,24 +43,14 @@ class Concurrency:
     """
 
     __slots__ = (
-        "_answers",
         "_bad",
         "_calm",
-        "_down",
-        "_faults",
-        "_full",
         "_good",
         "_max",
-        "_need",
-        "_next_probe",
-        "_probe_every",
-        "_rests_until",
-        "_settling",
-        "_since",
-        "_step",
-        "_sum",
+        "_probes",
         "_suspicious",
         "_top",
+        "_window",
         "contradicted",
         "latency",
         "limit",
@@ -91,50 +75,42 @@ class Concurrency:
         """Seconds that answers took in the mean when they were looked at last."""
         self._top = self.limit  # the level whose refusal ended the last calm
         self._suspicious = 0  # windows in a row that queued
-        self._step = 1
-        self._probe_every = FIRST_PROBE_SECONDS
-        self._next_probe = -math.inf
-        self._since = math.nan  # start of this window; not known before the first answer
-        self._rests_until = -math.inf  # end of the last pause
-        self._settling = True
-        self._down = False  # the last change was downwards: what is throttled while settling was started before it
-        self._full = False
-        self._answers = 0
-        self._faults = 0
-        self._sum = 0.0
-        self._need = 1
+        self._probes = Probes()
+        self._window = Window()
 
     # ------------------------------------------------------------------------------------------ reports
 
     def on_full(self) -> None:
         """A request was held back because the limit was reached."""
-        self._full = True
+        self._window.full = True
 
     @property
     def awaited(self) -> int:
         """Answers until the next decision, at least 1: so many may be told together."""
-        return max(1, self._need - self._answers)
+        return max(1, self._window.need - self._window.answers)
 
     def on_success(self, now: float, seconds: float, number: int = 1) -> None:
         """A whole answer came after ``seconds``; or so many of them, after these seconds in all."""
-        self._answers += number
-        self._sum += seconds
-        if self._answers >= self._need:
+        window = self._window
+        window.answers += number
+        window.seconds += seconds
+        if window.answers >= window.need:
             self._turn(now)
 
     def on_error(self, now: float) -> None:
         """An answer failed for another reason than throttling (reset, timeout, 500): it can only slow the host down."""
-        self._answers += 1
-        self._faults += 1
-        if self._answers >= self._need:
+        window = self._window
+        window.answers += 1
+        window.faults += 1
+        if window.answers >= window.need:
             self._turn(now)
 
     def on_throttle(self, now: float) -> None:
         """The host said that it is asked too much (429, 503 ...)."""
-        if self._settling and self._down:
-            self.on_error(now)
-        else:
+        if self.is_fresh:
             self._throttled(now)
+        else:
+            self.on_error(now)
 
     def restart(self, now: float) -> None:
         """The host came back from an outage: ramp up from the start again, since it may come back with less."""
@@ -142,22 +118,18 @@ class Concurrency:
         self._bad = math.inf
         self._calm.forget()
         self._suspicious = 0
-        self._step = 1
-        self._probe_every = FIRST_PROBE_SECONDS
+        self._probes.restart()
         self._move(min(START, self._max), Mode.RAMP, now)
 
     def rest(self, now: float, until: float) -> None:
         """Nothing is asked until then: what is measured begins after it, once a whole round was answered."""
-        self._rests_until = until
-        self._probe_every = max(self._probe_every, PROBE_PAUSES * (until - now))
-        self._next_probe = max(self._next_probe, now + self._probe_every)
-        if not self._settling:
-            self._fill(now)
+        self._probes.rest(now, until)
+        self._window.rest(now, until, self.limit)
 
     @property
     def is_fresh(self) -> bool:
         """True unless what comes may have been started at a higher level than this."""
-        return not (self._settling and self._down)
+        return not (self._window.settling and self._window.down)
 
     @property
     def below_refusal(self) -> bool:
@@ -177,7 +149,7 @@ class Concurrency:
     def hold(self, level: int, now: float) -> None:
         """The refusals are for the requests in flight after all: back to a level, with the one above refused."""
         self._good, self._bad = level, level + 1
-        self._next_probe = now + self._probe_every
+        self._probes.later(now)
         self._move(level, Mode.HOLD, now)
 
     # ------------------------------------------------------------------------------------------ decisions
@@ -192,45 +164,32 @@ class Concurrency:
             self.contradicted = self.mode
             self._good = 0
         if self.mode is Mode.PROBE and self._good:
-            self._probe_failed(now)
+            self._probes.failed(now)
             self._move(self._good, Mode.SEEK if self._good < int(CLOSE * failed) else Mode.HOLD, now)
         elif self.mode is Mode.SEEK and self._good:
             self._move(self._good, Mode.SEEK, now)
         else:
             if self.mode is not Mode.SEEK:
-                self._probe_every = FIRST_PROBE_SECONDS
+                self._probes.often()
             self._move(failed // 2, Mode.SEEK, now)
 
     def _turn(self, now: float) -> None:
         """Enough answers for a decision."""
-        if self._answers > self._faults:
-            self.latency = self._sum / (self._answers - self._faults)
-        if self._settling:
-            if self._since < self._rests_until or now < self._rests_until:
-                self._fill(now)
-            else:
-                self._begin(now)
+        window = self._window
+        whole = window.answers - window.faults
+        if whole:
+            self.latency = window.seconds / whole
+        if window.settling:
+            window.settled(now, self.limit, self._needed)
             return
-        elapsed = now - self._since
-        if self.mode is Mode.RAMP and self.latency >= LONG_SECONDS:
-            # Half a round may come all at once: by Little's law it stands for so long.
-            elapsed = max(elapsed, self._answers * self.latency / self.limit)
-        least = seconds_needed(self.mode, pauses=self._rests_until > -math.inf)
-        if elapsed < least:
-            self._need += max(1, int(self._answers * (least - elapsed) / max(elapsed, 0.01)))
+        if missing := window.missing(now, self.mode, self.limit, self.latency):
+            window.need += missing
             return
-        whole = self._answers - self._faults
-        if self._faults > FAULTY_SHARE * self._answers:
-            if self.mode in (Mode.PROBE, Mode.DIP):
-                self._probe_failed(now)
-                self._move(self._good or self.limit, Mode.HOLD, now)
-            elif whole < self._faults and self.mode is Mode.HOLD:
-                self._good = max(1, int(self.limit * DIP))
-                self._move(self._good, Mode.HOLD, now)
-            else:
-                self._begin(now)
+        if window.faults > FAULTY_SHARE * window.answers:
+            self._faulty(now, whole)
             return
-        latency, throughput = self._sum / whole, whole / elapsed
+        latency = self.latency
+        throughput = whole / window.lasted(now, self.mode, self.limit, latency)
         if self.mode is Mode.RAMP:
             self._ramp(now, latency, throughput)
         elif self.mode is Mode.SEEK:
@@ -242,8 +201,18 @@ class Concurrency:
         else:
             self._dipped(now, latency, throughput)
 
+    def _faulty(self, now: float, whole: int) -> None:
+        if self.mode in (Mode.PROBE, Mode.DIP):
+            self._probes.failed(now)
+            self._move(self._good or self.limit, Mode.HOLD, now)
+        elif whole < self._window.faults and self.mode is Mode.HOLD:
+            self._good = max(1, int(self.limit * DIP))
+            self._move(self._good, Mode.HOLD, now)
+        else:
+            self._begin(now)
+
     def _ramp(self, now: float, latency: float, throughput: float) -> None:
-        sure = self._answers >= SURE_ANSWERS
+        sure = self._window.answers >= SURE_ANSWERS
         if sure and self._good and self._calm.queues(latency) and throughput < GAIN * self.throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
@@ -253,11 +222,11 @@ class Concurrency:
             knee = math.ceil(HEADROOM * throughput * self._calm.seconds)
             self._good = min(max(self._good, knee), self.limit)
             self.throughput = throughput
-            self._next_probe = now + self._probe_every
+            self._probes.later(now)
             self._move(self._good, Mode.HOLD, now)
             return
         self._suspicious = 0
-        if self.limit < self._max and not self._full:
+        if self.limit < self._max and not self._window.full:
             self._begin(now)
             return
         self._note(throughput)
@@ -268,14 +237,14 @@ class Concurrency:
 
     def _seek(self, now: float, latency: float, throughput: float) -> None:
         """Between a level that is clean and one that failed: first close to the failed one, then halving the gap."""
-        if not self._full:
+        if not self._window.full:
             self._begin(now)
             return
         first = not self._good
         self._note(throughput)
         near = int(CLOSE * self._bad)
         if self.limit >= min(near, self._max) or self._bad - self.limit <= 1:
-            self._next_probe = now + self._probe_every
+            self._probes.later(now)
             self._move(self.limit, Mode.HOLD, now)
         elif first:
             self._move(near, Mode.SEEK, now)
@@ -283,9 +252,9 @@ class Concurrency:
             self._move(max(self.limit + 1, int(self.limit + self._bad) // 2), Mode.SEEK, now)
 
     def _hold(self, now: float, latency: float, throughput: float) -> None:
-        self._calm.holding(self._answers, latency)
+        self._calm.holding(self._window.answers, latency)
         self._good = self.limit
-        if now < self._next_probe or not self._full:
+        if not self._probes.is_due(now) or not self._window.full:
             self._suspicious = 0
             self.throughput = throughput
             self._begin(now)
@@ -299,7 +268,7 @@ class Concurrency:
                 self._move(max(1, int(self.limit * DIP)), Mode.DIP, now)
         elif self.limit < self._max:
             self.throughput = throughput
-            self._move(self.limit + self._step, Mode.PROBE, now)
+            self._move(self.limit + self._probes.step, Mode.PROBE, now)
         else:
             self._suspicious = 0
             self.throughput = throughput
@@ -307,28 +276,27 @@ class Concurrency:
 
     def _probed(self, now: float, latency: float, throughput: float) -> None:
         if self._calm.queues(latency):
-            self._probe_failed(now)
+            self._probes.failed(now)
             self._move(self._good, Mode.HOLD, now)
             return
         self._note(throughput)
         self._bad = math.inf
-        self._step *= 2
-        self._probe_every = FIRST_PROBE_SECONDS
-        if self.limit < self._max and self._full:
-            self._move(self.limit + self._step, Mode.PROBE, now)
+        self._probes.borne()
+        if self.limit < self._max and self._window.full:
+            self._move(self.limit + self._probes.step, Mode.PROBE, now)
         else:
-            self._next_probe = now + self._probe_every
+            self._probes.later(now)
             self._move(self.limit, Mode.HOLD, now)
 
     def _dipped(self, now: float, latency: float, throughput: float) -> None:
         if throughput >= HELD * self.throughput:
             self._good = self.limit
-            self._next_probe = now
+            self._probes.soon(now)
             self._move(self.limit, Mode.HOLD, now)
         else:
             # The lower level only cost throughput.
             self._calm.slower(latency)
-            self._probe_failed(now)
+            self._probes.failed(now)
             self._move(self._good, Mode.HOLD, now)
 
     # ------------------------------------------------------------------------------------------ windows
@@ -336,40 +304,27 @@ class Concurrency:
     def _note(self, throughput: float) -> None:
         self._good = self.limit
         self.throughput = throughput
-        whole = self._answers - self._faults
-        self._calm.clean(self._answers, whole, max(self._sum, whole * self.limit / throughput))
-
-    def _probe_failed(self, now: float) -> None:
-        self._step = 1
-        self._probe_every = min(self._probe_every * 2, LAST_PROBE_SECONDS)
-        self._next_probe = now + self._probe_every
+        window = self._window
+        whole = window.answers - window.faults
+        # The quick answers come first: by Little's law so many were under way for so long.
+        self._calm.clean(window.answers, whole, max(window.seconds, whole * self.limit / throughput))
 
     def _move(self, level: int, mode: Mode, now: float) -> None:
         """Go to a level; its window begins once all that was in flight at the one before has been answered."""
         before = self.limit
         self.limit = min(max(level, 1), self._max)
         self.mode = mode
-        self._down = self.limit < before
+        self._window.down = self.limit < before
         self._begin(now)
         if self.limit != before:
-            self._settling = True
-            self._need = max(1, before - 1)
+            self._window.settle(before)
 
-    def _fill(self, now: float) -> None:
-        """In a pause all comes back: a window begins when the level was filled again."""
-        self._since = max(now, self._rests_until)
-        self._settling, self._down = True, False
-        self._answers = self._faults = 0
-        self._sum = 0.0
-        self._need = self.limit
+    @property
+    def _needed(self) -> int:
+        return answers_needed(self.mode, self.limit, self.latency)
 
     def _begin(self, now: float) -> None:
-        self._settling = False
-        self._since = now
-        self._answers = self._faults = 0
-        self._sum = 0.0
-        self._full = False
-        self._need = answers_needed(self.mode, self.limit, self.latency)
+        self._window.begin(now, self._needed)
 
     def __repr__(self) -> str:
         bad = "" if self._bad == math.inf else f", throttled at {self._bad}"

@@ -1,7 +1,8 @@
-"""What a level of requests in flight is doing, and how many answers in how much time tell what comes of it."""
+"""What a level of requests in flight is doing, and the run of answers that tells what comes of it."""
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 RAMP_ANSWERS = 12
@@ -54,3 +55,80 @@ def seconds_needed(mode: Mode, *, pauses: bool) -> float:
     if pauses and mode in (Mode.SEEK, Mode.PROBE):
         return PAUSED_SECONDS
     return PROBE_SECONDS if mode is Mode.PROBE else WINDOW_SECONDS
+
+
+class Window:
+    """A run of answers at one level. It begins once those of the level before have drained (``settling``), and after a
+    pause once the level was filled again. The owner adds up ``answers``, ``faults`` and ``seconds`` until ``need``."""
+
+    __slots__ = ("_rests_until", "answers", "down", "faults", "full", "need", "seconds", "settling", "since")
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.faults = 0
+        self.seconds = 0.0
+        """What the whole answers took."""
+        self.need = 1
+        self.full = False
+        """Whether one more than the level was wanted."""
+        self.settling = True
+        self.down = False
+        """The last change was downwards: what is throttled while settling was started before it."""
+        self.since = math.nan
+        """When it began; not known before the first answer."""
+        self._rests_until = -math.inf  # end of the last pause
+
+    @property
+    def pauses(self) -> bool:
+        """True where refusals cost pauses."""
+        return self._rests_until > -math.inf
+
+    def begin(self, now: float, need: int) -> None:
+        """From now on."""
+        self.settling = False
+        self.since = now
+        self.answers = self.faults = 0
+        self.seconds = 0.0
+        self.full = False
+        self.need = need
+
+    def settle(self, before: int) -> None:
+        """After what was in flight at the level before."""
+        self.settling = True
+        self.need = max(1, before - 1)
+
+    def settled(self, now: float, limit: int, need: int) -> None:
+        """What was in flight has been answered. In a pause that was all there was."""
+        if self.since < self._rests_until or now < self._rests_until:
+            self._fill(now, limit)
+        else:
+            self.begin(now, need)
+
+    def rest(self, now: float, until: float, limit: int) -> None:
+        """Nothing is asked until then."""
+        self._rests_until = until
+        if not self.settling:
+            self._fill(now, limit)
+
+    def _fill(self, now: float, limit: int) -> None:
+        self.settling, self.down = True, False
+        self.since = max(now, self._rests_until)
+        self.answers = self.faults = 0
+        self.seconds = 0.0
+        self.need = limit
+
+    def missing(self, now: float, mode: Mode, limit: int, latency: float) -> int:
+        """Answers that it needs beyond those that it needed, 0 if it has lasted long enough."""
+        elapsed, least = self.lasted(now, mode, limit, latency), seconds_needed(mode, pauses=self.pauses)
+        return max(1, int(self.answers * (least - elapsed) / max(elapsed, 0.01))) if elapsed < least else 0
+
+    def lasted(self, now: float, mode: Mode, limit: int, latency: float) -> float:
+        """Seconds for which its answers stand."""
+        elapsed = now - self.since
+        if mode is Mode.RAMP and latency >= LONG_SECONDS:
+            # Half a round may come all at once: by Little's law it stands for so long.
+            return max(elapsed, self.answers * latency / limit)
+        return elapsed
+
+    def __repr__(self) -> str:
+        return f"Window({self.answers} of {self.need} answers{', settling' if self.settling else ''})"
