@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Request, Source, Transport, Wait
+from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
 from harvester.engine.doubt import Doubt
 from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.parts import Parts
-from harvester.engine.proof import ASKED_AFTER, ENDED, UNPROVEN, Proof
+from harvester.engine.progress import ProgressTeller
 from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.review import Review
+from harvester.engine.settling import Settling
 from harvester.engine.sites import Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import FAILURES_KEPT, Tally
@@ -24,7 +25,7 @@ from harvester.engine.unproven import Unproven
 from harvester.engine.witness import Elsewhere, Witness, aside
 from harvester.engine.writer import Batch, Writer
 from harvester.errors import CacheError, HarvesterError
-from harvester.events import Event, Progress, Started, TileFailed
+from harvester.events import Event, Started, TileFailed
 from harvester.job import Limits
 from harvester.pacing import Pacer, RetryHeap
 from harvester.tiling.tile import BlockKey, Tile
@@ -37,9 +38,6 @@ GRACE_SECONDS = 10.0
 
 TICK_SECONDS = 0.25
 """How often the clock is looked at: batches close within a second of their age, budgets end within a quarter of one."""
-
-PROGRESS_SECONDS = 1.0
-"""Between two progress events: at the first look at the clock after each whole second of the run."""
 
 FAILURES_READ = 100_000
 """Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
@@ -110,9 +108,6 @@ class Engine:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._renew = asyncio.Event()
-        self._next_progress = 0.0
-        self._left_by_last = -1
-        """Whole tiles that were left when a credential was last found to have ended in silence."""
         self._writer = Writer(cache, ledger, clock=clock, on_recorded=self._recorded, on_room=transport.wake)
         self._feed = Feed(
             blocks(),
@@ -140,6 +135,11 @@ class Engine:
             source=source, sites=sites, writer=self._writer, tally=tally, in_flight=limits.concurrency, clock=clock,
             drain=self._look_back, wake=transport.wake, stop=self.stop,
         )  # fmt: skip
+        self._settling = Settling(
+            source=source, flow=self._flow, review=self._review, sites=sites, tally=tally, clock=clock,
+            drain=self._drain, reason=lambda: self._stop, stop=self.stop,
+        )  # fmt: skip
+        self._progress = ProgressTeller(tally=tally, sites=sites, limits=limits, emit=emit)
 
     def __repr__(self) -> str:
         return f"Engine({self._flow!r}, {self._feed!r}, {self._writer!r}, {self._sites!r}, stop={self._stop})"
@@ -160,13 +160,13 @@ class Engine:
         return."""
         tally = self._tally
         tally.started = tally.last_ended = self._clock()
-        self._next_progress = tally.started + PROGRESS_SECONDS
+        self._progress.begin(tally.started)
         self._emit(Started(source=source_name, output=output_name, counts=tally.counts()))
         if tally.counts().pending:
             await self._fetch()
             if self._stop is None:
                 self._stop = self._flow.access.reason()
-        self._progress(self._clock(), waiting=0)
+        self._progress.tell(self._clock())
         failures: list[LedgerFailure] = []
         try:
             failures = [one for one in await self._ledger.failures(FAILURES_READ) if self._planned(one.tile)]
@@ -188,7 +188,7 @@ class Engine:
                 await self._review.begin(self._planned)
                 helpers.append(group.create_task(self._fill()))
                 await self._drain(self._flow.asking.next_request, self._flow.done)
-                while await self._has_more_to_ask():
+                while await self._settling.goes_on():
                     await self._drain(self._flow.asking.next_request, self._flow.done)
                 self._writer.finish()
                 await writing
@@ -199,46 +199,9 @@ class Engine:
             # What the caller handles, without the group that the tasks put around it.
             raise next(_leaves(errors)) from None
 
-    async def _has_more_to_ask(self) -> bool:
-        """Settle what is in doubt, with and without a refusal; True when something is to be asked again."""
-        if self._stop is None and await self._review.goes_on():
-            return True
-        question, stop = self._flow.access.question(), self._stop
-        if question is None or (stop is not None and stop.exit_code == CacheError.exit_code):
-            return False
-        proof = Proof(question, self._source, sites=self._sites, tally=self._tally, clock=self._clock)
-        if stop is None or stop.code in ASKED_AFTER:
-            await self._prove(proof)
-        if proof.holds:
-            self._flow.access.holds()
-            return False
-        self._flow.access.ended()
-        left = self._flow.whole
-        if proof.holds is None:
-            self.stop(UNPROVEN)
-        elif left <= self._left_by_last or not self._source.can_renew:
-            self.stop(ENDED)
-        if self._stop is not None:
-            return False
-        self._left_by_last = left
-        self._flow.access.renew()
-        return True
-
     async def _look_back(self, next_request: Next, done: Done) -> None:
         """What a stop finds unasked is the next run's."""
         await self._drain(lambda: None if self._stopping.is_set() else next_request(), done)
-
-    async def _prove(self, proof: Proof) -> None:
-        """Also after a stop, but then no host that is paused or down is waited for."""
-
-        def next_request() -> Request | Wait | None:
-            item = proof.next_request()
-            if self._stopping.is_set() and isinstance(item, Wait) and item.seconds is not None:
-                now = self._clock()
-                return None if all(site.is_out(now) for site in self._sites.all) else item
-            return item
-
-        await self._drain(next_request, proof.done)
 
     async def _drain(self, next_request: Next, done: Done) -> None:
         drain = asyncio.create_task(self._transport.drain(next_request, done))
@@ -296,29 +259,6 @@ class Engine:
             for index, reason in reasons.items():
                 self._emit(TileFailed(tile=key.tile(index), reason=reason))
 
-    def _progress(self, now: float, *, waiting: int) -> None:
-        tally, limits = self._tally, self._limits
-        counts = tally.counts()
-        most = None if limits.max_tiles is None else limits.max_tiles - tally.fetched - waiting
-        rate, eta = tally.sample(now, waiting, most=most)
-        if limits.max_duration_seconds is not None and eta is not None:
-            eta = min(eta, max(0.0, tally.started + limits.max_duration_seconds - now))
-        self._emit(
-            Progress(
-                counts=counts,
-                ended=counts.planned - counts.pending + waiting,
-                requests=tally.requests,
-                retries=tally.retries,
-                throttled=tally.throttled,
-                bytes=tally.bytes,
-                seconds=now - tally.started,
-                tiles_per_second=rate,
-                eta_seconds=eta,
-                concurrency=self._sites.limit,
-                paused_seconds=self._sites.paused_seconds(now),
-            )
-        )
-
     async def _tick(self) -> None:
         """Close old batches, end what has run too long, renew what runs out, shake off a stalled pool."""
         limits, tally = self._limits, self._tally
@@ -327,9 +267,7 @@ class Engine:
             await self._sleep(TICK_SECONDS)
             now = self._clock()
             self._writer.close_old(now)
-            if now >= self._next_progress:
-                self._next_progress += PROGRESS_SECONDS * (1 + (now - self._next_progress) // PROGRESS_SECONDS)
-                self._progress(now, waiting=self._writer.waiting)
+            self._progress.tick(now, self._writer.waiting)
             if limits.max_duration_seconds is not None and now - tally.started >= limits.max_duration_seconds:
                 self.stop(StopReason.budget("--max-duration", f"{limits.max_duration_seconds:g} s"))
             quiet = now - tally.last_ended
