@@ -17,7 +17,7 @@ class Outcome(Enum):
     ABSENT = "absent"
     """The source says that there is no such tile."""
     UNCHANGED = "unchanged"
-    """304 to a conditional request: what the cache holds is current."""
+    """304 to a conditional request (``Request.headers``): what the cache holds is current. To any other it is RETRY."""
     RETRY = "retry"
     """The tile's own fault: try again, up to the retry limit, then FAILED with this reason."""
     THROTTLED = "throttled"

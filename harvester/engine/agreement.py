@@ -135,6 +135,11 @@ class Agreement:
                 [(key, holding.present(key)) for key in doubtful], {key: now.get(key, "") for key in doubtful}
             )
         found: list[BlockChange] = []
+        for key, states in zip(keys, await ledger.states(keys), strict=True):
+            # No commit stands behind what a 304 ended: the cache alone knows whether there was a tile to keep.
+            kept = states == State.UNCHANGED
+            if key not in doubtful and kept.any() and (lost := kept & ~holding.present(key)).any():
+                found.append(BlockChange(key, State.PENDING, np.flatnonzero(lost.ravel()).tolist()))
         for (key, mask), before in zip(chunk, unplanned, strict=True):
             new = mask & before
             # The cache may hold tiles that this ledger never heard of: one that was lost knows only the jobs since.

@@ -134,6 +134,8 @@ class ArcGisSource:
         if answer.fault is not None:
             return Verdict(Outcome.RETRY, answer.fault.value)
         if answer.status != 200:
+            if answer.status == 304 and not request.headers:
+                return Verdict(Outcome.RETRY, "http_304")  # nothing was asked about, so it says nothing, of no picture
             return self._judge_status(answer)
         blank = answer.headers.get("blank-tile")
         if blank and blank.strip().lower() == "true":

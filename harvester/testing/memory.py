@@ -193,6 +193,8 @@ class MemorySource:
             if answer.body[:1] == b"<":
                 return Verdict(Outcome.RETRY, "not_an_image")
             return Verdict(Outcome.WHOLE, "", answer.body, "png")
+        if answer.status == 304 and not request.headers:
+            return Verdict(Outcome.RETRY, "http_304")
         reason = "redirect" if 300 <= answer.status < 400 and answer.status != 304 else f"http_{answer.status}"
         asked = answer.headers.get("retry-after", "")
         return Verdict(

@@ -20,6 +20,7 @@ OUTPUTS = ("out.mbtiles", "out", "out.tpkx")
 PASSING: dict[str, Rule] = {
     "a 500": Rule(do="status", status=500),
     "a 501": Rule(do="status", status=501),
+    "a 304 that nobody asked for": Rule(do="status", status=304),
     "a reset before the answer": Rule(do="reset_before"),
     "a reset inside the body": Rule(do="reset_inside"),
     "a close before the answer": Rule(do="close_before"),
@@ -64,6 +65,7 @@ LEGAL: dict[str, Rule] = {
 
 STAYING: dict[str, tuple[Rule, str]] = {
     "500": (Rule(do="status", status=500), "http_500"),
+    "304": (Rule(do="status", status=304), "http_304"),
     "400": (Rule(do="status", status=400), "http_400"),
     "403": (Rule(do="status", status=403), "forbidden"),
     "reset before": (Rule(do="reset_before"), "reset"),

@@ -116,7 +116,7 @@ def test_a_secure_service_never_hands_its_tiles_to_a_plain_server() -> None:
         (answer(404, error(500)), Outcome.RETRY, "http_500"),
         (answer(404, b'{"error": "x"}'), Outcome.ABSENT, "http_404"),
         (answer(204), Outcome.ABSENT, "http_204"),
-        (answer(304), Outcome.UNCHANGED, ""),
+        (answer(304), Outcome.RETRY, "http_304"),
         (answer(200), Outcome.RETRY, "empty"),
         (answer(200, b"<!DOCTYPE html><html><body>Sign in</body></html>"), Outcome.RETRY, "not_an_image"),
         (answer(200, b"<html><body><h1>Invalid Token</h1></body></html>"), Outcome.DENIED, "invalid_token"),
@@ -163,6 +163,14 @@ def test_a_secure_service_never_hands_its_tiles_to_a_plain_server() -> None:
 )
 def test_each_answer_means_one_thing(given: Answer, outcome: Outcome, reason: str) -> None:
     assert judged(given) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("headers", "outcome"), [((("If-None-Match", '"x"'),), Outcome.UNCHANGED), ((), Outcome.RETRY)]
+)
+def test_304_is_an_answer_only_to_who_asked_whether_it_changed(headers, outcome) -> None:
+    source = make()
+    assert source.judge(source.request(TILE, 0)._replace(headers=headers), answer(304)).outcome is outcome
 
 
 @pytest.mark.parametrize("fault", list(Fault))

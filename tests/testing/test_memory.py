@@ -151,7 +151,7 @@ def test_a_cancelled_drain_forgets_what_was_in_flight() -> None:
         (http(200, b"<html>"), Outcome.RETRY, "not_an_image"),
         (http(404), Outcome.ABSENT, "http_404"),
         (http(204), Outcome.ABSENT, "http_204"),
-        (http(304), Outcome.UNCHANGED, "http_304"),
+        (http(304), Outcome.RETRY, "http_304"),
         (http(302), Outcome.RETRY, "redirect"),
         (http(403), Outcome.FAILED, "http_403"),
         (http(498), Outcome.DENIED, "http_498"),
