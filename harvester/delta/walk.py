@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from harvester.caches.placed import Place, PlacedReader, place_levels
 from harvester.edges import CacheReader
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
 
 
 class Walk:
@@ -71,6 +75,11 @@ class Walk:
         if self._places.get(tile.level) == (tile.level, 0, 0):
             return self.reader.read(*tile)
         return self._placed.read(tile)
+
+    def present(self, key: BlockKey) -> Mask:
+        """Which tiles of one block are there; shape (128, 128)."""
+        itself = self._places.get(key.level) == (key.level, 0, 0)
+        return self.reader.present(key) if itself else self._placed.present(key)
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
         """The tiles of one block by row, then column."""
