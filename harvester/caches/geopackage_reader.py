@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ from harvester.caches.geopackage_tables import (
     read_table,
     scheme_of,
 )
-from harvester.caches.sqlite_strips import Strips, as_bytes
+from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
 from harvester.caches.tile_look import type_of
-from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.manifest import KEY
 from harvester.tiling.scheme import Box
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 FORMAT = "gpkg"
 
 _KINDS = {"png": TileFormat.PNG, "jpg": TileFormat.JPEG, "webp": TileFormat.WEBP}
+
+MOST = 100
+"""Damaged tiles that ``check`` names one by one, of each table and kind."""
 
 MAX_INDEX = 1 << 40
 """Rows and columns beyond are no tiles: SQLite takes 63 bits, and a block's row must not leave them."""
@@ -120,10 +124,8 @@ class GeoPackageReader(OpenedDatabase):
         found = {_KINDS.get(kind, TileFormat.UNKNOWN) for kind in kinds}
         if not found:
             for zoom, table in self._by_zoom.items():
-                sql = (
-                    f"SELECT tile_data FROM {quoted(table.name)} WHERE zoom_level = ? AND length(tile_data) > 0 LIMIT 1"
-                )
-                found |= {type_of(as_bytes(row[0])) for row in self._query(sql, (zoom,))}
+                sql = f"SELECT {BODY} FROM {quoted(table.name)} WHERE zoom_level = ? AND length(tile_data) > 0 LIMIT 1"
+                found |= {type_of(bytes(row[0])) for row in self._query(sql, (zoom,))}
         return TileFormat.MIXED if len(found) > 1 else next(iter(found), TileFormat.UNKNOWN)
 
     def _within(self, level: int) -> tuple[Table, int, int] | None:
@@ -135,9 +137,9 @@ class GeoPackageReader(OpenedDatabase):
         found = self._within(level)
         if found is None or not (0 <= row < min(found[2], MAX_INDEX) and 0 <= col < min(found[1], MAX_INDEX)):
             return None
-        sql = f"SELECT tile_data FROM {quoted(found[0].name)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        sql = f"SELECT {BODY} FROM {quoted(found[0].name)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         rows = self._query(sql, (level, col, row))
-        return (as_bytes(rows[0][0]) if rows else b"") or None
+        return bytes(rows[0][0] or b"") or None if rows else None
 
     def levels(self) -> Sequence[int]:
         """Zooms that hold at least one tile, ascending by number."""
@@ -194,7 +196,7 @@ class GeoPackageReader(OpenedDatabase):
             return
         columns = ",".join(map(str, range(max(left, 0), min(left + BLOCK, width))))
         sql = (
-            f"SELECT (tile_row - {top}) * {BLOCK} + tile_column - {left}, tile_data FROM {quoted(table.name)}"
+            f"SELECT (tile_row - {top}) * {BLOCK} + tile_column - {left}, {BODY} FROM {quoted(table.name)}"
             f" WHERE zoom_level = {level} AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?"
         )
 
@@ -213,18 +215,36 @@ class GeoPackageReader(OpenedDatabase):
             zoom = inexact(table)
             if zoom is not None:
                 yield Damage(table.name, f"tiles of zoom {zoom} do not fill the extent of the tile matrix set")
-            address = f"SELECT zoom_level, tile_row, tile_column FROM {quoted(table.name)} WHERE"
-            inside = " OR ".join(
-                f"(zoom_level = {zoom} AND tile_column BETWEEN 0 AND {cols - 1} AND tile_row BETWEEN 0 AND {rows - 1})"
-                for zoom, (cols, rows) in table.grid.sizes.items()
-            )
-            for what, sql in (
-                ("lies outside of the tile matrix", f"{address} ({inside}) IS NOT TRUE LIMIT 100"),
-                ("has no bytes", f"{address} tile_data IS NULL OR length(tile_data) = 0 LIMIT 100"),
-            ):
-                for place in self._query(sql):
-                    numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
-                    yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
+            yield from islice(self._outside(table), MOST)
+            yield from islice(self._found(table, "has no bytes", NO_BODY), MOST)
+
+    def lost(self) -> Iterator[Damage]:
+        """What ``tiles`` leaves out: tiles outside of their matrix, and those without bytes."""
+        as_we_left_it = self._is_as_we_left_it()
+        for table in self.tables:
+            yield from self._outside(table)
+            if not as_we_left_it:
+                yield from self._found(table, "has no bytes", NO_BODY)
+
+    def _is_as_we_left_it(self) -> bool:
+        """Then every row has a whole tile, and nobody has to look at all of them."""
+        if self.state is None or is_written_here(self.path):
+            return self._trusted
+        header = read_header(self.path)
+        return header is not None and self.state.changes == header.changes
+
+    def _outside(self, table: Table) -> Iterator[Damage]:
+        inside = " OR ".join(
+            f"(zoom_level = {zoom} AND tile_column BETWEEN 0 AND {cols - 1} AND tile_row BETWEEN 0 AND {rows - 1})"
+            for zoom, (cols, rows) in table.grid.sizes.items()
+        )
+        return self._found(table, "lies outside of the tile matrix", f"({inside}) IS NOT TRUE")
+
+    def _found(self, table: Table, what: str, condition: str) -> Iterator[Damage]:
+        sql = f"SELECT zoom_level, tile_row, tile_column FROM {quoted(table.name)} WHERE {condition}"
+        for place in self._query(sql):
+            numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
+            yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from harvester.database import open_beside_writer, sqlite_errors
 HASH = "agg_tiles_hash"
 """Metadata row: MD5 over zoom, column, row (decimal digits) and bytes of every tile, in that order, upper-case hex."""
 
-IN_ORDER = "SELECT zoom_level, tile_column, tile_row, tile_data FROM tiles ORDER BY 1, 2, 3"
+IN_ORDER = "SELECT zoom_level, tile_column, tile_row, CAST(tile_data AS BLOB) FROM tiles ORDER BY 1, 2, 3"
 
 OF_NOTHING = "D41D8CD98F00B204E9800998ECF8427E"
 """The hash of a file without tiles: MD5 of no bytes (RFC 1321, A.5)."""

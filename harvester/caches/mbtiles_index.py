@@ -136,7 +136,7 @@ class PictureIndex:
         await self._database.create_function("harvester_hash", 1, signed_hash)
         place, order = (schema.id_column if schema.id_is_number else "rowid"), schema.row_order
         sql = (
-            f"SELECT {order}, {place}, harvester_hash(tile_data) FROM {schema.pictures} WHERE {{}}"
+            f"SELECT {order}, {place}, harvester_hash(CAST(tile_data AS BLOB)) FROM {schema.pictures} WHERE {{}}"
             f" ORDER BY {order} LIMIT {READ_AT_ONCE}"
         )
         rows = await self._database.execute(sql.format("1"))

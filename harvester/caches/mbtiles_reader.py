@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
-from harvester.caches.sqlite_strips import Strips
+from harvester.caches.mbtiles_state import FileState
+from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
 from harvester.caches.tile_look import Look, look_at
 from harvester.caches.vector_layers import parse_text
-from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
 from harvester.errors import CacheError
 from harvester.tiling.google import google_scheme, mercator_box
@@ -41,6 +43,9 @@ FORMATS = {
     "vnd.mapbox-vector-tile": TileFormat.PBF,
 }
 """``format`` in the metadata: a word or the end of a media type."""
+
+
+TWICE = "is there more than once"
 
 
 def open_reader(path: Path) -> MBTilesReader:
@@ -107,7 +112,7 @@ class MBTilesReader(OpenedDatabase):
 
     def _describe(self) -> CacheInfo:
         levels = self.levels()
-        body = self._query("SELECT tile_data FROM tiles WHERE length(tile_data) > 0 LIMIT 1") if levels else []
+        body = self._query(f"SELECT {BODY} FROM tiles WHERE length(tile_data) > 0 LIMIT 1") if levels else []
         kind, width, _ = look_at(bytes(body[0][0])) if body else Look(TileFormat.UNKNOWN)
         stated = FORMATS.get(self.metadata.get("format", "").lower().rpartition("/")[2], TileFormat.UNKNOWN)
         if stated is TileFormat.UNKNOWN:
@@ -132,7 +137,7 @@ class MBTilesReader(OpenedDatabase):
         """The tile's bytes; None where there is none, or only NULL or nothing."""
         if not (0 <= level <= MAX_GOOGLE_ZOOM and 0 <= row < 1 << level and 0 <= col < 1 << level):
             return None
-        sql = "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        sql = f"SELECT {BODY} FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         rows = self._query(sql, (level, col, tms_row(level, row)))
         body = rows[0][0] if rows else None
         return bytes(body) if body else None
@@ -184,7 +189,7 @@ class MBTilesReader(OpenedDatabase):
         last = (1 << level) - 1
         columns = ",".join(map(str, range(max(left, 0), min(left + BLOCK, last + 1))))
         sql = (
-            f"SELECT ({last - top} - tile_row) * {BLOCK} + tile_column - {left}, tile_data FROM tiles"
+            f"SELECT ({last - top} - tile_row) * {BLOCK} + tile_column - {left}, {BODY} FROM tiles"
             f" WHERE zoom_level = {level} AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?"
         )
 
@@ -204,8 +209,17 @@ class MBTilesReader(OpenedDatabase):
             yield from self._found(*check)
 
     def lost(self) -> Iterator[Damage]:
-        """What ``tiles`` leaves out: tiles off the grid."""
-        return self._found(*next(_checks(self.schema)))
+        """What ``tiles`` leaves out: tiles off the grid, and those without bytes or a picture."""
+        for check in islice(_checks(self.schema), 1 if self._is_as_we_left_it() else None):
+            if check[1] != TWICE:
+                yield from self._found(*check)
+
+    def _is_as_we_left_it(self) -> bool:
+        """Then every row has a whole tile, and nobody has to look at all of them."""
+        if not self._trusted or is_written_here(self.path):
+            return self._trusted
+        header = read_header(self.path)
+        return header is not None and FileState.read(self.metadata[STAMP]).changes == header.changes
 
     def _found(self, where: str, what: str, sql: str) -> Iterator[Damage]:
         for zoom, col, row in self._query(sql):
@@ -226,7 +240,7 @@ def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:
         f" OR typeof(tile_row) <> 'integer' OR zoom_level NOT BETWEEN 0 AND {MAX_GOOGLE_ZOOM}"
         " OR tile_column NOT BETWEEN 0 AND (1 << zoom_level) - 1 OR tile_row NOT BETWEEN 0 AND (1 << zoom_level) - 1",
     )
-    yield table, "has no bytes", f"SELECT {address} FROM tiles WHERE tile_data IS NULL OR length(tile_data) = 0"
+    yield table, "has no bytes", f"SELECT {address} FROM tiles WHERE {NO_BODY}"
     if schema.kind is Kind.SHARED:
         joint, pictures = schema.id_column, schema.pictures
         yield (
@@ -236,7 +250,7 @@ def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:
             f" (SELECT 1 FROM {pictures} WHERE {pictures}.{joint} = {table}.{joint})",
         )
     if schema.kind is Kind.VIEW or schema.missing_indexes:
-        yield table, "is there more than once", f"SELECT {address} FROM tiles GROUP BY {address} HAVING count(*) > 1"
+        yield table, TWICE, f"SELECT {address} FROM tiles GROUP BY {address} HAVING count(*) > 1"
 
 
 def _extent(metadata: Mapping[str, str]) -> Box | None:

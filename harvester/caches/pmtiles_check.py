@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harvester.caches import pmtiles_layout as layout
-from harvester.edges import MAX_TILE_BYTES, Damage
+from harvester.edges import Damage
 from harvester.errors import CacheError
 from harvester.tiling.scheme import MAX_GOOGLE_ZOOM
 from harvester.tiling.tile import Tile
 
 if TYPE_CHECKING:
     from harvester.caches.pmtiles_directories import Directories
+    from harvester.caches.pmtiles_layout import Directory
 
 MOST = 100
 """Entries named one by one; a file cut in the middle has them by the thousand."""
+
+
+MOST_LOST = 1 << 20
+"""Tiles that are counted one by one: a hostile run can claim any number."""
 
 
 def problems(archive: Directories) -> Iterator[Damage]:
@@ -31,11 +36,9 @@ def problems(archive: Directories) -> Iterator[Damage]:
             entries += len(piece.ids)
             addressed += int(piece.runs.sum())
             ends = piece.offsets + piece.lengths
-            outside = np.flatnonzero((ends > header.data_length) | (piece.lengths > MAX_TILE_BYTES))
+            outside = np.flatnonzero(~archive.sound(piece))
             for at in outside[: MOST - told].tolist():
-                tile = _tile(int(piece.ids[at]))
-                span = f"{int(piece.lengths[at]):,} bytes at {int(piece.offsets[at]):,}"
-                yield Damage(str(tile or where), f"its entry ({span}) leads out of the tile data", tile)
+                yield _astray(where, piece, at, int(piece.ids[at]))
                 told += 1
             # In order of tile ids: contents either follow all those before them or are one of those.
             reach = np.maximum.accumulate(np.concatenate([[behind], ends]))
@@ -58,6 +61,27 @@ def problems(archive: Directories) -> Iterator[Damage]:
         if zooms != (header.min_zoom, header.max_zoom):
             stated_zooms = f"{header.min_zoom} to {header.max_zoom}"
             yield Damage(where, f"its header says zooms {stated_zooms}, its tiles have {zooms[0]} to {zooms[1]}")
+
+
+def lost(archive: Directories) -> Iterator[Damage]:
+    """The tiles whose entries lead nowhere, each of a run's; one damage of the whole where there are too many."""
+    where = str(archive.path)
+    told = 0
+    for piece in archive.entries(0, layout.MAX_ID):
+        for at in np.flatnonzero(~archive.sound(piece)).tolist():
+            first, run = int(piece.ids[at]), int(piece.runs[at])
+            told += run
+            if told > MOST_LOST:
+                yield Damage(where, f"more than {MOST_LOST:,} tiles have entries that lead out of the tile data")
+                return
+            for tile_id in range(first, first + run):
+                yield _astray(where, piece, at, tile_id)
+
+
+def _astray(where: str, piece: Directory, at: int, tile_id: int) -> Damage:
+    tile = _tile(tile_id)
+    span = f"{int(piece.lengths[at]):,} bytes at {int(piece.offsets[at]):,}"
+    return Damage(str(tile or where), f"its entry ({span}) leads out of the tile data", tile)
 
 
 def _tile(tile_id: int) -> Tile | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from harvester.caches import pmtiles_layout as layout
-from harvester.caches.pmtiles_check import problems
+from harvester.caches.pmtiles_check import lost, problems
 from harvester.caches.pmtiles_directories import Directories
 from harvester.caches.pmtiles_layout import Directory, Header
 from harvester.caches.tile_look import look_at
@@ -177,6 +177,10 @@ class PMTilesReader(Directories):
     def check(self) -> Iterator[Damage]:
         """Entries that lead nowhere, and counts and bounds of the header that the directories belie."""
         return problems(self)
+
+    def lost(self) -> Iterator[Damage]:
+        """What ``tiles`` leaves out: tiles whose entries lead nowhere."""
+        return lost(self)
 
     def __enter__(self) -> Self:
         return self

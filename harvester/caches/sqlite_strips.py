@@ -20,6 +20,12 @@ STRIP_BYTES = 4 << 20
 FETCHED = 256
 """Tiles that are fetched before their bytes are counted: an answer that is too large is left after so many more."""
 
+BODY = "CAST(tile_data AS BLOB)"
+"""A tile's bytes whatever its column holds, for none refuses a text or a number: those are then judged like any other,
+and come to no whole tile. NULL stays NULL."""
+
+NO_BODY = "tile_data IS NULL OR length(tile_data) = 0"
+
 Query = Callable[[int, int], sqlite3.Cursor]
 """Rows (position row-major in the block, bytes), in any order, of the block's rows of tiles ``first .. last - 1``."""
 
@@ -55,7 +61,7 @@ def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[
     size = 0
     try:
         while part := cursor.fetchmany(FETCHED):
-            rows = [(int(position), as_bytes(body)) for position, body in part if body]
+            rows = [(int(position), bytes(body)) for position, body in part if body]
             found += rows
             size += sum(len(body) for _, body in rows)
             if size > STRIP_BYTES and not may_be_large:
@@ -64,8 +70,3 @@ def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[
         cursor.close()
     found.sort(key=itemgetter(0))
     return list(dict(found).items()), size
-
-
-def as_bytes(value: object) -> bytes:
-    """A BLOB's bytes; of a text, which no column refuses, those of its letters."""
-    return value if isinstance(value, bytes) else str(value).encode() if isinstance(value, str) else b""

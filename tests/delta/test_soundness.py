@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from harvester.audit import verify
 from harvester.caches.open import open_cache
 from harvester.delta.application import apply
 from harvester.delta.difference import diff
@@ -14,7 +15,7 @@ from harvester.delta.join import convert, merge
 from harvester.errors import CacheError
 from harvester.export.tile_cache import export_tile_cache
 from harvester.loop import run_loop
-from tests.delta.making import held, make, some
+from tests.delta.making import held, make, picture, some
 
 
 def bundle_of(cache):
@@ -133,3 +134,72 @@ def test_what_only_the_manifest_knows_of_is_damaged_and_not_deleted(tmp_path, da
         with pytest.raises(CacheError, match="that its manifest counts are gone"):
             run_loop(diff(*pair, tmp_path / "delta.mbtiles"))
     assert not (tmp_path / "delta.mbtiles").exists()
+
+
+ODD = {"nothing": None, "no bytes": b"", "a text": "text", "a number": 5}
+
+
+def with_an_odd_tile(path, odd, *, first=True):
+    """A cache of another program's, one of whose two tiles has something odd for bytes."""
+    tiles = [(2, 1, 2), (2, 2, 2)]
+    if path.suffix == ".gpkg":
+        make(path, some("2/1/1", "2/1/2"), format="gpkg")
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE odd AS SELECT * FROM tiles")
+            database.execute("DROP TABLE tiles")
+            database.execute("ALTER TABLE odd RENAME TO tiles")
+            database.execute("UPDATE tiles SET tile_data = ? WHERE tile_column = ?", (odd, 1 if first else 2))
+            database.execute("DELETE FROM gpkg_metadata WHERE md_standard_uri LIKE '%harvester%'")
+        return path
+    rows = [(*place, picture(number)) for number, place in enumerate(tiles)]
+    rows[0 if first else 1] = (*tiles[0 if first else 1], odd)
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE metadata (name TEXT, value TEXT)")
+        database.execute("CREATE TABLE tiles (zoom_level, tile_column, tile_row, tile_data)")
+        database.executemany("INSERT INTO tiles VALUES (?, ?, ?, ?)", rows)
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.mbtiles", "in.gpkg"])
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_whatever_a_tile_has_for_bytes_all_verbs_call_it_damaged(tmp_path, name, odd, first):
+    bad = with_an_odd_tile(tmp_path / name, ODD[odd], first=first)
+    finding = verify(bad)
+    assert (finding.exit_code, finding.damaged) == (4, 1)
+    for number, verb in enumerate((convert, lambda path, out: merge([path], out))):
+        summary = run_loop(verb(bad, tmp_path / f"out-{number}.tpkx"))
+        assert (summary.exit_code, summary.tiles, summary.damaged) == (1, 1, 1)
+    good = make(tmp_path / "good.mbtiles", some("2/1/1", "2/1/2"), format="mbtiles")
+    # Bytes that are no tile may be replaced by a delta; of none nobody knows what they were.
+    for pair in ((good, bad), (bad, good)) if not ODD[odd] else ((good, bad),):
+        with pytest.raises(CacheError) as raised:
+            run_loop(diff(*pair, tmp_path / "delta.mbtiles"))
+        assert raised.value.code == "damaged"
+        assert not (tmp_path / "delta.mbtiles").exists()
+
+
+def test_a_tile_that_another_program_emptied_in_our_file_is_damaged(tmp_path):
+    for format, path in (("mbtiles", tmp_path / "a.mbtiles"), ("gpkg", tmp_path / "a.gpkg")):
+        make(path, some("2/1/1", "2/1/2"), format=format)
+        with open_cache(path) as reader:
+            assert not list(reader.lost())
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE tiles SET tile_data = x'' WHERE tile_column = 1")
+        summary = run_loop(convert(path, tmp_path / f"{format}.tpkx"))
+        assert (summary.exit_code, summary.tiles, summary.damaged) == (1, 1, 1)
+
+
+def test_tiles_of_an_archive_whose_entries_lead_nowhere_are_damaged(tmp_path):
+    tiles = {tile: picture(3) for tile in some("2/1/1", "2/1/2")} | some("2/3/3", first=9)
+    path = make(tmp_path / "in.pmtiles", tiles, format="pmtiles")
+    data = bytearray(path.read_bytes())
+    stated = int.from_bytes(data[64:72], "little")
+    data[64:72] = (stated - 1).to_bytes(8, "little")
+    path.write_bytes(data)
+    with open_cache(path) as reader:
+        lost = {damage.tile for damage in reader.lost()}
+    assert lost and lost < set(tiles)
+    summary = run_loop(convert(path, tmp_path / "out.mbtiles"))
+    assert (summary.exit_code, summary.damaged) == (1, len(lost))
+    assert held(tmp_path / "out.mbtiles") == {tile: body for tile, body in tiles.items() if tile not in lost}
