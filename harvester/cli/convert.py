@@ -12,6 +12,7 @@ import click
 
 from harvester.cli.common import Common
 from harvester.cli.frame import say, show, show_json, verb
+from harvester.cli.options import choosing_options, chosen_part
 from harvester.cli.run import stopping_on_signals
 from harvester.wording import counted
 
@@ -33,13 +34,20 @@ SHOWN = 10
 )
 @click.option("--dedup", is_flag=True, help="MBTiles: store identical tiles once.")
 @click.option("--hash", is_flag=True, help="MBTiles: agg_tiles_hash; this verb always writes it.")
-def command(common: Common, source: Path, output: str, format: str | None, mode: str, dedup: bool, hash: bool) -> int:
-    """Write every tile of a cache, byte for byte, into a cache of another format that can hold it."""
+@choosing_options
+def command(
+    common: Common, source: Path, output: str, format: str | None, mode: str, dedup: bool, hash: bool, **part: Any
+) -> int:
+    """Write every tile of a cache, byte for byte, into a cache of another format that can hold it; or only those that
+    a run with the same selection would plan."""
     from harvester.delta.join import convert
 
+    chosen = chosen_part(part)
     left = how_it_stands(output, format, mode)
-    work = convert(source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(),
-                   tell=teller(common))  # fmt: skip
+    work = convert(
+        source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(), part=chosen,
+        tell=teller(common),
+    )  # fmt: skip
     return show_summary(common, finished(work, lambda: left))
 
 

@@ -43,7 +43,7 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-selection_options = _stack(
+choosing_options = _stack(
     click.option(
         "--aoi",
         multiple=True,
@@ -60,6 +60,11 @@ selection_options = _stack(
     click.option("--max-scale", metavar="N", help="Smallest denominator (zoomed in)."),
     click.option("--min-zoom", "--minzoom", "min_zoom", type=int, metavar="N", help="First level."),
     click.option("--max-zoom", "--maxzoom", "max_zoom", type=int, metavar="N", help="Last level."),
+)
+"""Which LODs, and where."""
+
+selection_options = _stack(
+    choosing_options,
     click.option("--no-extent", is_flag=True, default=None, help="The service's full extent does not bound the plan."),
     click.option("--shard", metavar="I/N", help="This part of the plan only; each shard has an output of its own."),
 )
@@ -136,6 +141,15 @@ def build_job(target: str, options: dict[str, Any]) -> Job:
             job = Job(source=target, policies=(_policy(given),))
     with _as_typed():
         return job.with_options(**_overrides(given))
+
+
+def chosen_part(options: dict[str, Any]) -> Policy | None:
+    """What the options of ``choosing_options`` choose; None where none is given. Raises UsageError."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if not given:
+        return None
+    with _as_typed():
+        return _policy(given)
 
 
 def _is_job_file(target: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
+from harvester.delta.part import Part, part_of
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.soundness import gone_from, lost_in, require_whole, unfinished
 from harvester.delta.statements import (
@@ -31,6 +32,7 @@ from harvester.durable import Disk
 from harvester.edges import CacheReader, ServiceInfo
 from harvester.errors import UsageError
 from harvester.payload.pbf import GZIP, in_gzip
+from harvester.policy import Policy
 from harvester.tiling.tile import Tile
 
 Tell = Callable[[str], None]
@@ -53,18 +55,21 @@ async def convert(
     overwrite: bool = False,
     dedup: bool = False,
     disk: Disk | None = None,
+    part: Policy | None = None,
     tell: Tell = unheard,
 ) -> Summary:
     """Write every tile of a cache into another, exact bytes; tiles that ``out`` has already stay unless ``overwrite``.
 
-    Plain vector tiles are put in gzip where ``out`` is to have them so (IN_GZIP). ``tell`` hears, before the first
-    tile, what ``out`` cannot hold as it is. Raises CacheError where ``source`` can't be read or ``out`` can't be
-    written or can't hold it, UsageError where both are one.
+    ``part``: only those that it means, as a run would plan them. Plain vector tiles are put in gzip where ``out`` is to
+    have them so (IN_GZIP). ``tell`` hears, before the first tile, what ``out`` cannot hold as it is. Raises CacheError
+    where ``source`` can't be read or ``out`` can't be written or can't hold it, UsageError where both are one, or where
+    ``source`` has nothing of the part.
     """
     _refuse_itself([source], Path(out))
     return await _join(
-        [source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk(), tell=tell
-    )
+        [source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk(), part=part,
+        tell=tell,
+    )  # fmt: skip
 
 
 async def merge(
@@ -105,6 +110,7 @@ async def _join(
     ours_win: bool,
     dedup: bool,
     disk: Disk,
+    part: Policy | None = None,
     tell: Tell,
 ) -> Summary:
     name, out = format_for(output, format), Path(output)
@@ -114,6 +120,11 @@ async def _join(
         info = _info_of(sources, readers)
         walks = [Walk(reader, info.scheme) for _, reader in readers]
         levels = levels_of(walks, info.scheme)
+        wanted = None if part is None else part_of(str(sources[0]), info, levels, part)
+        if wanted is not None:
+            if wanted.is_empty_in(walks[0]):
+                raise UsageError(f"{sources[0]} holds no tile of this selection", hint="Check the area and its CRS.")
+            levels = list(wanted.levels)
         summary = Summary(sources=[str(path) for path in sources], output=str(out), format=name)
         async with locked(out, name, disk=disk) as paths:
             kept = not overwrite and not is_empty_or_missing(out)
@@ -131,6 +142,9 @@ async def _join(
                 if left := unfinished(path):
                     summary.notices.append(f"{path} is not complete: {left}; what is there comes along")
             policies = policies_of(reader for _, reader in readers)
+            if wanted is not None:
+                summary.notices += wanted.notices
+                policies = (*policies, wanted.words)
             joined = [*([there] if there is not None else ()), *(reader for _, reader in readers)]
             origins = sources_of(joined)
             async with open_target(
@@ -157,7 +171,7 @@ async def _join(
                     tell(text)
                 summary.told = len(summary.notices)
                 own = Walk(there, info.scheme) if there is not None else None
-                copy = _Copy(walks, own, target, summary, info, ours_win)
+                copy = _Copy(walks, own, target, summary, info, ours_win, wanted)
                 await copy.run(levels)
                 if name == "vtpk":
                     await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
@@ -194,6 +208,8 @@ class _Copy:
     info: ServiceInfo
     ours_win: bool
     """Where the output has a tile: True, the sources' counts; False, its own."""
+    part: Part | None = None
+    """None: every tile."""
     _infos: list[ServiceInfo] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,7 +223,12 @@ class _Copy:
         everything = [*self.walks, self.there] if self.there is not None else self.walks
         for level in levels:
             for key in blocks_of(self.walks, level):
+                wanted = None if self.part is None else self.part.test_of(key)
+                if self.part is not None and wanted is None:
+                    continue
                 for tile, found in together(everything, key):
+                    if wanted is not None and not wanted(tile):
+                        continue
                     # No coroutine a tile: it would take as long as looking at the tile.
                     if self._take(tile, found):
                         await self.target.flush()

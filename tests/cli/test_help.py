@@ -45,7 +45,7 @@ PROMISED: dict[str, set[str]] = {
     "report": {"--run", "--list", "--html"},
     "info": set(),
     "tile": SOURCE | {"--output"},
-    "convert": {"--format", "--mode", "--dedup", "--hash"},
+    "convert": {"--format", "--mode", "--dedup", "--hash"} | SELECTING - {"--no-extent", "--shard"},
     "merge": {"--output", "--format", "--mode", "--dedup", "--hash"},
     "diff": {"--output", "--format"},
     "apply": set(),

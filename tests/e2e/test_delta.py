@@ -28,6 +28,27 @@ def test_convert_shows_what_it_wrote(cli, tmp_path):
     assert cli("verify", "new", "--deep").code == 0
 
 
+def test_convert_cuts_a_part_out_as_a_run_would_plan_it(cli, tmp_path):
+    tiles = {**WORLD, **some("5/15/16", "5/15/17", "6/31/32", first=60)}
+    make(tmp_path / "in.tpkx", tiles, format="tpkx")
+    told = cli("convert", "in.tpkx", "part.mbtiles", "--bbox", "1,1,5,5", "--lods", "1-5")
+    assert (told.code, set(held(tmp_path / "part.mbtiles"))) == (0, {Tile(1, 0, 1), Tile(5, 15, 16)})
+    area = {"type": "Polygon", "coordinates": [[[1, 1], [5, 1], [1, 5], [1, 1]]]}
+    (tmp_path / "area.geojson").write_text(json.dumps(area))
+    done = cli("convert", "in.tpkx", "area.mbtiles", "--aoi", "area.geojson", "--min-zoom", "6", "--json").json
+    assert (done["tiles"], set(held(tmp_path / "area.mbtiles"))) == (1, {Tile(6, 31, 32)})
+    for wrong, word in (
+        (("--bbox", "100,50,110,60", "--lods", "5"), "Check the area"),
+        (("--lods", "9"), "in.tpkx has no LOD 9"),
+        (("--bbox", "1,1,5,5", "--aoi", "area.geojson"), "--bbox cannot go with --aoi"),
+        (("--buffer", "5"), "no AOI to grow"),
+        (("--max-zoom", "-1"), "--max-zoom"),
+    ):
+        refused = cli("convert", "in.tpkx", "none.mbtiles", *wrong)
+        assert refused.code == 2 and word in refused.err, refused.err
+    assert not list(tmp_path.glob("none*"))
+
+
 def test_convert_refuses_what_a_format_cannot_hold(cli, tmp_path):
     make(tmp_path / "in", some("1/2/3"), format="compactv2", scheme=utm())
     told = cli("convert", "in", "out.pmtiles", "--json")
