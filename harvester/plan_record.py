@@ -19,7 +19,7 @@ from harvester.job import Job, Policy
 from harvester.planning import Plan
 from harvester.policy_words import ALL_LEVELS, LEVELS, range_words
 from harvester.redact import redact_text
-from harvester.selection import select_levels
+from harvester.selection import select_levels, selected_here
 from harvester.tiling.banded import joined
 from harvester.tiling.intervals import Ints
 from harvester.tiling.runs import Runs
@@ -148,7 +148,7 @@ def _packed(runs: TileRows) -> str | None:
 def _fits(info: ServiceInfo, policy: Policy) -> bool:
     """False for a policy of a web map that has no LOD in this layer: the plan left it out."""
     try:
-        select_levels(info, policy)
+        select_levels(info, selected_here(info, policy)[0])
     except UsageError:
         return False
     return True

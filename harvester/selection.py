@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 from harvester.edges import ServiceInfo
@@ -37,6 +38,34 @@ def select_levels(info: ServiceInfo, policy: Policy) -> tuple[tuple[int, ...], t
     else:
         wanted = _by_layer(lods, info.min_scale or None, info.max_scale or None, notices)
     return tuple(lod.level for lod in lods if lod.level in wanted), tuple(notices)
+
+
+def selected_here(info: ServiceInfo, policy: Policy) -> tuple[Policy, dict[float, UsageError]]:
+    """A policy for one layer of several, without the levels and scales named outright that others may have and this one
+    has not; and those, each with the error that it is where no layer has it.
+
+    Where the layer has none at all, the policy stays as it is, and ``select_levels`` says why.
+    """
+    missing: dict[float, UsageError] = {}
+    if policy.scales is not None:
+        for scale in policy.scales:
+            _note_missing(info, Policy(scales=(scale,)), scale, missing)
+        scales = tuple(scale for scale in policy.scales if scale not in missing)
+        return replace(policy, scales=scales or policy.scales), missing
+    if policy.lods is not None:
+        for low, high in policy.lods:
+            if low == high:
+                _note_missing(info, Policy(lods=((low, high),)), low, missing)
+        lods = tuple(each for each in policy.lods if each[0] < each[1] or each[0] not in missing)
+        return replace(policy, lods=lods or policy.lods), missing
+    return policy, missing
+
+
+def _note_missing(info: ServiceInfo, alone: Policy, name: float, missing: dict[float, UsageError]) -> None:
+    try:
+        select_levels(info, alone)
+    except UsageError as error:
+        missing[name] = error
 
 
 def _all_lods(info: ServiceInfo) -> list[Lod]:

@@ -10,6 +10,7 @@ from harvester.edges import ServiceInfo
 from harvester.errors import UsageError
 from harvester.job import Job, Policy
 from harvester.planning import Plan, make_plan, select_levels
+from harvester.selection import selected_here
 
 PLAN_LIMIT = 10_000_000
 """Tiles that a run fetches without being told that so many are meant."""
@@ -32,18 +33,23 @@ class PlannedLayer:
 def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLayer], list[tuple[int, str]]]:
     """The plans of all layers, and the places of the layers for which nothing is left, with the reason.
 
-    Raises UsageError when a policy fits no layer at all, and, for a single layer, whatever is wrong with it.
+    Of several layers each takes the levels and scales that it has. Raises UsageError when a policy, or a level or scale
+    that it names outright, fits no layer at all, and, for a single layer, whatever is wrong with it.
     """
     planned: list[PlannedLayer] = []
     left_out: list[tuple[int, str]] = []
     errors: list[UsageError | None] = [None] * len(job.policies)
     fits = [False] * len(job.policies)
+    nowhere: list[dict[float, UsageError] | None] = [None] * len(job.policies)
     for position, info in enumerate(infos):
         choices: list[tuple[tuple[int, ...], Area | None]] = []
         notices: list[str] = [*info.notices, *_wide_boxes(job.policies)]
         reason = ""
         for index, policy in enumerate(job.policies):
             try:
+                if len(infos) > 1:
+                    policy, missing = selected_here(info, policy)
+                    nowhere[index] = _still_missing(nowhere[index], missing)
                 levels, said = select_levels(info, policy)
             except UsageError as error:
                 if len(infos) == 1:
@@ -70,7 +76,9 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
         if job.shard is not None:
             plan = plan.shard(*job.shard)
         planned.append(PlannedLayer(index=position, info=info, plan=plan, notices=tuple(dict.fromkeys(notices))))
-    for fit, first in zip(fits, errors, strict=True):
+    for fit, unknown, first in zip(fits, nowhere, errors, strict=True):
+        if unknown:
+            raise next(iter(unknown.values()))
         if not fit and first is not None:
             raise first
     if not planned:
@@ -79,6 +87,11 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
             hint="harvester scales SOURCE lists the layers with their LODs and extents.",
         )
     return planned, left_out
+
+
+def _still_missing(before: dict[float, UsageError] | None, here: dict[float, UsageError]) -> dict[float, UsageError]:
+    """What no layer has so far, with the error of the first one."""
+    return here if before is None else {name: error for name, error in before.items() if name in here}
 
 
 def _wide_boxes(policies: Sequence[Policy]) -> list[str]:

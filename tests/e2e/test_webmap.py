@@ -129,6 +129,23 @@ def test_a_policy_may_match_some_layers_only_but_must_match_one(serve, cli, tmp_
     assert not (tmp_path / "other").exists()
 
 
+def test_each_scale_of_one_policy_must_match_some_layer_and_need_not_match_all(serve, cli, tmp_path):
+    world, city = serve(ArcGisSite()), serve(ArcGisSite(grid=schemes.UTM_PHILADELPHIA, name="City"))
+    source = webmap(tmp_path, layer(world, "World"), layer(city, "City"))
+    result = cli("run", source, "--scales", f"{SHORT[1]};250000", "-o", "maps", *HASTY)
+    assert result.code == 0, result.err
+    planned = {
+        name: [lod["level"] for lod in one["lods"] if lod["planned"]] for name, one in by_output(result.json).items()
+    }
+    assert planned == {"World.tpkx": [1], "City.tpkx": [0]}
+    again = cli("run", source, "--scales", f"{SHORT[1]};250000", "-o", "maps", *HASTY)
+    assert (again.code, [one["tile_requests"] for one in again.json["layers"]]) == (0, [0, 0])
+    nowhere = cli("run", source, "--scales", f"{SHORT[1]};250000;777", "-o", "other", *HASTY)
+    assert (nowhere.code, nowhere.json["error"]["code"]) == (2, "selection")
+    assert "scale 777" in nowhere.err
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_layer_that_no_policy_matches_is_skipped_with_the_reason(serve, cli, tmp_path):
     world, city = serve(ArcGisSite()), serve(ArcGisSite(grid=schemes.UTM_PHILADELPHIA, name="City"))
     source = webmap(tmp_path, layer(world, "World"), layer(city, "City"))
