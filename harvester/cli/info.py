@@ -66,6 +66,7 @@ def command(common: Common, output: Path) -> int:
 def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
     """What ``info --json`` says."""
     from harvester.caches.counted import manifest_of
+    from harvester.caches.placed import place_levels
     from harvester.caches.vector_layers import render_layers
     from harvester.manifest import KEY
 
@@ -81,6 +82,9 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
     placed = audited.placed
     manifest = manifest_of(reader)
     held = {lod.level: lod for lod in manifest.lods} if manifest is not None else {}
+    # A copy has no ledger; its manifest knows the source's own numbers as well.
+    stated = manifest.scheme if manifest is not None else None
+    ours = {} if stated is None else {at.level: level for level, at in place_levels(stated, info.scheme).items()}
     lods = []
     for level in reader.levels():
         lod = info.scheme.by_level.get(level)
@@ -88,7 +92,7 @@ def describe_cache(output: Path, audited: Any) -> dict[str, Any]:
         lods.append(
             {
                 "level": level,
-                "source_level": placed.level_here(level) if ledger is not None else None,
+                "source_level": placed.level_here(level) if ledger is not None else ours.get(level),
                 "zoom": google.zoom if google is not None else None,
                 "scale": lod.scale if lod is not None else None,
                 "resolution": lod.resolution if lod is not None else None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from harvester.testing.script import Rule
 from harvester.tiling.tile import Tile
-from tests.caches.making import utm
+from tests.caches.making import mercator, utm
 from tests.delta.making import held, make, picture, some
 from tests.e2e.claims import HASTY, script
 
@@ -47,6 +48,15 @@ def test_convert_cuts_a_part_out_as_a_run_would_plan_it(cli, tmp_path):
         refused = cli("convert", "in.tpkx", "none.mbtiles", *wrong)
         assert refused.code == 2 and word in refused.err, refused.err
     assert not list(tmp_path.glob("none*"))
+
+
+def test_a_copy_without_a_ledger_knows_the_levels_of_its_source(cli, tmp_path):
+    scheme = mercator(range(3, 9))
+    lods = tuple(replace(lod, level=lod.level - 3) for lod in scheme.lods)
+    make(tmp_path / "in.tpkx", some("0/3/4", "5/100/130"), format="tpkx", scheme=replace(scheme, lods=lods))
+    assert cli("convert", "in.tpkx", "out.mbtiles", "-q").code == 0
+    told = cli("info", "out.mbtiles", "--json").json["lods"]
+    assert [(lod["level"], lod["source_level"], lod["zoom"]) for lod in told] == [(3, 0, 3), (8, 5, 8)]
 
 
 def test_convert_refuses_what_a_format_cannot_hold(cli, tmp_path):
