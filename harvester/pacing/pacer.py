@@ -11,7 +11,8 @@ from harvester.pacing.chance import Chance
 from harvester.pacing.concurrency import Concurrency
 from harvester.pacing.learned import GROWTH, MEASURED, RESTS, LearnedRate
 from harvester.pacing.rate import RateLimit
-from harvester.pacing.retry import RETRY_COST, RetryBudget, backoff
+from harvester.pacing.retry import RETRY_COST, RetryBudget
+from harvester.pacing.trials import Silence, Trials
 from harvester.pacing.windows import LONG_SECONDS, Mode
 
 _WHOLE, _ABSENT, _UNCHANGED = Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED
@@ -26,13 +27,6 @@ TRIAL = 1.15
 
 TRIAL_ROUNDS = 1.5
 """Latencies until the requests in flight are as many as the rate tried makes them."""
-
-SOON_SECONDS = 0.5
-FIRST_TRIAL_SECONDS = 4.0
-TRIAL_FACTOR = 4.0
-LAST_TRIAL_SECONDS = 256.0
-"""The first trial comes as soon as a level is held, each further one after four times the time: one costs a refusal or
-two."""
 
 DOUBT_SECONDS = 60.0
 """A level that was held and is refused may have become too high; two within this time are another matter."""
@@ -55,12 +49,9 @@ class Pacer:
         "_draw",
         "_enough",
         "_goods",
-        "_silenced",
-        "_silent_since",
+        "_silence",
         "_smooth",
-        "_trial",
-        "_trial_at",
-        "_trial_every",
+        "_trials",
         "_until",
         "_well",
         "_well_seconds",
@@ -94,13 +85,9 @@ class Pacer:
         self._begun = now
         self._goods = 0
         self._doubted = -math.inf
-        self._trial: int | None = None
-        """The level to go back to while the learned rate is only tried."""
-        self._trial_at = math.inf
-        self._trial_every = FIRST_TRIAL_SECONDS
+        self._trials = Trials()
         self._draw = draw
-        self._silenced = 0  # pauses in a row that came of throttled answers where the pace can't be less
-        self._silent_since = -math.inf  # when the last of them began: what was started before is no further one
+        self._silence = Silence()
         self.free = rate is None
         """True: nothing but ``limit`` holds a request back. False: ``may_start`` knows."""
         # Good answers in a row that no state machine was told of yet: nothing follows from them (bench_pacing.py).
@@ -122,7 +109,7 @@ class Pacer:
         That is with the budget used up, and while the host itself is in doubt: a host that fails everything then gets
         hardly more requests than there were tiles to try.
         """
-        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silenced > 0
+        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silence.number > 0
 
     def may_start(self, now: float, in_flight: int) -> float:
         """0.0: go now, it is counted as started. Above: seconds to wait, ``math.inf`` until an answer comes."""
@@ -172,16 +159,14 @@ class Pacer:
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
             if retry_after:  # 0 is no pause
                 self._rest(now, retry_after)
-            elif silent and now - seconds >= self._silent_since:
-                self._silent_since = now
-                self._silenced += 1
-                self.pause.pause(now, backoff(self._silenced, self._draw(), throttled=True))
+            elif silent and (pause := self._silence.seconds(now, now - seconds, self._draw)):
+                self.pause.pause(now, pause)
         elif outcome is Outcome.DENIED:
             # The host is well, the credential isn't: no word about the pace.
             self.breaker.cancel_probe()
         elif outcome is Outcome.FAILED:
             # The host answered as it meant to (403, 400 ...): it is well, and nothing says that it bears more.
-            self._silenced = 0
+            self._silence.end()
             self.breaker.on_result(now, ok=True, first_try=first_try)
         else:
             self.concurrency.on_error(now)
@@ -220,7 +205,7 @@ class Pacer:
             self.concurrency.release(now)
         self.chance.begin(now, self._goods, self.pause.rested(now))
         self.learned = LearnedRate(self.chance.pace, now, growth=1.0)
-        self._trial = None
+        self._trials.level = None
         self._smooth = self.free = False
 
     def _go_back(self, now: float, back: tuple[LearnedRate | None, int]) -> None:
@@ -239,19 +224,15 @@ class Pacer:
             self._go_back(now, self._back)
             return False
         if self.learned is not None:
-            if self._trial is not None and now - seconds >= self._trial_at:
-                pace.hold(self._trial, now)
+            if self._trials.is_of(now - seconds):
+                pace.hold(self._trials.fail(now), now)
                 self.learned = None
-                self._trial = None
-                self._trial_at = now + self._trial_every
-                self._trial_every = min(self._trial_every * TRIAL_FACTOR, LAST_TRIAL_SECONDS)
                 return False
             self.learned.on_refused(now, seconds)
             return self.learned.refused >= RESTS
         alone = pace.limit == 1
         pace.on_throttle(now)
-        if self._trial_at == math.inf:
-            self._trial_at = now + SOON_SECONDS
+        self._trials.on_refused_level(now)
         if not self._goods:
             return alone
         if not alone:
@@ -263,15 +244,15 @@ class Pacer:
                 pace.contradicted = None
                 return False
         rate = pace.throughput or self._goods / max(now - self._begun, MEASURED_SECONDS)
-        tried = self._trial_every > FIRST_TRIAL_SECONDS  # and was refused: it is hardly more
-        self.learned = LearnedRate(rate, now, growth=MEASURED) if tried else LearnedRate(rate, now)
+        is_near = self._trials.any_failed  # what is allowed is hardly more
+        self.learned = LearnedRate(rate, now, growth=MEASURED) if is_near else LearnedRate(rate, now)
         pace.release(now)
         return False
 
     def _try_rate(self, now: float) -> None:
         """Below a level that was refused: would more be borne if it came evenly? Then it is a rate that is counted."""
         pace = self.concurrency
-        self._trial, self._trial_at = pace.limit, now
+        self._trials.begin(now, pace.limit)
         self.learned = LearnedRate(TRIAL * pace.throughput, now, TRIAL_ROUNDS * pace.latency)
         pace.release(now)
         self._smooth = self.free = False
@@ -289,14 +270,14 @@ class Pacer:
             self._goods += self._well
             self._well = 0
             self._well_seconds = 0.0
-            if now >= self._trial_at and self.learned is None and self.concurrency.below_refusal:
+            if now >= self._trials.at and self.learned is None and self.concurrency.below_refusal:
                 self._try_rate(now)
         self._enough = self.concurrency.awaited
         self._until = self.breaker.slot_until
 
     def _good_amid_bad(self, now: float, seconds: float, *, first_try: bool) -> None:
         self._tell(now)
-        self._silenced = 0
+        self._silence.end()
         self._goods += 1
         self.budget.on_success()
         self._look_at_chance(now)
@@ -305,8 +286,8 @@ class Pacer:
             chance = self.chance
             may_rise = not chance.is_on or chance.is_borne(self._goods, learned.rate, learned.borne)
             learned.on_good(now, may_rise=may_rise)
-            if self._trial is not None and learned.borne:
-                self._trial = None
+            if learned.borne:
+                self._trials.level = None
         if self.breaker.open_since is not None:
             self.concurrency.restart(now)
         else:
