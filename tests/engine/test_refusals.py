@@ -48,7 +48,7 @@ def test_one_tile_that_is_always_refused_is_failed_and_all_others_are_stored(bad
     assert outturn.tally.counts() == (85, 84, 0, 0, 1, 0)
     assert [(failure.tile, failure.reason) for failure in outturn.failures] == [(bad, f"http_{status}")]
     assert bench.source.renewals == 0
-    assert len(bench.asked) <= 85 + 1 + 8 + 20, "and a few that were stored before it, to see whether they are sound"
+    assert len(bench.asked) <= 85 + 1 + 8 + 24, "and a few that were stored before it, to see whether they are sound"
     assert outturn.tally.tile_requests == len(bench.asked) == 85 + outturn.tally.retries + outturn.tally.questions
 
 
