@@ -18,7 +18,7 @@ from harvester.manifest import Manifest
 from harvester.tiling.scheme import Box, Lod
 from harvester.tiling.tile import Tile
 from tests.caches.making import WORLD, mercator, rio
-from tests.delta.making import SUFFIX, files, make, picture, some
+from tests.delta.making import SUFFIX, files, held, make, picture, some
 
 RASTERS = [name for name in SUFFIX if name != "vtpk"]
 SEALED = [name for name in RASTERS if FORMATS[name].sealed]
@@ -125,6 +125,19 @@ def test_tiles_in_mixed_formats_stay_mixed_through_mbtiles(tmp_path):
     run_loop(convert(tmp_path / "middle.mbtiles", tmp_path / "last"))
     with open_cache(tmp_path / "last") as reader:
         assert reader.info.tile_format is TileFormat.MIXED
+
+
+@pytest.mark.parametrize("city_first", [True, False])
+@pytest.mark.parametrize("zoom", [2, 5])
+def test_a_city_s_own_numbers_and_the_world_s_are_joined_where_they_are_the_same_grid(tmp_path, city_first, zoom):
+    city = make(tmp_path / "city.mbtiles", some("2/10/11"), format="mbtiles", scheme=shifted())
+    world = make(tmp_path / "world.mbtiles", some(f"{zoom}/1/2", first=5), format="mbtiles")
+    both = [city, world] if city_first else [world, city]
+    run_loop(merge(both, tmp_path / "out.mbtiles"))
+    assert held(tmp_path / "out.mbtiles") == {**some("5/10/11"), **some(f"{zoom}/1/2", first=5)}
+    for path in both:
+        run_loop(convert(path, tmp_path / "added.mbtiles"))
+    assert held(tmp_path / "added.mbtiles") == held(tmp_path / "out.mbtiles")
 
 
 def test_an_extent_never_speaks_of_tiles_that_a_delta_took_away(tmp_path):
