@@ -250,7 +250,7 @@ def _tiles(reader: CacheReader, info: ServiceInfo, plan: Plan | None, level: int
 
 def _info(path: Path, reader: CacheReader) -> ServiceInfo:
     """What the cache says of itself, as a writer hears it of a service; its LODs are those that it holds."""
-    from harvester.edges import ServiceInfo
+    from harvester.delta.statements import service_info
 
     held = set(reader.levels())
     if not held:
@@ -259,15 +259,4 @@ def _info(path: Path, reader: CacheReader) -> ServiceInfo:
     finest = min(info.scheme.by_level[level].resolution for level in held)
     coarsest = max(info.scheme.by_level[level].resolution for level in held)
     lods = tuple(lod for lod in info.scheme.lods if finest <= lod.resolution <= coarsest)
-    return ServiceInfo(
-        source=str(path),
-        identity=info.details.get("source", ""),
-        kind="cache",
-        name=info.name or path.stem,
-        scheme=replace(info.scheme, lods=lods),
-        extent=info.extent,
-        tile_format=info.tile_format,
-        format_name=info.details.get("tileFormat", ""),
-        attribution=info.attribution,
-        description=info.details.get("description", ""),
-    )
+    return replace(service_info(path, reader), scheme=replace(info.scheme, lods=lods), extent=info.extent)

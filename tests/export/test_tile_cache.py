@@ -12,10 +12,12 @@ import pytest
 import shapely
 
 import harvester
+from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
 from harvester.events import Notice
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
+from tests.delta.making import make, picture
 
 SCALES = [591657527.591555 / 2**level for level in range(5)]
 
@@ -179,3 +181,12 @@ def test_vector_tiles_are_not_packed_into_a_tile_package(tmp_path):
             pytest.fail("the fixture is no vector cache")
     with pytest.raises(UnsupportedFormatError):
         harvester.export_tile_cache(tmp_path / "vector", tmp_path / "new", "x", "TILE_PACKAGE")
+
+
+def test_how_the_tiles_are_encoded_comes_along(tmp_path):
+    tiles = {Tile(2, 1, 1): picture(4, kind="JPEG")}
+    facts = {"tile_format": TileFormat.JPEG, "compression_quality": 55.0}
+    made = make(tmp_path / "in.mbtiles", tiles, format="mbtiles", **facts)
+    out = harvester.export_tile_cache(made, tmp_path, "out")
+    with harvester.open_cache(out) as cache:
+        assert (cache.info.tile_format, cache.info.details["compressionQuality"]) == (TileFormat.JPEG, "55")
