@@ -15,8 +15,9 @@ from pathlib import Path
 from harvester.caches import conf, description, root_json
 from harvester.caches.bundles import BundleReader, FolderBundles
 from harvester.caches.description import Description
+from harvester.caches.vector_layers import without_layers
 from harvester.durable import Disk
-from harvester.edges import CacheInfo
+from harvester.edges import CacheInfo, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.manifest import FILE, KEY
 
@@ -166,6 +167,7 @@ def read_manifest(layout: Layout, disk: Disk) -> str | None:
 
 def cache_info(about: Description, name: str, manifest: str | None = None) -> CacheInfo:
     """A description as every reader gives it. ``name``: the format's; ``manifest``: its text."""
+    manifest, layers = without_layers(manifest or "")
     return CacheInfo(
         format=name,
         scheme=about.scheme,
@@ -181,6 +183,7 @@ def cache_info(about: Description, name: str, manifest: str | None = None) -> Ca
             "description": about.description,
             **({KEY: manifest} if manifest else {}),
         },
+        vector_layers=layers if about.tile_format is TileFormat.PBF else (),
     )
 
 

@@ -14,8 +14,9 @@ from typing import Self
 from harvester.caches import compact, conf, root_json
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
 from harvester.caches.description import Description, format_word
+from harvester.caches.vector_layers import join_layers, with_layers, without_layers
 from harvester.durable import Disk
-from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat
+from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.manifest import FILE
 from harvester.tiling.scheme import Box, TilingScheme
@@ -63,6 +64,8 @@ class Documents:
         self._disk = disk
         self._begun = old is not None
         self._format = _joined(old.tile_format if old else None, subject.info.tile_format)
+        stated = compact.read_manifest(layout, disk) if layout is not None else None
+        self._layers = without_layers(stated or "")[1]
 
     @classmethod
     def open(cls, path: Path, subject: Subject, disk: Disk, storage: Storage = COMPACT_V2) -> Self:
@@ -127,8 +130,11 @@ class Documents:
     def _write(self, about: Description, levels: Sequence[int]) -> None:
         self._disk.make_dirs(self.bundles)
         manifest = self._subject.manifest
+        layers: tuple[VectorLayer, ...] = ()
+        if self._format is TileFormat.PBF:
+            layers = join_layers(self._layers, self._subject.info.vector_layers)
         for name, data in (
-            (FILE, manifest.text().encode() if manifest is not None else None),
+            (FILE, with_layers(manifest.text(), layers).encode() if manifest is not None else None),
             (CDI, conf.render_cdi(about) if about.extent else None),
             (ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=levels)),
             (CONF, conf.render_conf(about)),

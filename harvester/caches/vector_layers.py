@@ -18,6 +18,8 @@ from harvester.payload.mvt import STRING, layers_of
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BlockKey
 
+LAYERS = "vector_layers"
+
 SAMPLE_BLOCKS = 8
 SAMPLE_TILES = 8
 """Of each level, tiles of so many blocks, and so many tiles of a block, are looked at: a layer that none of 64 tiles
@@ -75,6 +77,23 @@ def render_layers(layers: Iterable[VectorLayer]) -> list[dict[str, Any]]:
         stated = {name: value for name, value in more.items() if value is not None}
         found.append({"id": layer.id, "fields": dict(layer.fields), **stated})
     return found
+
+
+def with_layers(text: str, layers: Iterable[VectorLayer]) -> str:
+    """A manifest's text with the list beside what it says: for formats that have no other place for it."""
+    stated = render_layers(layers)
+    if not stated:
+        return text
+    return json.dumps({**parse_object(text), LAYERS: stated}, ensure_ascii=False, separators=(",", ":"))
+
+
+def without_layers(text: str) -> tuple[str, tuple[VectorLayer, ...]]:
+    """The manifest's text as every format has it, and the list that ``with_layers`` put beside it."""
+    document = parse_object(text) if f'"{LAYERS}"' in text else {}
+    if LAYERS not in document:
+        return text, ()
+    layers = parse_layers(document.pop(LAYERS))
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")), layers
 
 
 def join_layers(*lists: Iterable[VectorLayer]) -> tuple[VectorLayer, ...]:
