@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.assemble.collect import Collection, is_sealed, open_collection
-from harvester.assemble.denied import DISTRUSTED, found_there, joined, some_of, take_back, was_denied
+from harvester.assemble.denied import DISTRUSTED, joined, take_back, was_denied
+from harvester.assemble.doubted import TilemapDoubt, after, denied_levels, limits_left
 from harvester.assemble.finish import finish, judge_all_404
 from harvester.assemble.made import Made
 from harvester.assemble.paces import pacers_of
@@ -26,9 +27,10 @@ from harvester.edges import State
 from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
-from harvester.job import Job
+from harvester.job import Job, Limits
 from harvester.output import OutputPaths, require_names
 from harvester.report import Report, Took
+from harvester.tiling.tile import Tile
 from harvester.version import __version__
 from harvester.wording import counted
 
@@ -110,13 +112,23 @@ class LayerRun:
         run = await ledger.add_run(str(collection.paths.out))
         await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
-        wanted = tally.counts().pending and switch.reason is None
-        if wanted:
+        wanted = tally.counts().pending > 0 and switch.reason is None
+        doubt = TilemapDoubt(
+            job=self.job, layer=self.layer, plan=planned.plan, ledger=ledger, stopped=lambda: switch.reason
+        )
+        is_unproven = await doubt.is_unproven()
+        if wanted or is_unproven:
             self.distrusted = bool(await ledger.get_meta(DISTRUSTED))
-            outturn = await self._fetch(collection, agreement)
-            if outturn.stop is None and self._probes() and was_denied(tally):
-                agreement, outturn = await self._ask_all_the_same(collection, agreement, outturn)
-                tally = agreement.tally
+        if wanted:
+            if self._probes():
+                await doubt.begins()
+            outturn = await self._fetch(collection, agreement, self.job.limits)
+        if outturn.stop is None and self._probes() and (wanted or is_unproven):
+            levels = list(tally.levels) if is_unproven else denied_levels(tally, absent_before)
+            there = await doubt.look(tally, levels)
+            if there is not None:
+                agreement, outturn = await self._ask_all_the_same(collection, agreement, outturn, there)
+                tally, wanted, absent_before = agreement.tally, True, {}
         self._tell_index(collection, agreement)
         if wanted or named or tally.absences:
             try:
@@ -169,36 +181,40 @@ class LayerRun:
         return self.job.tilemap and self.layer.source.info.tilemap and not self.distrusted
 
     async def _ask_all_the_same(
-        self, collection: Collection, agreement: Agreement, outturn: Outturn
+        self, collection: Collection, agreement: Agreement, outturn: Outturn, there: Tile | StopReason
     ) -> tuple[Agreement, Outturn]:
-        """The tilemap denies all. Where tiles are there nevertheless, it is not believed, now and in later runs."""
-        plan, now = self.planned.plan, time.monotonic()
-        there = await found_there(
-            self.job, self.layer, some_of(plan), agreement.tally, new_pacer=pacers_of(self.job.limits, now),
-            stopped=lambda: self.switch.reason,
-        )  # fmt: skip
-        if there is None:
-            return agreement, outturn
-        if isinstance(there, StopReason):  # nothing is known: the next run asks again
+        """The tilemap denies what is there: it is not believed, now and in later runs. Or that isn't known, and the
+        next run asks again."""
+        if isinstance(there, StopReason):
             again = await self._taken_back(collection, agreement)
-            return again, Outturn(tally=again.tally, stop=there, failures=())
-        text = f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
+            return again, replace(outturn, tally=again.tally, stop=there)
+        denies_all, limits = was_denied(agreement.tally), self.job.limits
+        text = (
+            f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
+            if denies_all
+            else f"the service's tilemap denies tiles that are there ({there}): all that it denied are asked"
+        )
         collection.notices.append(text)
         self._tell(collection)
         self.distrusted = True
         await collection.ledger.set_meta({DISTRUSTED: str(there)})
+        left = limits_left(limits, agreement.tally, time.monotonic() - agreement.tally.started)
         again = await self._taken_back(collection, agreement)
-        return again, await self._fetch(collection, again)
+        if isinstance(left, StopReason):
+            return again, replace(outturn, tally=again.tally, stop=left)
+        return again, after(outturn, await self._fetch(collection, again, left), limits)
 
     async def _taken_back(self, collection: Collection, agreement: Agreement) -> Agreement:
         """All is pending again, and what was asked stays counted."""
-        plan = self.planned.plan
-        await take_back(collection.ledger, plan)
+        plan, ledger = self.planned.plan, collection.ledger
+        await take_back(ledger, plan)
+        known, levels = await ledger.get_meta("absences") or {}, {str(lod.level) for lod in plan.lods}
+        await ledger.set_meta({"absences": {level: ways for level, ways in known.items() if level not in levels}})
         again = await self._agreement(collection)
         joined(agreement.tally, await again.begin(plan.blocks()))
         return again
 
-    async def _fetch(self, collection: Collection, agreement: Agreement) -> Outturn:
+    async def _fetch(self, collection: Collection, agreement: Agreement, limits: Limits) -> Outturn:
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
         try:
@@ -217,8 +233,8 @@ class LayerRun:
             ledger=ledger,
             tally=tally,
             settle=agreement.later,
-            new_pacer=pacers_of(job.limits, time.monotonic()),
-            limits=job.limits,
+            new_pacer=pacers_of(limits, time.monotonic()),
+            limits=limits,
             clock=time.monotonic,
             probe=self._probes(),
             planned=plan.contains,
