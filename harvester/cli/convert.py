@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from harvester.cli.common import Common
+from harvester.cli.counting import counting
 from harvester.cli.frame import say, show, show_json, verb
 from harvester.cli.options import choosing_options, chosen_part
 from harvester.cli.run import stopping_on_signals
@@ -44,11 +45,13 @@ def command(
 
     chosen = chosen_part(part)
     left = how_it_stands(output, format, mode)
-    work = convert(
-        source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(), part=chosen,
-        tell=teller(common),
-    )  # fmt: skip
-    return show_summary(common, finished(work, lambda: left))
+    with counting(quiet=common.quiet) as step:
+        work = convert(
+            source, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(), part=chosen,
+            tell=teller(common), step=step,
+        )  # fmt: skip
+        summary = finished(work, lambda: left)
+    return show_summary(common, summary)
 
 
 BESIDE = "The same command begins again; no half cache was left."

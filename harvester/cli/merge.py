@@ -8,6 +8,7 @@ import click
 
 from harvester.cli.common import Common
 from harvester.cli.convert import disk_of, finished, how_it_stands, show_summary, teller
+from harvester.cli.counting import counting
 from harvester.cli.frame import verb
 
 
@@ -31,6 +32,10 @@ def command(
     from harvester.delta.join import merge
 
     left = how_it_stands(output, format, mode)
-    work = merge(sources, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(),
-                 tell=teller(common))  # fmt: skip
-    return show_summary(common, finished(work, lambda: left))
+    with counting(quiet=common.quiet) as step:
+        work = merge(
+            sources, output, format=format, overwrite=mode == "overwrite", dedup=dedup, disk=disk_of(),
+            tell=teller(common), step=step,
+        )  # fmt: skip
+        summary = finished(work, lambda: left)
+    return show_summary(common, summary)

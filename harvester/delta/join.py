@@ -39,8 +39,16 @@ Tell = Callable[[str], None]
 """Hears a notice when it is known; the summary has all of them."""
 
 
+Step = Callable[[int], None]
+"""Hears from time to time how many tiles were gone through."""
+
+
 def unheard(text: str) -> None:
     """Nobody waits for it."""
+
+
+def uncounted(tiles: int) -> None:
+    """Nobody counts."""
 
 
 IN_GZIP = frozenset({"mbtiles", "vtpk"})
@@ -57,18 +65,19 @@ async def convert(
     disk: Disk | None = None,
     part: Policy | None = None,
     tell: Tell = unheard,
+    step: Step = uncounted,
 ) -> Summary:
     """Write every tile of a cache into another, exact bytes; tiles that ``out`` has already stay unless ``overwrite``.
 
     ``part``: only those that it means, as a run would plan them. Plain vector tiles are put in gzip where ``out`` is to
-    have them so (IN_GZIP). ``tell`` hears, before the first tile, what ``out`` cannot hold as it is. Raises CacheError
-    where ``source`` can't be read or ``out`` can't be written or can't hold it, UsageError where both are one, or where
-    ``source`` has nothing of the part.
+    have them so (IN_GZIP). ``tell`` hears, before the first tile, what ``out`` cannot hold as it is, ``step`` after
+    each block how many tiles were gone through. Raises CacheError where ``source`` can't be read or ``out`` can't be
+    written or can't hold it, UsageError where both are one, or where ``source`` has nothing of the part.
     """
     _refuse_itself([source], Path(out))
     return await _join(
         [source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk(), part=part,
-        tell=tell,
+        tell=tell, step=step,
     )  # fmt: skip
 
 
@@ -81,6 +90,7 @@ async def merge(
     dedup: bool = False,
     disk: Disk | None = None,
     tell: Tell = unheard,
+    step: Step = uncounted,
 ) -> Summary:
     """Join caches of one tiling scheme; where several have a tile, the last one's counts, and ``out``'s own least.
 
@@ -91,8 +101,9 @@ async def merge(
     if overwrite:
         _refuse_itself(sources, Path(out))
     return await _join(
-        list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk(), tell=tell
-    )
+        list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk(), tell=tell,
+        step=step,
+    )  # fmt: skip
 
 
 def _refuse_itself(sources: Sequence[Path], out: Path) -> None:
@@ -112,6 +123,7 @@ async def _join(
     disk: Disk,
     part: Policy | None = None,
     tell: Tell,
+    step: Step,
 ) -> Summary:
     name, out = format_for(output, format), Path(output)
     require_cache_or_nothing(out, name)
@@ -171,7 +183,7 @@ async def _join(
                     tell(text)
                 summary.told = len(summary.notices)
                 own = Walk(there, info.scheme) if there is not None else None
-                copy = _Copy(walks, own, target, summary, info, ours_win, wanted)
+                copy = _Copy(walks, own, target, summary, info, ours_win, wanted, step)
                 await copy.run(levels)
                 if name == "vtpk":
                     await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
@@ -208,8 +220,9 @@ class _Copy:
     info: ServiceInfo
     ours_win: bool
     """Where the output has a tile: True, the sources' counts; False, its own."""
-    part: Part | None = None
+    part: Part | None
     """None: every tile."""
+    step: Step
     _infos: list[ServiceInfo] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -232,6 +245,7 @@ class _Copy:
                     # No coroutine a tile: it would take as long as looking at the tile.
                     if self._take(tile, found):
                         await self.target.flush()
+                self.step(self.summary.tiles + self.summary.kept)
                 # A block of tiles that are all there waits for nothing: whoever wants to stop this gets a word in.
                 await asyncio.sleep(0)
 

@@ -251,6 +251,16 @@ def test_what_a_format_cannot_hold_as_it_is_is_told_before_the_first_tile(tmp_pa
     assert summary.notices[: summary.told] == [text for text, _ in seen]
 
 
+def test_how_far_it_came_is_told_after_every_block(tmp_path):
+    source = make(tmp_path / "in.tpkx", WORLD, format="tpkx")
+    heard = []
+    run_loop(convert(source, tmp_path / "out.mbtiles", step=heard.append))
+    assert heard == [1, 3, 4, 5, 6]
+    heard.clear()
+    run_loop(merge([source], tmp_path / "out.mbtiles", step=heard.append))
+    assert heard == [1, 3, 4, 5, 6]
+
+
 class Failing(Disk):
     """Fails one step."""
 
