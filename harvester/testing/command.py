@@ -114,8 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"{options.script}: {error.strerror}\n")
         return 2
+    except UnicodeDecodeError as error:
+        sys.stderr.write(f"{options.script}: not UTF-8: byte {error.start:,} is {error.object[error.start]:#04x}\n")
+        sys.stderr.write("Save it as UTF-8.\n")
+        return 2
     except HarvesterError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
+        where = f"{options.script}: " if options.script else ""
+        sys.stderr.write(f"{where}{error.message}\n{error.hint}\n")
         return error.exit_code
     try:
         asyncio.run(_serve(service, options.max_seconds))

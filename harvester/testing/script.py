@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -56,6 +57,13 @@ from typing import Any
 from harvester.errors import UsageError
 from harvester.testing.kinds import nearest, require_kinds
 from harvester.testing.log import Asked
+
+OF_HTTP = frozenset({"status", "redirect", "informational"})
+"""Acts whose ``status`` is that of HTTP; ``json_error`` has ArcGIS's own codes."""
+
+_PART = r"[0-9*?\[\]!-]+"
+_TILES = re.compile(f"{_PART}/{_PART}/{_PART}|\\*")
+"""Numbers, or what shell patterns make of them."""
 
 KINDS = ("tile", "tilemap", "document", "resource", "index", "token", "info", "other", "any")
 
@@ -128,7 +136,14 @@ class Rule:
             raise UsageError(f"rule: kind = {self.kind!r} is not known", hint=nearest(self.kind, KINDS))
         if not 0 <= self.share <= 1:
             raise UsageError(f"rule: share = {self.share!r}", hint="A share is a part of the requests, from 0 to 1.")
+        if self.do in OF_HTTP and self.status and not 100 <= self.status <= 599:
+            raise UsageError(f"rule: status = {self.status!r}", hint="An HTTP status is a number from 100 to 599.")
         object.__setattr__(self, "tiles", tuple(self.tiles))
+        for pattern in self.tiles:
+            if not _TILES.fullmatch(pattern):
+                raise UsageError(
+                    f"rule: tiles = {pattern!r:.60} names no tile", hint='Write level/row/col, such as "3/2/*".'
+                )
         for name in ("levels", "rows", "cols", "tries", "requests", "on_connection"):
             value = getattr(self, name)
             object.__setattr__(self, name, str(value) if value != "" else "")
@@ -259,6 +274,8 @@ def _record(cls: type[Any], table: Any, where: str) -> Any:
     require_kinds(table, kinds, where, [_IN_TOML.get(name, name) for name in kinds])
     try:
         return cls(**table)
+    except UsageError as error:
+        raise UsageError(f"{where}:{error.message.partition(':')[2]}", hint=error.hint) from error
     except TypeError as error:
         raise UsageError(f"{where}: {error}", hint=f"Keys: {', '.join(kinds)}") from error
 

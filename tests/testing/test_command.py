@@ -58,7 +58,11 @@ def test_what_is_wrong_ends_with_2_and_says_so(tmp_path: Path, capsys: pytest.Ca
     script = tmp_path / "faults.toml"
     script.write_text('[[rule]]\ndo = "stal"\n')
     assert main(["--script", str(script)]) == 2
+    script.write_bytes("[[rule]]\ndo = 'empty'\ntext = 'Gr\u00f6\u00dfe'\n".encode("cp1252"))
+    assert main(["--script", str(script)]) == 2
     told = capsys.readouterr().err
+    assert f"{script}: rule 0: do = 'stal' is not known" in told
+    assert f"{script}: not UTF-8: byte 32 is 0xf6" in told
     assert "none.toml" in told
     assert "Did you mean 'stall'?" in told
 
