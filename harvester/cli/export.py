@@ -73,6 +73,7 @@ def command(common: Common, progress: str | None, **options: Any) -> int:
     from harvester.cli.run import shown, stopping_on_signals
     from harvester.engine import StopSwitch
     from harvester.events import Notice
+    from harvester.export.own_words import COMMAND, own_words
     from harvester.export.server_cache import PARAMETERS, ServerExport
     from harvester.loop import run_loop
 
@@ -93,7 +94,8 @@ def command(common: Common, progress: str | None, **options: Any) -> int:
                 return await harvest_job(job, emit=emit, switch=switch, command=shown(common.arguments))
 
         try:
-            report = run_loop(work())
+            with own_words(COMMAND):
+                report = run_loop(work())
         except asyncio.CancelledError:
             if switch.reason is None:
                 raise

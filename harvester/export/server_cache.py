@@ -25,6 +25,7 @@ from harvester.export.arguments import (
     read_service,
     read_word,
 )
+from harvester.export.own_words import CALL, own_words, told
 from harvester.job import MAX_CONCURRENCY, Job, Policy
 from harvester.wording import counted
 
@@ -69,7 +70,7 @@ class IncompleteExportError(HarvesterError):
                 if counts.failed == counts.pending == 0
                 else f"{report.stop.message}; {missing}"
             )
-            super().__init__(message, hint=report.stop.hint, code=report.stop.code)
+            super().__init__(message, hint=told(report.stop.hint, CALL), code=report.stop.code)
         self.report = report
         self.exit_code = report.exit_code
 
@@ -272,7 +273,8 @@ def export_map_server_cache(
             hint = "If that is meant, allow it: max_tiles=N, as a keyword."
             raise UsageError(error.message, hint=hint, code=error.code) from error
 
-    report: Any = blocking(work())
+    with own_words(CALL):
+        report: Any = blocking(work())
     if report.exit_code != 0:
         raise IncompleteExportError(report)
     return str(report.output)

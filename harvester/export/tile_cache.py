@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harvester.errors import CacheError, UsageError
 from harvester.events import Event, Notice
 from harvester.export.arguments import is_default, read_area, read_scales, read_word
+from harvester.export.own_words import CALL, own_words
 from harvester.export.server_cache import DATASETS, MAP_NAME, STORAGE_FORMATS
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def export_tile_cache(
         policy=read_area(area_of_interest, read_scales(scales)),
         tell=lambda text: on_event(Notice(text=text)) if on_event is not None else None,
     )
-    blocking(copy.run())
+    with own_words(CALL):
+        blocking(copy.run())
     return str(out)
 
 
