@@ -13,6 +13,7 @@ import numpy as np
 from harvester.caches.counted import manifest_of, sum_of_block
 from harvester.caches.open import FORMATS, no_cache, open_cache, sniff
 from harvester.caches.placed import PlacedReader
+from harvester.durable import behind_links
 from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import LedgerReader, read_ledger
@@ -48,6 +49,8 @@ class Finding:
     """The delta that an ``apply`` was interrupted over: some of its tiles may be in, others not."""
     unmade: str = ""
     """Where no planned tile is missing and yet the package is not made of them: what there is instead."""
+    unlisted: str = ""
+    """Where the ledger lacks a part of the plan, perhaps all of it: what came of the run that was to list it."""
 
     @property
     def damaged(self) -> int:
@@ -56,8 +59,8 @@ class Finding:
 
     @property
     def complete(self) -> bool:
-        """True when no planned tile is missing, no delta half applied, and the package made."""
-        return self.missing == 0 and not self.applying and not self.unmade
+        """True when no planned tile is missing, the whole plan known, no delta half applied, and the package made."""
+        return self.missing == 0 and not self.applying and not self.unmade and not self.unlisted
 
     @property
     def sound(self) -> bool:
@@ -92,6 +95,7 @@ class Finding:
             "damages": [{"where": damage.where, "what": damage.what} for damage in self.damages],
             **({"applying": self.applying} if self.applying else {}),
             **({"unmade": self.unmade} if self.unmade else {}),
+            **({"unlisted": self.unlisted} if self.unlisted else {}),
         }
 
 
@@ -103,13 +107,14 @@ class Audited:
 
     def __init__(self, out: Path) -> None:
         self.out = out = out if out.name else out.absolute()
-        self.ledger_path = out.with_name(out.name + ".ledger")
+        beside = behind_links(out)
+        self.ledger_path = beside.with_name(beside.name + ".ledger")
         self.ledger: LedgerReader | None = None
         self.reader: CacheReader | None = None
         self.placed: PlacedReader | None = None
         if self.ledger_path.exists():
             self.ledger = read_ledger(self.ledger_path)
-        work = out.with_name(out.name + ".work")
+        work = beside.with_name(beside.name + ".work")
         try:
             self.collecting = exists(work) and not self._stands_alone()
             """True where what is read is the work folder: no package was made of all that is in it, or only without
@@ -151,10 +156,20 @@ class Audited:
             return f"{self.out} is the one of before: a run was stopped before it was made anew, or still makes it"
         return ""
 
+    @property
+    def unlisted(self) -> str:
+        """What came of the run that was to list its plan in the ledger; empty where that is done."""
+        if self.ledger is None or self.ledger.is_listed:
+            return ""
+        return f"the plan of {self.out.name} is not listed wholly: its run was stopped at its start, or begins just now"
+
     def _scheme(self) -> TilingScheme:
         if self.ledger is not None and (document := self.ledger.meta("scheme")) is not None:
             return scheme_from_json(document)
-        assert self.reader is not None
+        if self.reader is None:
+            raise CacheError(
+                f"{self.ledger_path} knows of no plan yet", hint="Run the harvest that makes it.", code="missing"
+            )
         return self.reader.info.scheme
 
     @property
@@ -248,7 +263,8 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
             finding.planned += unlisted
             finding.missing += unlisted
-        if finding.missing == 0:
+        finding.unlisted = audited.unlisted
+        if finding.missing == 0 and not finding.unlisted:
             finding.unmade = audited.unmade
     return finding
 

@@ -28,6 +28,9 @@ VERSION = 1
 APPLICATION_ID = 0x48524C31
 """``HRL1`` in the header's application_id."""
 
+LISTING, LISTED = "listing", "listed"
+"""Facts: the fingerprint of a plan whose tiles are being listed, and of the last one of which all are."""
+
 DAMAGED = "ledger_damaged"
 """``code`` of the CacheError for a ledger that can't be trusted; the cache knows its tiles still."""
 
@@ -206,6 +209,12 @@ class LedgerReader(OpenedDatabase):
         """One fact, None when unknown."""
         rows = self._query("SELECT value FROM meta WHERE name = ?", (name,))
         return json.loads(rows[0][0]) if rows else None
+
+    @property
+    def is_listed(self) -> bool:
+        """False where the run that came last ended before all tiles of its plan were listed, or begins just now."""
+        # Ledgers of earlier versions don't say it; but they know of a run only once its plan is listed.
+        return self.meta(LISTING) is None and (self.meta(LISTED) is not None or bool(self.runs()))
 
     def stamp(self) -> str | None:
         """The whole cache's stamp as last recorded."""

@@ -28,6 +28,7 @@ from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
+from harvester.ledger_reader import LISTED, LISTING
 from harvester.output import OutputPaths, require_names
 from harvester.report import Report, Took
 from harvester.tiling.tile import Tile
@@ -105,7 +106,11 @@ class LayerRun:
     async def _harvest(self, collection: Collection) -> Report:
         planned, ledger, switch = self.planned, collection.ledger, self.switch
         agreement = await self._agreement(collection)
+        fingerprint = planned.plan.fingerprint
+        if await ledger.get_meta(LISTED) != fingerprint:
+            await ledger.set_meta({LISTING: fingerprint})
         tally = await agreement.begin(planned.plan.blocks())
+        await ledger.set_meta({LISTING: None, LISTED: fingerprint})
         named = agreement.named_absent
         absent_before = {n: states[State.ABSENT] - named.get(n, 0) for n, states in tally.levels.items()}
         await self._take_out_placeholders(collection, agreement)

@@ -35,9 +35,16 @@ def command(common: Common, output: Path, target: Path | None) -> int:
     polygon and is counted as "unlisted"."""
     from harvester.audit import Audited
     from harvester.durable import Disk
+    from harvester.errors import CacheError
     from harvester.holes import holes
+    from harvester.output import require_elsewhere
 
+    if target is not None:
+        require_elsewhere(target, "-o", output)
     with Audited(output) as audited:
+        if audited.unlisted:
+            hint = "The same harvester run lists it first; then its holes are known."
+            raise CacheError(audited.unlisted, hint=hint, code="unlisted")
         reasons: dict[int, Counter[str]] = {}
         if audited.ledger is not None:
             for failure in audited.ledger.failures():

@@ -59,6 +59,8 @@ def command(common: Common, output: Path, deep: bool) -> int:
             say(f"an apply was interrupted: run `{again}` again")
         elif not finding.sound:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
+        elif finding.unlisted:
+            say(f"{finding.unlisted}; the same harvester run lists it first")
         elif finding.unmade:
             say(f"{finding.unmade}; the same harvester run makes it without fetching a tile")
         elif not finding.complete:

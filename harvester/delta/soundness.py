@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harvester.caches.counted import manifest_of
+from harvester.durable import behind_links
 from harvester.edges import CacheReader, Damage
 from harvester.errors import CacheError
 from harvester.ledger_reader import LedgerReader, read_ledger
@@ -60,6 +61,8 @@ def unfinished(path: str) -> str:
         failed = sum(each.failed for each in counts)
         if pending or failed:
             return f"{failed:,} failed, {pending:,} pending"
+        if not ledger.is_listed:
+            return "not all tiles of its plan are known yet"
     return ""
 
 
@@ -72,6 +75,7 @@ def require_finished(path: str) -> None:
 
 
 def _ledger_of(path: Path) -> LedgerReader:
+    path = behind_links(path)
     return read_ledger(path.with_name(path.name + ".ledger"))
 
 

@@ -193,6 +193,8 @@ class _Asking:
             return (
                 f"Perhaps a policy means it: the ledger does not list {counted(unlisted, 'tile')} of LOD {level} yet."
             )
+        if self.audited.unlisted:
+            return f"Perhaps a policy means it: {self.audited.unlisted}."
         if here is None:
             return f"No policy selects LOD {level}."
         if self._outside_extent():
