@@ -44,7 +44,8 @@ SECRET_ENDS = ("token", "secret", "password", "signature", "apikey", "api_key", 
 
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"'<>]+")
 _PAIR = re.compile(
-    r"(?i)\b([\w-]*(?:token|password|secret|signature|api[_-]?key))(=|\"?\s*:\s*\"?)(?!//)([^\s&\"',;}<>]+)"
+    r"(?i)\b([\w-]*(?:token|password|secret|signature|api[_-]?key))(=|\"?\s*:\s*\"?)"
+    r"(?!//|line \d+, col)([^\s&\"',;}<>]+)"  # a parser's "token: line 1, column 2" is a place
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
 

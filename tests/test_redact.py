@@ -53,6 +53,9 @@ def test_urls(url: str, shown: str) -> None:
     [
         ("GET https://u:canary@h/x?token=canary failed", "GET https://h/x?token=*** failed"),
         ("token=canary&f=json", "token=***&f=json"),
+        # A parser's word for a piece of text, and where it is.
+        ("not XML (unclosed token: line 1, column 2)", "not XML (unclosed token: line 1, column 2)"),
+        ("token: line1canary", "token: ***"),
         ("Authorization: Bearer canary.x-y", "Authorization: Bearer ***"),
         ('{"token": "canary", "expires": 5}', '{"token": "***", "expires": 5}'),
         ("password: canary", "password: ***"),

@@ -29,7 +29,7 @@ from harvester.delta.summary import DEDUPLICATED, Summary, dedup_saved, kind_or_
 from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk
-from harvester.edges import CacheReader, ServiceInfo
+from harvester.edges import CacheReader, ServiceInfo, TileFormat
 from harvester.errors import UsageError
 from harvester.payload.pbf import GZIP, in_gzip
 from harvester.policy import Policy
@@ -197,7 +197,12 @@ def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]
     """What the caches say of themselves, as one."""
     infos = [service_info(path, reader) for path, (_, reader) in zip(sources, readers, strict=True)]
     info = replace(infos[0], scheme=shared_scheme(readers))
+    first = readers[0][0]
     for (name, reader), other in zip(readers[1:], infos[1:], strict=True):
+        one, two = info.tile_format, other.tile_format
+        if one is not two and joined_format(one, two, name) is TileFormat.MIXED and TileFormat.MIXED not in (one, two):
+            # Neither is: where a format can't hold both, nobody should look for the cause in one of them.
+            info = replace(info, source=f"{first} ({one.value.upper()}) with {name} ({two.value.upper()})")
         info = replace(
             info,
             tile_format=joined_format(info.tile_format, other.tile_format, name),

@@ -16,7 +16,7 @@ from harvester.caches.open import open_cache
 from harvester.delta.join import convert, merge
 from harvester.durable import Disk
 from harvester.edges import TileFormat
-from harvester.errors import CacheError
+from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.loop import run_loop
 from harvester.tiling.tile import Tile
 from tests.caches.making import mercator, utm
@@ -256,3 +256,12 @@ def test_a_coarser_lod_leaves_room_for_what_a_geopackage_has_of_a_finer_one(tmp_
     assert connection.execute(sizes).fetchall() == [(2, 4), (3, 8)]
     connection.close()
     assert held(out) == fine | coarse
+
+
+def test_pictures_of_two_kinds_that_a_format_cannot_hold_together_are_laid_to_none_of_the_two(tmp_path):
+    one = make(tmp_path / "a", {Tile(2, 1, 1): picture(1)}, format="compactv2")
+    jpeg = {Tile(2, 1, 2): picture(2, kind="JPEG")}
+    other = make(tmp_path / "b", jpeg, format="compactv2", tile_format=TileFormat.JPEG)
+    with pytest.raises(UnsupportedFormatError) as raised:
+        run_loop(merge([one, other], tmp_path / "out.pmtiles"))
+    assert f"{one} (PNG) with {other} (JPG) has MIXED tiles" in raised.value.message
