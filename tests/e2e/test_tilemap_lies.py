@@ -45,6 +45,14 @@ def expected(how: str) -> int:
     return ALL // 2 if how == "columns for rows" else ALL
 
 
+def test_tile_servers_whose_tilemaps_tell_the_same_lie_are_found_out_too(serve, cli, tmp_path):
+    one, other = serve(lying("one tile in ten")), serve(lying("one tile in ten"))
+    one.site.tile_servers = (one.url, other.url)
+    result = cli("run", one.url, *FINE, "--allow-host", "127.0.0.1", "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["questions"]) == (0, ALL, ASKED)
+    assert poisoned(tmp_path / "out.mbtiles", one.site) == set()
+
+
 @pytest.mark.parametrize("how", LIES)
 def test_what_a_lying_tilemap_denies_is_in_the_cache_all_the_same(serve, cli, tmp_path, how):
     service = serve(lying(how))
