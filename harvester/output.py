@@ -3,11 +3,18 @@ finishing a swap."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from harvester.durable import FILE, FOLDER, Disk, kind_of
-from harvester.errors import CacheError
+from harvester.caches.belongings import not_itself, require_own
+from harvester.caches.open import is_empty_or_missing
+from harvester.caches.recognising import sniff_here
+from harvester.durable import FILE, FOLDER, Disk, Lock, kind_of
+from harvester.errors import CacheError, UsageError
+
+NEW, PART, OLD = ".new", ".part", ".old"
+"""Endings of what is made beside an output, and of what it replaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +29,13 @@ class OutputPaths:
     out: Path
     sealed: bool
     overwrite: bool
+    held: Lock | None = None
+    """The lock, while it is held."""
+
+    def claim(self, *endings: str) -> None:
+        """Say in the lock that what will lie under these endings is ours, should we be killed. Raises CacheError."""
+        if self.held is not None:
+            self.held.note(*endings)
 
     def _beside(self, suffix: str) -> Path:
         out = self.out if self.out.name else self.out.absolute()
@@ -40,7 +54,7 @@ class OutputPaths:
     @property
     def new(self) -> Path:
         """``OUT.new``: the replacement while it grows."""
-        return self._beside(".new")
+        return self._beside(NEW)
 
     @property
     def new_ledger(self) -> Path:
@@ -50,7 +64,7 @@ class OutputPaths:
     @property
     def old(self) -> Path:
         """``OUT.old``: the replaced folder, for the moment of the swap."""
-        return self._beside(".old")
+        return self._beside(OLD)
 
     @property
     def work(self) -> Path:
@@ -60,7 +74,7 @@ class OutputPaths:
     @property
     def part(self) -> Path:
         """``OUT.part``: the package being sealed."""
-        return self._beside(".part")
+        return self._beside(PART)
 
     @property
     def collect(self) -> Path:
@@ -95,6 +109,28 @@ def _ledgers(paths: OutputPaths) -> tuple[Path, Path]:
     return paths.final_ledger, paths.new_ledger
 
 
+def require_elsewhere(file: Path, option: str, out: Path, *, inside: bool = False) -> None:
+    """A file that is written besides is none of those that an output has or takes, and lies in none of them. Raises
+    UsageError; nothing was opened. ``inside``: ``out`` is a cache's folder, or will be."""
+    paths = OutputPaths(out=out, sealed=True, overwrite=True)
+    files = (paths.out, paths.new, *_ledgers(paths))
+    journals = (path.with_name(path.name + "-journal") for path in files if path.name)
+    single = {_real(path) for path in (*files, *journals, paths.lock)}
+    folders = {_real(path) for path in (paths.new, paths.old, paths.part, paths.work)}
+    if inside or sniff_here(out) is not None:
+        folders.add(_real(out))
+    place = _real(file)
+    if place in single or folders & {place, *place.parents}:
+        raise UsageError(
+            f"{option} {file} would be written over {out}, into it, or under a name that belongs to it",
+            hint="Name another file; nothing was changed.",
+        )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
 def exists(path: Path) -> bool:
     """True for a file with bytes or a folder with entries: something that must not be lost."""
     if path.is_dir():
@@ -108,17 +144,53 @@ def file_stamp(path: Path) -> str:
     return f"{found.st_size}:{found.st_mtime_ns}"
 
 
+def require_free(paths: OutputPaths, *places: Path) -> None:
+    """Raises CacheError where something lies under a name that is needed, and nothing says that a run or a verb of this
+    output left it there; it stays."""
+    for path in places:
+        if exists(path):
+            raise CacheError(
+                f"{path} is there, and nothing says that it was left by what makes {paths.out.name}",
+                hint="Move it away, or choose another output: a cache is made and swapped in under that name; "
+                "nothing was changed.",
+                code="name_taken",
+            )
+
+
+def recover(paths: OutputPaths, disk: Disk) -> None:
+    """Clear away what a holder of the lock that was killed had noted as its own; a folder that it had moved out of the
+    way and not yet replaced has its name again."""
+    left = paths.held.left if paths.held is not None else frozenset()
+    if OLD in left and paths.old.exists():
+        if paths.out.exists():
+            disk.remove_tree(paths.old)
+        else:
+            disk.replace(paths.old, paths.out)
+            disk.sync_folder(paths.out.absolute().parent)
+    for ending, path in ((NEW, paths.new), (PART, paths.part)):
+        if ending in left:
+            disk.remove_tree(path)
+            disk.remove(path.with_name(path.name + "-journal"))
+
+
 def swap(paths: OutputPaths, disk: Disk) -> None:
     """Give the finished replacement its name: ``OUT`` -> ``OUT.old``, new -> ``OUT``, the ledger after it.
 
     The ledger of the replacement says that it is finished before this is called; ``finish_swap`` completes what a crash
-    left half done.
+    left half done. Raises CacheError where something that is no cache's has come into ``OUT`` meanwhile, or to
+    ``OUT.old``.
     """
     ready = paths.part if paths.sealed else paths.new
-    if paths.out.is_dir() or ready.is_dir():
+    if (paths.out.is_dir() or ready.is_dir()) and paths.out.exists():
+        if not is_empty_or_missing(paths.out):
+            if (found := sniff_here(paths.out)) is None:
+                raise not_itself(paths.out)
+            if paths.out.is_dir():
+                require_own(paths.out, found)
+        require_free(paths, paths.old)
         disk.remove_tree(paths.old)
-        if paths.out.exists():
-            disk.replace(paths.out, paths.old)
+        paths.claim(OLD)
+        disk.replace(paths.out, paths.old)
     disk.replace(ready, paths.out)
     disk.sync_folder(paths.out.parent)
     _settle(paths, disk)
@@ -127,7 +199,7 @@ def swap(paths: OutputPaths, disk: Disk) -> None:
 def finish_swap(paths: OutputPaths, *, new_is_finished: bool, out_is_swapped: bool, disk: Disk) -> None:
     """Complete a swap that was cut short. ``new_is_finished``: the replacement's ledger says that only the swap was
     left;
-    ``out_is_swapped``: the ledger of what is there says that it came by a swap.
+    ``out_is_swapped``: the ledger of what is there says that it came by a swap, of which nobody has seen the end.
 
     The states that a crash can leave: OUT moved to OUT.old and the new one not yet there; the new one there with its
     ledger not yet; all there and only OUT.old left over.
@@ -138,10 +210,7 @@ def finish_swap(paths: OutputPaths, *, new_is_finished: bool, out_is_swapped: bo
             swap(paths, disk)
         elif paths.out.exists():
             _settle(paths, disk)
-    elif paths.old.exists() and not paths.out.exists():
-        disk.replace(paths.old, paths.out)
-        disk.sync_folder(paths.out.parent)
-    elif out_is_swapped and paths.old.exists():
+    elif out_is_swapped and paths.out.is_dir() and paths.old.exists():
         _settle(paths, disk)
 
 
@@ -154,4 +223,6 @@ def _settle(paths: OutputPaths, disk: Disk) -> None:
         disk.remove(paths.final_ledger.with_name(paths.final_ledger.name + "-journal"))
         disk.replace(paths.new_ledger, paths.final_ledger)
     disk.sync_folder(paths.out.parent)
-    disk.remove_tree(paths.old)
+    # A file is replaced by one rename: whatever lies there then is not ours.
+    if paths.out.is_dir() or (paths.old.is_dir() and not exists(paths.old)):
+        disk.remove_tree(paths.old)

@@ -11,14 +11,15 @@ from typing import Any
 from harvester.assemble.holding import PackageHolding, WrittenHolding
 from harvester.assemble.made import Made
 from harvester.assemble.unpacking import unpack_beside
+from harvester.caches.belongings import require_cache_or_nothing, require_own
 from harvester.caches.counted import CountedWriter
-from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer, sniff
+from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
-from harvester.output import OutputPaths, exists, file_stamp, finish_swap
+from harvester.output import PART, OutputPaths, exists, file_stamp, finish_swap, recover, require_free
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
@@ -27,6 +28,9 @@ from harvester.version import __version__
 
 SUMS = "sums"
 """The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
+
+SEALING = "sealing"
+"""The ledger's fact that ``OUT.part`` is the run's own."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
@@ -73,6 +77,7 @@ class Collection:
             if self.package is not None:
                 self.notices.append(f"unpacking {self.paths.out.name} to add to it")
                 self.tell("")
+                await self.claim_part()
                 await unpack_beside(
                     self.format, self.paths, target, self.info.scheme, disk=self.disk, stopped=self.stopped,
                     tell=self.tell,
@@ -88,6 +93,11 @@ class Collection:
                 # The ledger agrees with the package, so it does with what came out of it: absent tiles stay absent.
                 await self.ledger.record([], self.writer.stamps(await self.ledger.keys()))
         return self.writer
+
+    async def claim_part(self) -> None:
+        """Before a package is made or taken apart: whoever finds ``OUT.part`` knows that it is ours."""
+        self.paths.claim(PART)
+        await self.ledger.set_meta({SEALING: True})
 
     def stored_body(self, tile: Tile) -> bytes | None:
         """A tile's bytes as an earlier run stored them, in the source's levels; None where they can't be read now."""
@@ -128,13 +138,17 @@ async def open_collection(
     Raises CacheError; then ``OUT`` is untouched. What is made anew is noted in ``made``.
     """
     notices: list[str] = []
-    _require_cache_or_nothing(paths.out, format)
+    require_cache_or_nothing(paths.out, format, replaced=paths.overwrite)
+    recover(paths, disk)
     await _finish_swap(paths, disk)
+    if paths.sealed:
+        await _require_own_beside(paths)
     if paths.overwrite:
-        await _prepare_new(paths, info, plan, disk, notices)
-    elif not paths.sealed or is_empty_or_missing(paths.work):
+        await _prepare_new(paths, format, info, plan, disk, notices)
+    elif paths.sealed and is_empty_or_missing(paths.work):
         disk.remove_tree(paths.work)
-    disk.remove_tree(paths.part) if paths.part.is_dir() else disk.remove(paths.part)
+    if paths.sealed:
+        disk.remove_tree(paths.part)
     made.note(paths.ledger)
     ledger = await _open_or_rebuild(paths.ledger, notices, disk)
     collection: Collection | None = None
@@ -175,24 +189,6 @@ async def open_collection(
         await (collection or ledger).close()
 
 
-def _require_cache_or_nothing(out: Path, format: str) -> None:
-    if is_empty_or_missing(out):
-        return
-    found = sniff(out)
-    if found is None:
-        raise CacheError(
-            f"{out} exists and is no cache",
-            hint="Move it away or choose another output; nothing was changed.",
-            code="not_a_cache",
-        )
-    if found != format:
-        raise CacheError(
-            f"{out} is a {found} cache, not {format}",
-            hint="Choose another output or name its format with --format.",
-            code="format",
-        )
-
-
 async def _meta_of(path: Path, *names: str) -> dict[str, Any]:
     if not path.exists():
         return {}
@@ -209,23 +205,43 @@ async def _meta_of(path: Path, *names: str) -> dict[str, Any]:
 async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
     new = await _meta_of(paths.new_ledger, "swapping")
     finished = bool(new.get("swapping"))
-    swapped = False
-    if not finished and paths.old.exists():
-        swapped = bool((await _meta_of(paths.final_ledger, "swapping")).get("swapping"))
+    swapped = bool((await _meta_of(paths.final_ledger, "swapping")).get("swapping"))
     finish_swap(paths, new_is_finished=finished, out_is_swapped=swapped, disk=disk)
+    if finished or swapped:
+        await end_swap(paths)
 
 
-async def _prepare_new(paths: OutputPaths, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]) -> None:
+async def end_swap(paths: OutputPaths) -> None:
+    """Say in the ledger that the swap is over: what lies at ``OUT.old`` from now on is not the run's."""
+    if paths.final_ledger.exists() and not paths.new_ledger.exists():
+        ledger = await open_ledger(paths.final_ledger, create=False)
+        try:
+            await ledger.set_meta({"swapping": False, SEALING: False})
+        finally:
+            await ledger.close()
+
+
+async def _require_own_beside(paths: OutputPaths) -> None:
+    """The work folder and the half-made package of a sealed format are an earlier run's, or not there. Raises
+    CacheError."""
+    if exists(paths.work):
+        require_own(paths.work, "compactv2", is_work=True)
+    if exists(paths.part):
+        facts = [await _meta_of(path, SEALING) for path in (paths.final_ledger, paths.new_ledger)]
+        if not any(each.get(SEALING) for each in facts):
+            require_free(paths, paths.part)
+
+
+async def _prepare_new(
+    paths: OutputPaths, format: str, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]
+) -> None:
     """An interrupted replacement is gone on with if it is of the same source, scheme and plan; any other remains are
     cleared: tiles that this job does not plan have no place in its cache."""
     meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "replaces")
-    for path, ours in ((paths.new, meta.get("replaces") == paths.out.name), (paths.old, False)):
-        if exists(path) and not ours:
-            raise CacheError(
-                f"{path} is there and was not made to replace {paths.out.name}",
-                hint="Move it away: an overwrite collects and swaps under that name; nothing was changed.",
-                code="name_taken",
-            )
+    if meta.get("replaces") != paths.out.name:
+        require_free(paths, paths.new)
+    if FORMATS[format].folder:
+        require_free(paths, paths.old)
     same = (meta.get("identity"), meta.get("plan")) == (info.identity, plan.fingerprint) and (
         scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
     )

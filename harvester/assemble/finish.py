@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.assemble.collect import SUMS, Collection
+from harvester.assemble.collect import SEALING, SUMS, Collection, end_swap
 from harvester.assemble.plan import PlannedLayer
 from harvester.assemble.remember import policies_of
 from harvester.caches.open import seal
@@ -60,12 +60,14 @@ async def finish(collection: Collection, report: Report, record: Callable[[Path]
         if collection.writer is not None:
             await collection.writer.close()
         if collection.sealed:
+            await collection.claim_part()
             await asyncio.to_thread(seal, collection.format, paths.new, paths.part, collection.subject, disk=disk)
             await ledger.record([], {None: file_stamp(paths.part)})
         await record(paths.part if collection.sealed else paths.new)
         await ledger.set_meta({"swapping": True, "dirty": False})
         await collection.close()
         swap(paths, disk)
+        await end_swap(paths)
 
 
 async def _describe(collection: Collection, *, finished: bool) -> None:
@@ -86,10 +88,11 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
     await _describe(collection, finished=True)
     await _agree_on_other_jobs(collection)
     await collection.writer.close()
+    await collection.claim_part()
     await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
     disk.replace(paths.part, paths.out)
     disk.sync_folder(paths.out.absolute().parent)
-    await ledger.set_meta({"dirty": False})
+    await ledger.set_meta({"dirty": False, SEALING: False})
     if complete:
         # Only a package that stands alone is what the next run compares the ledger with; else it is the work folder.
         await ledger.record([], {None: file_stamp(paths.out)})

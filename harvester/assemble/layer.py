@@ -22,7 +22,7 @@ from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.assemble.tile_index import index_of
 from harvester.assemble.unpacking import UnpackingStopped
 from harvester.caches.open import require_can_hold
-from harvester.durable import Disk, is_network_share, lock
+from harvester.durable import Disk, behind_links, is_network_share, lock
 from harvester.edges import State
 from harvester.engine import Agreement, Engine, Outturn, StopReason, StopSwitch
 from harvester.errors import CacheError
@@ -77,14 +77,14 @@ class LayerRun:
             notices.append(
                 f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
             )
-        paths = OutputPaths(out=out, sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
+        paths = OutputPaths(out=behind_links(out), sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
         require_names(paths)
         folders, made = Made(disk), Made(disk)
         async with AsyncExitStack() as stack:
             # In this order they end: cache and ledger closed, what was made in vain removed, the lock, its folder.
             stack.enter_context(folders)
-            folders.folders(out.absolute().parent)
-            stack.enter_context(lock(paths.lock))
+            folders.folders(paths.out.absolute().parent)
+            paths = replace(paths, held=stack.enter_context(lock(paths.lock)))
             stack.enter_context(made)
             for text in notices:
                 self.emit(Notice(text=text))

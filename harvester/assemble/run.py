@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from harvester.assemble.place import (
 from harvester.assemble.plan import PlannedLayer, plan_layers, require_size
 from harvester.assemble.sources import Layer, Opened, open_job_source
 from harvester.caches.open import require_can_hold
-from harvester.durable import Disk, unique_names
+from harvester.durable import Disk, kept_open, unique_names
 from harvester.engine import StopSwitch
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, UsageError
 from harvester.events import Event, Finished, Notice
 from harvester.job import Job
+from harvester.output import require_elsewhere
 from harvester.report import LeftOut, Report, WebMapReport
 
 
@@ -45,8 +47,30 @@ async def harvest_job(
     emit = listener = Listener(emit, switch)
     disk = disk or Disk()
     output = require_output(job)
-    if job.report is not None:
-        disk.try_whole(job.report.absolute())  # now, not after the harvest
+    if job.report is None:
+        return await _harvest(job, output, emit, listener, switch, disk, command, began)
+    require_elsewhere(job.report, "--report", output)
+    place = job.report.absolute()
+    disk.try_whole(place)  # now, not after the harvest
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(kept_open(place))
+        except OSError as cause:
+            hint = "Start its reader first, or name a file; nothing was changed."
+            raise UsageError(f"--report {job.report}: {cause.strerror}", hint=hint) from cause
+        return await _harvest(job, output, emit, listener, switch, disk, command, began)
+
+
+async def _harvest(
+    job: Job,
+    output: Path,
+    emit: Callable[[Event], None],
+    listener: Listener,
+    switch: StopSwitch,
+    disk: Disk,
+    command: str,
+    began: float,
+) -> Report | WebMapReport:
     opened = await open_job_source(job)
     try:
         planned, left_out = await asyncio.to_thread(plan_layers, job, [layer.source.info for layer in opened.layers])
@@ -63,6 +87,8 @@ async def harvest_job(
             if job.report is not None:
                 disk.write_whole(job.report.absolute(), report.to_json().encode())
         else:
+            if job.report is not None:
+                require_elsewhere(job.report, "--report", output, inside=True)
             one = LayerRun(
                 job=job, opened=opened, planned=planned[0], out=output, format=format_of(job, output), emit=emit,
                 switch=switch, disk=disk, command=command, began=began,
@@ -96,6 +122,8 @@ async def _harvest_layers(
         format = format_of_layer(job, one.info)
         target = target_of_layer(folder, name, format)
         require_place(target)
+        if job.report is not None:
+            require_elsewhere(job.report, "--report", target, inside=True)
         require_can_hold(format, one.info, [lod.level for lod in one.plan.lods])
         require_size(job, one.plan, command)
         targets.append((layer, one, target, format))

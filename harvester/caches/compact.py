@@ -4,11 +4,13 @@
     DIR/root.json                alone in an unpacked tile package, whose tileBundlesPath says where the bundles are
     DIR/_alllayers/Lnn/RrrrrCcccc.bundle
 
-Servers put one folder (often ``Layers``) between; it is found where it is the only one.
+Servers put one folder (often ``Layers``) between; whoever reads finds it where it is the only one. What is written to
+or replaced is the folder itself.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,6 +81,11 @@ def locate(path: Path) -> Layout | None:
     return below[0] if below else None
 
 
+def locate_here(path: Path) -> Layout | None:
+    """The parts of the cache folder that ``path`` itself is: what may be written to. None where it is none."""
+    return _layout(path) if path.is_dir() else None
+
+
 def _folders(path: Path) -> list[Path]:
     try:
         return sorted(folder for folder in path.iterdir() if folder.is_dir())
@@ -100,9 +107,35 @@ def is_empty(path: Path) -> bool:
     """True for a folder with nothing in it but what a kill at the very start of a run leaves."""
     entries = list(path.iterdir())
     return all(
-        entry.name in LEFTOVERS or (entry.name == ALL_LAYERS and entry.is_dir() and not any(entry.iterdir()))
+        (entry.name in LEFTOVERS and _may_be_left(entry))
+        or (entry.name == ALL_LAYERS and entry.is_dir() and not any(entry.iterdir()))
         for entry in entries
     )
+
+
+def _may_be_left(entry: Path) -> bool:
+    return entry.is_file() and not is_foreign(entry)
+
+
+_KEYS = {FILE: KEY, ROOT: "tileInfo", TILES: "tiles"}
+"""What each JSON document of a cache has: web sites have a manifest.json, and much has a root.json."""
+
+
+def is_foreign(path: Path) -> bool:
+    """Is what lies under the name of one of a cache's documents that of something else? What is damaged is nobody's."""
+    if not path.is_file():
+        return path.exists()
+    name = path.name.lower()
+    data = read_document(path, Disk())
+    if name == CONF:
+        return b"<" in data and b"CacheInfo" not in data
+    if name not in _KEYS:
+        return False
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(document, dict) and _KEYS[name] in document)
 
 
 def describe(layout: Layout, disk: Disk, storage: Storage = COMPACT_V2) -> tuple[Description, Path]:

@@ -72,7 +72,7 @@ class Documents:
         """Look at what is there. Raises CacheError where it is neither empty nor a cache that the tiles fit."""
         if not path.exists():
             return cls(path, None, None, subject, disk, storage)
-        layout = compact.locate(path)
+        layout = compact.locate_here(path)
         if layout is None:
             if path.is_dir() and compact.is_empty(path):
                 return cls(path, None, None, subject, disk, storage)
@@ -99,6 +99,12 @@ class Documents:
                 f"{where} holds {old.format_name} tiles, the source has {subject.info.tile_format.value}",
                 hint="Choose another output, or replace it with --mode overwrite.",
                 code="other_format",
+            )
+        if compact.is_foreign(layout.folder / FILE):
+            raise CacheError(
+                f"{layout.folder / FILE} is not the cache's: a cache keeps its own under that name",
+                hint="Move it away, or choose another output; nothing was changed.",
+                code="name_taken",
             )
         documents = cls(layout.folder, layout, old, subject, disk, storage)
         documents.bundles = bundles

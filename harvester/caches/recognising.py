@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from harvester.caches import compact
@@ -46,13 +47,21 @@ def sniff(path: Path) -> str | None:
     return _sniff_folder(path) if path.name.lower() in (compact.CONF, compact.ROOT, compact.TILES) else None
 
 
-def _sniff_folder(path: Path) -> str | None:
+def sniff_here(path: Path) -> str | None:
+    """The format of the cache that ``path`` itself is, to be written to or replaced: not of one a folder below, nor of
+    one that a document belongs to."""
+    if path.is_dir():
+        return _sniff_folder(path, compact.locate_here)
+    return None if path.name.lower() in (compact.CONF, compact.ROOT, compact.TILES) else sniff(path)
+
+
+def _sniff_folder(path: Path, locate: Callable[[Path], compact.Layout | None] = compact.locate) -> str | None:
     from harvester.caches import conf, xyz
 
     if xyz.folder_of(path) is not None:
         return "xyz"
     try:
-        layout = compact.locate(path)
+        layout = locate(path)
     except CacheError:
         return "compactv2"
     if layout is None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,17 @@ class Common:
     debug: bool = False
     arguments: tuple[str, ...] = ()
     """The command line as typed, secrets and all: not to be shown as it is."""
+    log_file: Path | None = None
+
+    def keep_log_from(self, *outs: str | Path | None) -> None:
+        """The log is none of the files of these caches, and lies in none. Raises UsageError; it was not opened then."""
+        if self.log_file is None:
+            return
+        from harvester.output import require_elsewhere
+
+        for out in outs:
+            if out is not None and "://" not in str(out):
+                require_elsewhere(self.log_file, "--log-file", Path(out))
 
 
 def common_params() -> list[click.Parameter]:
@@ -75,23 +89,66 @@ def _flag(*names: str, text: str) -> click.Option:
 
 
 def _log_to(path: Path | None, ctx: click.Context) -> None:
+    if path is not None:
+        ctx.ensure_object(Common).log_file = path
+
+
+CACHES = ("source", "sources", "output", "outputs", "target", "delta", "old", "new")
+"""Arguments and options that name what a verb reads and writes."""
+
+
+def open_log(common: Common, options: Mapping[str, Any]) -> None:
+    """Log to the file that is named, until the command ends, once it is known what the command reads and writes."""
+    path = common.log_file
     if path is None:
         return
+    named = [options.get(name) for name in CACHES]
+    paths = [each for one in named for each in (one if isinstance(one, tuple) else (one,)) if each]
+    common.keep_log_from(*paths)
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _handler(path)
     except OSError as cause:
         raise UsageError(
             f"--log-file {path}: {cause.strerror}", hint="Name a file in a folder that can be written."
         ) from cause
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG if ctx.ensure_object(Common).debug else logging.INFO)
+    log.setLevel(logging.DEBUG if common.debug else logging.INFO)
 
     def end() -> None:
         log.removeHandler(handler)
         handler.close()
 
-    ctx.find_root().call_on_close(end)
+    click.get_current_context().find_root().call_on_close(end)
+
+
+def _handler(path: Path) -> logging.Handler:
+    """Raises OSError. A file is opened with the first line: until then a job file may say that it is another's."""
+    from harvester.durable import FILE, kind_of, open_there
+
+    kind = kind_of(path)
+    if kind not in ("", FILE):
+        return _Stream(os.fdopen(open_there(path), "w", encoding="utf-8"))
+    if kind == FILE or path.is_symlink():
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+    elif not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    elif not os.access(path.absolute().parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return logging.FileHandler(path, encoding="utf-8", delay=True)
+
+
+class _Stream(logging.StreamHandler[Any]):
+    """A handler for a pipe or a device, which it closes; a reader that went away stops nothing."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: the log is gone, and what is done goes on."""
+
+    def close(self) -> None:
+        """Close what is written to."""
+        with suppress(OSError):
+            self.stream.close()
+        super().close()
 
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")

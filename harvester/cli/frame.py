@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from harvester.cli.common import Common, common_params, log, printable
+from harvester.cli.common import Common, common_params, log, open_log, printable
 from harvester.cli.early_stop import TerminatedError, is_early, numbers, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
@@ -77,6 +77,7 @@ def verb(name: str, *, example: str, opens_late: bool = False) -> Callable[[Call
         def begun(*arguments: Any, **options: Any) -> Any:
             if not opens_late and any(is_early(signal.getsignal(number)) for number in numbers()):
                 unwind()
+            open_log(arguments[0], options)
             return function(*arguments, **options)
 
         wrapped: Callable[..., Any] = click.pass_obj(begun)

@@ -50,7 +50,9 @@ def command(common: Common, target: str, sample: int | None, **options: Any) -> 
             f"--sample: {sample} is out of range 1-{MOST_SAMPLED}",
             hint=f"Leave N out for {DEFAULT_SAMPLE} tiles of each LOD.",
         )
-    return show_plan(build_job(target, options), common, sample=sample)
+    job = build_job(target, options)
+    common.keep_log_from(job.output)
+    return show_plan(job, common, sample=sample)
 
 
 def show_plan(job: Job, common: Common, *, sample: int | None) -> int:

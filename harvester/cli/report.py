@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 def command(common: Common, output: Path, number: int | None, listed: bool, target: Path | None) -> int:
     """Show what the last (or any earlier) run of a cache did, from its ledger; no network is needed."""
     from harvester.audit import Audited
+    from harvester.output import require_elsewhere
     from harvester.report_page import choose_run, stored_runs
 
+    if target is not None:
+        require_elsewhere(target, "--html", output)
     with Audited(output) as audited:
         runs = stored_runs(audited)
         chosen = choose_run(runs, number)

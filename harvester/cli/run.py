@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 def command(common: Common, target: str, progress: str | None, dry_run: bool, **options: Any) -> int:
     """Harvest the tiles of a job file or a source; the same command again resumes."""
     job = build_job(target, options)
+    common.keep_log_from(job.output)
     if dry_run:
         from harvester.cli.plan import show_plan
 

@@ -46,6 +46,10 @@ def command(common: Common, source: str, address: str, output: Path | None, **op
     """Fetch one tile of a source, or read one of a cache: bytes to stdout or a file, headers and verdict to stderr."""
     tile = parse_address(address)
     if "://" not in source and _is_cache(source):
+        if output is not None:
+            from harvester.output import require_elsewhere
+
+            require_elsewhere(output, "-o", Path(source))
         body, document = _from_cache(Path(source), tile)
     else:
         body, document = _from_service(build_job(source, options), tile)

@@ -16,9 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from harvester.caches.belongings import not_itself
 from harvester.caches.counted import manifest_of
 from harvester.caches.folders import kind_of
-from harvester.caches.open import is_empty_or_missing, open_cache, sniff
+from harvester.caches.open import is_empty_or_missing, open_cache
+from harvester.caches.recognising import sniff_here
+from harvester.delta.apart import require_apart
 from harvester.delta.notes import Notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, broken, hash_of, parse_block
 from harvester.delta.schemes import joined
@@ -76,6 +79,7 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
     disk = disk or Disk()
     if delta.absolute() == out.absolute():
         raise UsageError(f"{out} is both the delta and the cache", hint="Name the cache that is to be changed.")
+    require_apart([delta], out)
     with ExitStack() as stack:
         notes = stack.enter_context(Notes(delta))
         data = notes.read(INDEX)
@@ -160,10 +164,13 @@ def half_applied(out: Path) -> bool:
 
 
 def _format_of(out: Path) -> str:
-    found = None if is_empty_or_missing(out) else sniff(out)
+    found = None if is_empty_or_missing(out) else sniff_here(out)
     if found is None:
-        what = "is no cache" if out.exists() and not is_empty_or_missing(out) else "is not there"
-        raise CacheError(f"{out} {what}", hint="Name a cache that is what the delta was made from.", code="missing")
+        if not is_empty_or_missing(out):
+            raise not_itself(out)
+        raise CacheError(
+            f"{out} is not there", hint="Name a cache that is what the delta was made from.", code="missing"
+        )
     return found
 
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from harvester.caches.belongings import require_cache_or_nothing
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
+from harvester.delta.apart import require_apart
 from harvester.delta.notes import Notes, require_carrier, write_notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, hash_of, pack_block
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.soundness import require_finished, require_whole
 from harvester.delta.statements import policies_of, service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
-from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
+from harvester.delta.target import Target, locked, open_target
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk, disk_error
 from harvester.edges import ServiceInfo
@@ -72,7 +74,8 @@ async def diff(
     disk = disk or Disk()
     name, path = format_for(out, format), Path(out)
     require_carrier(name)
-    require_cache_or_nothing(path, name)
+    require_apart([old, new], path)
+    require_cache_or_nothing(path, name, replaced=True)
     _require_delta(path)
     with ExitStack() as stack:
         readers = [(str(each), stack.enter_context(open_cache(each))) for each in (old, new)]

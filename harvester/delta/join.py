@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harvester.caches.belongings import require_cache_or_nothing
 from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
+from harvester.delta.apart import require_apart
 from harvester.delta.part import Part, part_of
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.soundness import gone_from, lost_in, require_whole, unfinished
@@ -26,7 +28,7 @@ from harvester.delta.statements import (
     union,
 )
 from harvester.delta.summary import DEDUPLICATED, Summary, dedup_saved, kind_or_trouble
-from harvester.delta.target import Target, locked, open_target, require_cache_or_nothing
+from harvester.delta.target import Target, locked, open_target
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
 from harvester.durable import Disk
 from harvester.edges import CacheReader, ServiceInfo, TileFormat
@@ -74,7 +76,7 @@ async def convert(
     each block how many tiles were gone through. Raises CacheError where ``source`` can't be read or ``out`` can't be
     written or can't hold it, UsageError where both are one, or where ``source`` has nothing of the part.
     """
-    _refuse_itself([source], Path(out))
+    require_apart([source], Path(out))
     return await _join(
         [source], out, format, overwrite=overwrite, ours_win=False, dedup=dedup, disk=disk or Disk(), part=part,
         tell=tell, step=step,
@@ -98,18 +100,11 @@ async def merge(
     """
     if not sources:
         raise UsageError("there is no cache to merge", hint="Name the caches before -o.")
-    if overwrite:
-        _refuse_itself(sources, Path(out))
+    require_apart(sources, Path(out), may_be_one=not overwrite)
     return await _join(
         list(sources), out, format, overwrite=overwrite, ours_win=True, dedup=dedup, disk=disk or Disk(), tell=tell,
         step=step,
     )  # fmt: skip
-
-
-def _refuse_itself(sources: Sequence[Path], out: Path) -> None:
-    for source in sources:
-        if source.absolute() == out.absolute() or (source.exists() and out.exists() and source.samefile(out)):
-            raise UsageError(f"{out} is both read and written", hint="Choose another output.")
 
 
 async def _join(
@@ -126,7 +121,7 @@ async def _join(
     step: Step,
 ) -> Summary:
     name, out = format_for(output, format), Path(output)
-    require_cache_or_nothing(out, name)
+    require_cache_or_nothing(out, name, replaced=overwrite)
     with ExitStack() as stack:
         readers = [(str(path), stack.enter_context(open_cache(path))) for path in sources]
         info = _info_of(sources, readers)

@@ -16,16 +16,15 @@ from harvester.caches.open import (
     open_writer,
     require_can_hold,
     seal,
-    sniff,
     unpack,
 )
 from harvester.caches.placed import place_levels
 from harvester.delta.schemes import levels_in, scheme_for
 from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, service_info, union
-from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, is_network_share, lock
+from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, behind_links, is_network_share, lock
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
-from harvester.output import OutputPaths, exists, finish_swap, swap
+from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free, swap
 from harvester.tiling.tile import Tile
 from harvester.version import __version__
 
@@ -145,10 +144,12 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
 @asynccontextmanager
 async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputPaths]:
     """Hold an output's lock; what a killed verb left is cleared away. Raises CacheError where a run isn't finished."""
+    out = behind_links(out)
     paths = OutputPaths(out=out, sealed=FORMATS[format].sealed, overwrite=True)
     made = _make_folder(out, disk)
     try:
-        with lock(paths.lock):
+        with lock(paths.lock) as held:
+            paths = replace(paths, held=held)
             for path, what in ((paths.new_ledger, paths.new), (paths.work, paths.work)):
                 if exists(path):
                     raise CacheError(
@@ -157,10 +158,12 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
                         "or choose another output.",
                         code="unfinished",
                     )
-            finish_swap(paths, new_is_finished=False, out_is_swapped=False, disk=disk)
-            if exists(paths.old) and exists(out):
-                disk.remove_tree(paths.old)
-            _clear(paths, disk)
+            recover(paths, disk)
+            require_free(paths, paths.new)
+            if paths.sealed:
+                require_free(paths, paths.part)
+            if FORMATS[format].folder:
+                require_free(paths, paths.old)
             yield paths
     finally:
         for folder in made:
@@ -169,8 +172,8 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
 
 
 def _clear(paths: OutputPaths, disk: Disk) -> None:
-    for path in (paths.new, paths.part):
-        disk.remove_tree(path) if path.is_dir() else disk.remove(path)
+    for path in (paths.new, paths.part) if paths.sealed else (paths.new,):
+        disk.remove_tree(path)
         disk.remove(path.with_name(path.name + "-journal"))
 
 
@@ -179,19 +182,6 @@ def _make_folder(out: Path, disk: Disk) -> list[Path]:
     if missing:
         disk.make_dirs(missing[0])
     return missing
-
-
-def require_cache_or_nothing(out: Path, format: str) -> None:
-    """Raises CacheError where ``out`` is something else than nothing or a cache of the format."""
-    if is_empty_or_missing(out):
-        return
-    found = sniff(out)
-    if found is None:
-        hint = "Move it away or choose another output; nothing was changed."
-        raise CacheError(f"{out} exists and is no cache", hint=hint, code="not_a_cache")
-    if found != format:
-        hint = "Choose another output or name its format with --format."
-        raise CacheError(f"{out} is a {found} cache, not {format}", hint=hint, code="format")
 
 
 @asynccontextmanager
@@ -236,6 +226,8 @@ async def open_target(
     in_place = kept and not paths.sealed
     places = place_levels(info.scheme, scheme)
     target: Target | None = None
+    if not in_place:
+        paths.claim(NEW, PART) if paths.sealed else paths.claim(NEW)
     try:
         if kept and paths.sealed:
             await undisturbed(asyncio.to_thread(unpack, format, out, paths.new, scheme, disk=disk))

@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from harvester.durable.calls import WINDOWS, pread, pwrite_all
+from harvester.durable.calls import WINDOWS, pread, pwrite_all, sync_data
 from harvester.durable.targets import FILE, kind_of
 from harvester.durable.trouble import FULL, disk_error, disk_full
 from harvester.errors import CacheError, LockedError
 
+MAX_BYTES = 4096
+"""Of a lock file that are read; pid, host and a few notes have some hundred."""
+
+MAKES = "makes "
+"""Begins the line of a note."""
+
 
 class Lock:
-    """The lock of a run, held from ``lock`` until ``release``, the end of the ``with`` block or of the process."""
+    """The lock of a run, held from ``lock`` until ``release``, the end of the ``with`` block or of the process.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    ``left``: what a holder that was killed had noted. A note (``.new``) says that what lies beside the lock under that
+    ending was made by its holder: nothing else tells it from what somebody put there.
+    """
+
+    def __init__(self, path: Path, descriptor: int, left: Sequence[str] = ()) -> None:
         self.path = path
+        self.left = frozenset(left)
+        self._notes = set(left)
         self._descriptor: int | None = descriptor
 
+    def note(self, *endings: str) -> None:
+        """Say, durably, that what will lie there is the holder's. Raises CacheError."""
+        if self._descriptor is None or self._notes.issuperset(endings):
+            return
+        self._notes.update(endings)
+        try:
+            _write(self._descriptor, self._notes)
+            sync_data(self._descriptor)
+        except OSError as cause:
+            raise disk_error("write", self.path, cause) from cause
+
     def release(self) -> None:
-        """Let go and remove the file. May be called twice."""
+        """Let go and remove the file, unless something is left of what was noted. May be called twice."""
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
+        base = self.path.name.removesuffix(".lock")
+        if any(os.path.lexists(self.path.with_name(base + ending)) for ending in self._notes):
+            os.close(descriptor)
+            return
         # POSIX: unlink while holding, and whoever waits on the old inode sees that the name is gone (see ``lock``).
         # Windows refuses to remove an open file, so it is closed first; if a new holder has it open by then, it stays.
         with suppress(OSError):
@@ -46,7 +74,8 @@ class Lock:
 def lock(path: Path) -> Lock:
     """Take the exclusive lock of a run, at once or not at all.
 
-    The file holds a line feed (the byte that is locked on Windows, where nobody can read it), then pid and host. What
+    The file holds a line feed (the byte that is locked on Windows, where nobody can read it), then pid and host, then
+    notes. What
     counts is the system's lock, which ends with its process: a file left by a killed run is taken over.
     Raises LockedError naming the holder, CacheError where the file system has no locks or the name is not a file's.
     """
@@ -67,10 +96,10 @@ def lock(path: Path) -> Lock:
             if not lock_descriptor(descriptor, blocking=False):
                 raise _locked(path, descriptor)
             if held := _is_file_at(descriptor, path):
-                holder = f"\npid {os.getpid()} on {socket.gethostname()}\n".encode()
-                pwrite_all(descriptor, [memoryview(holder)], 0)
-                os.ftruncate(descriptor, len(holder))
-                return Lock(path, descriptor)
+                lines = _lines(descriptor)
+                left = [line.removeprefix(MAKES) for line in lines if line.startswith(MAKES)]
+                _write(descriptor, left)
+                return Lock(path, descriptor, left)
         except OSError as cause:
             held = False
             if cause.errno in FULL:
@@ -80,6 +109,18 @@ def lock(path: Path) -> Lock:
         finally:
             if not held:
                 os.close(descriptor)
+
+
+def _write(descriptor: int, notes: Iterable[str]) -> None:
+    holder = f"\npid {os.getpid()} on {socket.gethostname()}\n"
+    data = (holder + "".join(f"{MAKES}{ending}\n" for ending in sorted(notes))).encode()
+    pwrite_all(descriptor, [memoryview(data)], 0)
+    os.ftruncate(descriptor, len(data))
+
+
+def _lines(descriptor: int) -> list[str]:
+    """What a lock file says; its first byte is the locked one, which nobody else can read on Windows."""
+    return pread(descriptor, MAX_BYTES, 1).decode("utf-8", "replace").split("\n")
 
 
 def _is_file_at(descriptor: int, path: Path) -> bool:
@@ -92,6 +133,6 @@ def _is_file_at(descriptor: int, path: Path) -> bool:
 def _locked(path: Path, descriptor: int) -> LockedError:
     holder = ""
     with suppress(OSError):
-        holder = pread(descriptor, 400, 1).decode("utf-8", "replace").strip()
+        holder = next(iter(_lines(descriptor)), "")
     hint = "Wait for it to end, or stop it; the lock ends with its process."
     return LockedError(f"{path} is locked by another run ({holder or 'unknown'})", hint=hint)

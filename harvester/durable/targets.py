@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MOST_LINKS = 40
 """As many links in a row as Linux follows."""
 
-FILE, FOLDER = "a file", "a folder"
+FILE, FOLDER, PIPE = "a file", "a folder", "a pipe"
 """What ``kind_of`` says of those."""
 
 
@@ -31,7 +34,7 @@ def kind_of(path: Path) -> str:
         return FILE
     if stat.S_ISDIR(kind):
         return FOLDER
-    return "a pipe" if stat.S_ISFIFO(kind) else "a socket" if stat.S_ISSOCK(kind) else "a device"
+    return PIPE if stat.S_ISFIFO(kind) else "a socket" if stat.S_ISSOCK(kind) else "a device"
 
 
 def is_replaceable(path: Path) -> bool:
@@ -47,11 +50,41 @@ def write_to(path: Path, data: bytes) -> None:
     """Write all of ``data`` into what is there. Raises OSError."""
     number = _descriptor(path)
     own = number is not None and number >= 0
-    descriptor = os.dup(number or 0) if own else os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+    descriptor = os.dup(number or 0) if own else open_there(path)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def open_there(path: Path) -> int:
+    """A descriptor that appends to what is there and is no plain file. Of a pipe that nobody reads OSError, at once:
+    to open one else waits for its other end."""
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    if kind_of(path) != PIPE:
+        return os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except OSError as cause:
+        if cause.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "it is a pipe that nobody reads") from cause
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def kept_open(path: Path) -> Iterator[None]:
+    """Hold a pipe open, whose reader would take the next one that closes it for the end. Raises OSError where nobody
+    reads it; of anything else nothing is opened."""
+    if kind_of(path) != PIPE or _descriptor(path) is not None:
+        yield
+        return
+    descriptor = open_there(path)
+    try:
+        yield
     finally:
         os.close(descriptor)
 

@@ -106,14 +106,16 @@ class _Copy:
     async def run(self) -> None:
         """Copy. Raises UsageError, CacheError; then nothing is there that was not there before."""
         from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, require_can_hold
-        from harvester.durable import Disk, lock
-        from harvester.output import OutputPaths, exists
+        from harvester.delta.apart import require_apart
+        from harvester.durable import Disk, behind_links, lock
+        from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free
 
         if not is_empty_or_missing(self.out):
             raise CacheError(
                 f"{self.out} is there already", hint="Choose another name, or move it away.", code="exists"
             )
         disk = Disk()
+        require_apart([self.source], self.out)
         with open_cache(self.source) as reader:
             info = _info(self.source, reader)
             for damage in reader.check():
@@ -126,19 +128,22 @@ class _Copy:
             levels, plan = self._planned(info)
             for text in (*require_can_hold(self.format, info, levels), *(plan.notices if plan else ())):
                 self.tell(text)
-            paths = OutputPaths(out=self.out, sealed=FORMATS[self.format].sealed, overwrite=True)
+            paths = OutputPaths(out=behind_links(self.out), sealed=FORMATS[self.format].sealed, overwrite=True)
             made = [folder for folder in self.out.absolute().parents if not folder.exists()]
             if made:
                 disk.make_dirs(made[0])
             try:
-                with lock(paths.lock):
+                with lock(paths.lock) as held:
+                    paths = replace(paths, held=held)
                     if exists(paths.new_ledger) or exists(paths.work):
                         raise CacheError(
                             f"{self.out} is being made by a run that is not finished",
                             hint="Finish that run, or choose another name.",
                             code="unfinished",
                         )
-                    disk.remove_tree(paths.new)  # of an export that was killed: a run would have a ledger beside it
+                    recover(paths, disk)
+                    require_free(paths, paths.new, paths.part if paths.sealed else paths.old)
+                    paths.claim(NEW, PART) if paths.sealed else paths.claim(NEW)
                     await self._write(reader, info, levels, plan, paths, disk)
             finally:
                 for folder in made:
@@ -210,7 +215,8 @@ class _Copy:
             swap(paths, disk)
         finally:
             disk.remove_tree(paths.new)
-            disk.remove(paths.part)
+            if paths.sealed:
+                disk.remove(paths.part)
 
 
 async def _copy(

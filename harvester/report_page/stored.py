@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harvester.audit import Audited
-from harvester.durable import FILE, kind_of
+from harvester.durable import FILE, behind_links, kind_of
 from harvester.engine.repeats import Repeat
 from harvester.engine.stop import StopReason
 from harvester.errors import CacheError, UsageError
@@ -134,11 +134,12 @@ def _unfinished(run: Run, ledger: LedgerReader, out: Path, is_last: bool) -> dic
 
 def _or_runs_still(out: Path) -> str:
     """Who holds the lock, as far as a file that a killed run may have left can tell."""
+    out = behind_links(out)
     place = out.with_name(out.name + ".lock")
     if kind_of(place) != FILE:  # to read a pipe is to wait for its other end
         return ""
     with suppress(OSError):
-        holder = place.read_text("utf-8", "replace").strip()
+        holder = place.read_text("utf-8", "replace").strip().partition("\n")[0]
         return f", or still runs ({holder[:80]})" if holder else ", or still runs"
     return ""
 

@@ -433,7 +433,9 @@ def test_a_server_layout_is_found_one_folder_down_and_names_in_either_case(tmp_p
         with open_reader(path) as reader:
             assert reader.read(12, 0xA80, 0x700) is not None
             assert list(reader.blocks(12)) == [BlockKey(12, 0xA80, 0x700)]
-    write(tmp_path / "Streets", subject(levels=(12,)), bodies([Tile(12, 0xA81, 0x700)]))
+    with pytest.raises(CacheError, match="neither empty nor"):  # what is written to is named itself
+        write(tmp_path / "Streets", subject(levels=(12,)), bodies([Tile(12, 0xA81, 0x700)]))
+    write(inner, subject(levels=(12,)), bodies([Tile(12, 0xA81, 0x700)]))
     assert sorted(os.listdir(inner)) == ["Conf.xml", "_alllayers", "conf.cdi", "root.json"]
     assert len(list(inner.rglob("*.bundle"))) == 1
 

@@ -136,6 +136,9 @@ def test_what_a_killed_export_left_is_cleared_away(caches, tmp_path):
     left = tmp_path / "x" / "Layers.new" / "_alllayers" / "L00"
     left.mkdir(parents=True)
     (left / "R0000C0000.bundle").write_bytes(b"half")
+    with pytest.raises(CacheError, match=r"Layers\.new is there"):  # nothing says whose it is
+        harvester.export_tile_cache(caches["tpkx"], tmp_path, "x", scales=SCALES[3])
+    (tmp_path / "x" / "Layers.lock").write_text("\npid 1 on there\nmakes .new\n")
     out = harvester.export_tile_cache(caches["tpkx"], tmp_path, "x", scales=SCALES[3])
     assert {tile.level for tile in held(out)} == {3}
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["Layers"]

@@ -1,0 +1,139 @@
+"""Reports, logs and other files that a command writes besides: never over a cache or its files, never a wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from harvester.durable import lock
+from harvester.tiling.tile import Tile
+from tests.cli.test_taken_names import lies_there, posix
+from tests.delta.making import make, picture
+from tests.e2e.claims import HASTY, held
+
+TILES = {Tile(1, row, col): picture(2 * row + col) for row in range(2) for col in range(2)}
+NAMES = (
+    "",
+    ".ledger",
+    ".lock",
+    ".new",
+    ".new.ledger",
+    ".old",
+    ".part",
+    ".work/x",
+    ".new/x",
+    "-journal",
+    ".ledger-journal",
+)
+
+
+def refused(cli, folder: Path, *arguments: object) -> None:
+    before = lies_there(folder)
+    result = cli(*arguments)
+    assert result.code == 2, (arguments, result.out, result.err)
+    assert any(words in result.err for words in ("Name another file", "is a directory", "does not exist")), result.err
+    assert lies_there(folder) == before
+
+
+@pytest.mark.parametrize("option", ["--report", "--log-file"])
+@pytest.mark.parametrize("output", ["out.mbtiles", "out.tpkx", "out"])
+def test_a_report_or_log_never_takes_the_place_of_the_cache_or_what_belongs_to_it(cli, serve, tmp_path, option, output):
+    service = serve()
+    run = ("run", service.url, "--lods", "0-1", "-o", output, *HASTY)
+    for name in NAMES:
+        refused(cli, tmp_path, *run, option, output + name)
+    asked = service.log.count("tile")
+    assert asked == 0 and cli(*run).code == 0
+    for name in (*NAMES, *(("/conf.xml", "/report.json") if output == "out" else ())):
+        refused(cli, tmp_path, *run, option, f"./{output}{name}")
+    (tmp_path / "job.toml").write_text(f'source = "{service.url}"\noutput = "{output}"\n[[policy]]\nlods = "0-1"\n')
+    refused(cli, tmp_path, "run", "job.toml", option, output, *HASTY)
+    assert len(held(tmp_path / output)) == 5
+
+
+def test_a_report_beside_the_cache_and_one_that_is_a_link_elsewhere_are_written(cli, serve, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.json").symlink_to("elsewhere/report.json")
+    run = ("run", serve().url, "--lods", "0-1", "-o", "out", *HASTY)
+    assert cli(*run, "--report", "link.json", "--log-file", "out.log").code == 0
+    assert (tmp_path / "elsewhere" / "report.json").is_file() and (tmp_path / "link.json").is_symlink()
+    (tmp_path / "over.json").symlink_to("out.ledger")
+    refused(cli, tmp_path, *run, "--report", "over.json")
+
+
+def test_no_verb_writes_over_the_cache_that_it_reads(cli, serve, tmp_path):
+    for output in ("out.mbtiles", "out"):
+        assert cli("run", serve().url, "--lods", "0-1", "-o", output, *HASTY).code == 0
+        for name in ("", ".ledger", *(("/conf.cdi",) if output == "out" else ())):
+            place = output + name
+            refused(cli, tmp_path, "report", output, "--html", place)
+            refused(cli, tmp_path, "holes", output, "-o", place)
+            refused(cli, tmp_path, "tile", output, "1/0/0", "-o", place)
+            refused(cli, tmp_path, "verify", output, "--log-file", place)
+            refused(cli, tmp_path, "convert", output, "other.mbtiles", "--log-file", place)
+
+
+@posix
+@pytest.mark.parametrize("option", ["--report", "--log-file"])
+def test_a_pipe_that_nobody_reads_is_told_at_once(cli, serve, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    service = serve()
+    before = lies_there(tmp_path)
+    result = cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY, option, "pipe")
+    assert result.code == 2 and "a pipe that nobody reads" in result.err
+    assert lies_there(tmp_path) == before and service.log.count("tile") == 0
+
+
+@posix
+@pytest.mark.parametrize("verb", [("report", "--html"), ("holes", "-o"), ("tile", "1/0/0", "-o")])
+def test_no_other_verb_waits_for_the_reader_of_a_pipe(cli, serve, tmp_path, verb):
+    assert cli("run", serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY).code == 0
+    os.mkfifo(tmp_path / "pipe")
+    result = cli(verb[0], "out.mbtiles", *verb[1:], "pipe")
+    assert result.code == 4 and "a pipe that nobody reads" in result.err
+
+
+@posix
+@pytest.mark.parametrize("option", ["--report", "--log-file"])
+def test_a_pipe_with_a_reader_gets_all_of_it(cli, serve, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    read: list[bytes] = []
+
+    def drain() -> None:
+        read.append((tmp_path / "pipe").read_bytes())
+
+    draining = threading.Thread(target=drain)
+    draining.start()
+    keeps = os.open(tmp_path / "pipe", os.O_WRONLY)  # waits for the reader, and is its only writer until the run is
+    try:
+        result = cli("run", serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY, option, "pipe", "--debug")
+    finally:
+        os.close(keeps)
+        draining.join()
+    assert result.code == 0, result.err
+    assert (b'"complete": true' if option == "--report" else b"finished with 0") in read[0]
+
+
+def test_a_cache_under_two_names_has_one_lock_and_one_ledger(cli, serve, tmp_path):
+    service = serve()
+    run = ("run", service.url, "--lods", "0-1", *HASTY)
+    for output, link in (("o", "link"), ("o.mbtiles", "link.mbtiles"), ("o.tpkx", "link.tpkx")):
+        assert cli(*run, "-o", output).code == 0
+        (tmp_path / "links").mkdir(exist_ok=True)
+        (tmp_path / "links" / link).symlink_to(tmp_path / output)
+        asked = service.log.count("tile")
+        result = cli(*run, "-o", f"links/{link}")
+        assert (result.code, service.log.count("tile")) == (0, asked)
+        assert cli("verify", f"links/{link}").code == 0
+        assert [path.name for path in (tmp_path / "links").iterdir()] == [link]
+        with lock(tmp_path / f"{output}.lock"):
+            for command in ((*run, "-o", f"links/{link}"), ("convert", "in.mbtiles", f"links/{link}")):
+                make(tmp_path / "in.mbtiles", TILES, format="mbtiles")
+                result = cli(*command)
+                assert result.code == 4 and "locked by another run (pid" in result.err
+        assert cli(*run, "-o", f"links/{link}", "--mode", "overwrite").code == 0
+        assert (tmp_path / "links" / link).is_symlink() and len(held(tmp_path / output)) == 5
+        (tmp_path / "links" / link).unlink()
