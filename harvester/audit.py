@@ -17,6 +17,7 @@ from harvester.durable import behind_links
 from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import LedgerReader, read_ledger
+from harvester.ledger_reader import UNPROVEN
 from harvester.manifest import TileSum
 from harvester.output import exists, file_stamp
 from harvester.payload import decode_check, judge
@@ -263,6 +264,10 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
             finding.planned += unlisted
             finding.missing += unlisted
+            if finding.absent and audited.ledger.meta(UNPROVEN):
+                finding.notices.append(
+                    "what the service's tilemap denied was not held against any tile: the same harvester run does that"
+                )
         finding.unlisted = audited.unlisted
         if finding.missing == 0 and not finding.unlisted:
             finding.unmade = audited.unmade

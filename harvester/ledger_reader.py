@@ -31,6 +31,9 @@ APPLICATION_ID = 0x48524C31
 LISTING, LISTED = "listing", "listed"
 """Facts: the fingerprint of a plan whose tiles are being listed, and of the last one of which all are."""
 
+UNPROVEN = "tilemap_unproven"
+"""Fact: fingerprints of plans of which tiles may be absent by a tilemap that was not held against any tile yet."""
+
 DAMAGED = "ledger_damaged"
 """``code`` of the CacheError for a ledger that can't be trusted; the cache knows its tiles still."""
 

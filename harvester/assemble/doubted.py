@@ -26,6 +26,7 @@ from harvester.assemble.sources import Layer
 from harvester.edges import Ledger, State
 from harvester.engine import Outturn, StopReason, Tally
 from harvester.job import Job, Limits
+from harvester.ledger_reader import UNPROVEN
 from harvester.planning import Plan
 from harvester.tiling.tile import BlockKey, Tile, block_of
 
@@ -45,11 +46,8 @@ OF_A_BLOCK = 32
 CANDIDATES = 256
 """Of one LOD."""
 
-UNPROVEN = "tilemap_unproven"
-"""The ledger's fact: fingerprints of plans of which tiles may be absent by a tilemap that was not held against any."""
-
 UNPROVEN_KEPT = 200
-"""Of these, the oldest go first."""
+"""Plans of which a ledger remembers that; the oldest go first."""
 
 PAUSE = "retry_after"
 """The code of a stop since the host asked for a pause that no run waits for."""

@@ -139,9 +139,11 @@ def test_a_run_that_was_killed_before_the_question_leaves_it_to_the_next(serve, 
         ledger.execute(
             "UPDATE meta SET value = ? WHERE name = 'tilemap_unproven'", (json.dumps([json.loads(plan)]),)
         )  # fmt: skip
+    assert "was not held against any tile" in cli("verify", "out.mbtiles").err
     service.site.absent = lambda tile: False
     result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
     assert (result.code, result.json["stored"], result.json["kept"]) == (0, ALL, ALL // 2)
+    assert "note" not in cli("verify", "out.mbtiles").err
 
 
 def test_denied_tiles_that_are_answered_by_failures_say_nothing_against_the_tilemap(serve, cli):
