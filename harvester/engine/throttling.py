@@ -24,6 +24,10 @@ PAIRS = 3
 ROW = 2
 """Refusals in a row before a trial: one alone is what any host may do, and a trial holds all others up for a second."""
 
+IN_VAIN_PAUSES = 4
+"""Pauses that it asked for, one after the other with nothing served in between, after which a host is silent: it may be
+a few tiles that are not ready yet, and a trial asks one at a time."""
+
 SKIPPED = 64
 """Most refusals that are let pass before the next trial: after each that found the host itself busy twice as many."""
 
@@ -108,6 +112,8 @@ class Throttling:
                 own, on_trial, self._skips = True, False, 0
         if own:
             pacer.unheard()
+        elif again and verdict.retry_after and not several:
+            pacer.refused_again(now, answer.seconds, first_try=request.attempt == 0, asked=verdict.retry_after)
         else:
             pacer.ended(
                 now, Outcome.THROTTLED, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
@@ -245,4 +251,9 @@ def _is_silent(site: Site, now: float) -> bool:
     """True for a host that has nothing left to give but pauses."""
     learned = site.pacer.learned
     given_less = site.pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
-    return given_less or now < site.away_until or site.pacer.breaker.open_since is not None
+    return (
+        given_less
+        or site.pacer.in_vain >= IN_VAIN_PAUSES
+        or now < site.away_until
+        or site.pacer.breaker.open_since is not None
+    )

@@ -13,6 +13,7 @@ from harvester.pacing.learned import GROWTH, MEASURED, RESTS, LearnedRate
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.retry import RETRY_COST, RetryBudget
 from harvester.pacing.trials import Silence, Trials
+from harvester.pacing.waking import Waking
 from harvester.pacing.windows import LONG_SECONDS, Mode
 
 _WHOLE, _ABSENT, _UNCHANGED = Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED
@@ -53,6 +54,7 @@ class Pacer:
         "_smooth",
         "_trials",
         "_until",
+        "_waking",
         "_well",
         "_well_seconds",
         "breaker",
@@ -88,6 +90,7 @@ class Pacer:
         self._trials = Trials()
         self._draw = draw
         self._silence = Silence()
+        self._waking = Waking()
         self.free = rate is None
         """True: nothing but ``limit`` holds a request back. False: ``may_start`` knows."""
         # Good answers in a row that no state machine was told of yet: nothing follows from them (bench_pacing.py).
@@ -109,7 +112,12 @@ class Pacer:
         That is with the budget used up, and while the host itself is in doubt: a host that fails everything then gets
         hardly more requests than there were tiles to try.
         """
-        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silence.number > 0
+        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silence.number > 0 or self.in_vain > 0
+
+    @property
+    def in_vain(self) -> int:
+        """Pauses in a row after which what was asked was refused, and nothing answered well."""
+        return self._waking.in_vain
 
     def may_start(self, now: float, in_flight: int) -> float:
         """0.0: go now, it is counted as started. Above: seconds to wait, ``math.inf`` until an answer comes."""
@@ -120,9 +128,12 @@ class Pacer:
             return self.pause.until - now
         breaker, rate, learned = self.breaker, self.rate, self.learned
         is_open = breaker.open_since is not None
-        self.free = rate is None and learned is None and not is_open
+        vain = self._waking.in_vain
+        self.free = rate is None and learned is None and not is_open and not vain
         if self.free:
             return 0.0
+        if vain and in_flight >= max(1, self.concurrency.limit >> vain):
+            return math.inf  # the pace is not lowered, but a host that serves nothing is not asked as much for it
         if is_open:
             wait = breaker.ready_in(now)
         else:
@@ -155,10 +166,10 @@ class Pacer:
         self._tell(now)
         self._smooth = self.free = False
         if outcome is Outcome.THROTTLED:
-            silent = self._is_meant(now, seconds) and self._refused(now, seconds)
+            silent = self._is_meant(now, seconds) and self._refused(now, seconds, rests=bool(retry_after))
             self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
             if retry_after:  # 0 is no pause
-                self._rest(now, retry_after)
+                self._rest(now, now - seconds, retry_after)
             elif silent and (pause := self._silence.seconds(now, now - seconds, self._draw)):
                 self.pause.pause(now, pause)
         elif outcome is Outcome.DENIED:
@@ -172,12 +183,25 @@ class Pacer:
             self.concurrency.on_error(now)
             self.breaker.on_result(now, ok=False, first_try=first_try)
 
-    def _rest(self, now: float, seconds: float) -> None:
+    def refused_again(self, now: float, seconds: float, *, first_try: bool, asked: float) -> None:
+        """A tile that was refused before is refused again, and a pause of so many seconds asked for. That is kept; for
+        the pace nothing follows, since it may be the tile's own trouble: those that are refused for the first time
+        tell."""
+        self._tell(now)
+        self._smooth = self.free = False
+        self._waking.refused(now, now - seconds, is_sign=False)
+        self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
+        self._rest(now, now - seconds, asked)
+
+    def _rest(self, now: float, started: float, seconds: float) -> None:
         """The host asked for a pause: whatever its refusal means for the pace, that is kept."""
         pause = self.pause
         start = max(now, pause.until)
         pause.pause(now, seconds)
         if pause.until > start:
+            self._waking.rest(started, pause.until)
+            if self.in_vain:
+                self._begun += pause.until - start  # no time in which little was served
             if not self.chance.is_on:
                 self.concurrency.rest(start, pause.until)
             if self.learned is not None:
@@ -217,11 +241,14 @@ class Pacer:
         else:
             self.learned.resume(now)
 
-    def _refused(self, now: float, seconds: float) -> bool:
-        """The host asks for less: in flight or a second? True when neither can be less: what is left is a pause."""
+    def _refused(self, now: float, seconds: float, *, rests: bool) -> bool:
+        """The host asks for less: in flight or a second? True when neither can be less: what is left is a pause.
+        ``rests``: it asked for one."""
         pace = self.concurrency
         if self._back is not None and not self.chance.is_on:
             self._go_back(now, self._back)
+            return False
+        if rests and self._waking.refused(now, now - seconds):
             return False
         if self.learned is not None:
             if self._trials.is_of(now - seconds):
@@ -279,6 +306,7 @@ class Pacer:
         self._tell(now)
         self._silence.end()
         self._goods += 1
+        self._wake(now, now - seconds)
         self.budget.on_success()
         self._look_at_chance(now)
         learned = self.learned
@@ -293,8 +321,16 @@ class Pacer:
         else:
             self.concurrency.on_success(now, seconds)
         self.breaker.on_result(now, ok=True, first_try=first_try)
-        self._smooth = self.learned is None and self.breaker.calm and self.budget.is_full
+        self._smooth = self._waking.is_over and self.learned is None and self.breaker.calm and self.budget.is_full
         self._tell(now)
+
+    def _wake(self, now: float, started: float) -> None:
+        refused = self._waking.good(now, started, self.pause.until)
+        if refused is None:
+            return
+        self._refused(now, now - refused, rests=True)
+        if now < self.pause.until and not self.chance.is_on:
+            self.concurrency.rest(now, self.pause.until)
 
     def _look_at_chance(self, now: float) -> None:
         """Only good answers raise the pace, though it is refusals that speak for it."""
