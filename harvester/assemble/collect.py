@@ -235,14 +235,15 @@ async def _require_own_beside(paths: OutputPaths) -> None:
 async def _prepare_new(
     paths: OutputPaths, format: str, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]
 ) -> None:
-    """An interrupted replacement is gone on with if it is of the same source, scheme and plan; any other remains are
-    cleared: tiles that this job does not plan have no place in its cache."""
-    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "replaces")
+    """An interrupted replacement is gone on with if it is of the same source, scheme, plan and format; any other
+    remains are cleared: tiles that this job does not plan have no place in its cache."""
+    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "format", "replaces")
     if meta.get("replaces") != paths.out.name:
         require_free(paths, paths.new)
     if FORMATS[format].folder:
         require_free(paths, paths.old)
-    same = (meta.get("identity"), meta.get("plan")) == (info.identity, plan.fingerprint) and (
+    facts = tuple(meta.get(name) for name in ("identity", "plan", "format"))
+    same = facts == (info.identity, plan.fingerprint, format) and (
         scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
     )
     if same and exists(paths.new):

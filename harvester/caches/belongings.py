@@ -44,6 +44,9 @@ _INCOMING = re.compile(r"\.incoming/(\d+\.part)?")
 _RESOURCES = re.compile(r"resources/.*")
 """Style, sprites and fonts: in work folders only. A folder's name ends in a slash here."""
 
+ESRI_FOLDERS = frozenset({"compact", "compactv2", "exploded"})
+"""Storage formats of one kind of cache: one may replace another."""
+
 _TREES = {
     "compactv2": (_COMPACT, _NOTES),
     "compact": (_COMPACT, _NOTES),
@@ -96,13 +99,14 @@ def require_own(folder: Path, format: str, *, is_work: bool = False) -> None:
 
 def require_cache_or_nothing(out: Path, format: str, *, replaced: bool) -> None:
     """``out`` is nothing, or a cache of the format, itself: not a folder that has a cache in it, nor one document of a
-    cache. ``replaced``: all in it is the cache's. Raises CacheError; nothing was changed then."""
+    cache. ``replaced``: all in it is the cache's, whatever its storage format. Raises CacheError; nothing was changed
+    then."""
     if is_empty_or_missing(out):
         return
     found = sniff_here(out)
     if found is None:
         raise not_itself(out)
-    if found != format:
+    if found != format and not (replaced and {found, format} <= ESRI_FOLDERS):
         hint = "Choose another output or name its format with --format."
         raise CacheError(f"{out} is a {found} cache, not {format}", hint=hint, code="format")
     if replaced and out.is_dir():
