@@ -9,7 +9,9 @@ import pytest
 
 import harvester
 from harvester.caches.belongings import foreign_in
-from harvester.errors import UsageError
+from harvester.durable import Disk
+from harvester.errors import CacheError, UsageError
+from harvester.output import OutputPaths, swap
 from harvester.tiling.tile import Tile
 from tests.cli.test_taken_names import lies_there
 from tests.delta.making import make, picture
@@ -166,3 +168,16 @@ def test_what_a_killed_verb_left_goes_and_what_it_had_moved_away_comes_back(cli,
     assert cli("convert", "in.mbtiles", "st").code == 0
     assert set(held(tmp_path / "st")) == {*OWN, *OTHER} and held(tmp_path / "st")[Tile(1, 0, 0)] == OWN[Tile(1, 0, 0)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mbtiles", "st"]
+
+
+@pytest.mark.parametrize("name", ["st/thesis.txt", "st.old/thesis.txt"])
+def test_what_somebody_puts_there_while_the_new_cache_is_made_stays(tmp_path, name):
+    make(tmp_path / "st", OWN, format="compactv2")
+    make(tmp_path / "st.new", OTHER, format="compactv2")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    before = lies_there(tmp_path)
+    paths = OutputPaths(out=tmp_path / "st", sealed=False, overwrite=True)
+    with pytest.raises(CacheError, match=name.split("/")[name.startswith("st/")]):
+        swap(paths, Disk())
+    assert lies_there(tmp_path) == before
