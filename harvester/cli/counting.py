@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from harvester.wording import counted
+
 EVERY_SECONDS = 1.0
 
 
@@ -25,7 +27,7 @@ class Counting:
         now = self._clock()
         if now - self._last >= EVERY_SECONDS:
             self._last = now
-            self._write(f"{tiles:,} tiles  {tiles / (now - self._began):,.0f}/s")
+            self._write(f"{counted(tiles, 'tile')}  {tiles / (now - self._began):,.0f}/s")
 
     def clear(self) -> None:
         """Take the line away: what comes next says how it ended."""
