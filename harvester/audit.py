@@ -1,4 +1,4 @@
-"""Is every planned tile there and sound, and where are the holes: ledger and cache, held against each other."""
+"""Is every planned tile there and sound: ledger and cache, held against each other."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harvester.audited import Audited
 from harvester.caches.counted import manifest_of, sum_of_block
-from harvester.caches.open import FORMATS, no_cache, open_cache, sniff
-from harvester.caches.placed import PlacedReader
-from harvester.durable import behind_links
-from harvester.edges import CacheReader, Damage, Outcome, State, TileFormat
+from harvester.edges import CacheReader, Damage, Outcome, State
 from harvester.errors import CacheError
-from harvester.ledger import LedgerReader, read_ledger
 from harvester.ledger_reader import UNPROVEN
 from harvester.manifest import TileSum
-from harvester.output import exists, file_stamp
 from harvester.payload import decode_check, judge
-from harvester.tiling.scheme import TilingScheme
-from harvester.tiling.scheme_json import scheme_from_json
-from harvester.tiling.tile import BLOCK, BlockKey, Tile
+from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
-    from harvester.edges import Mask, States
+    from harvester.edges import Mask
 
 DAMAGES_KEPT = 1000
 """Damages that a verification lists one by one; all are counted."""
@@ -98,132 +92,6 @@ class Finding:
             **({"unmade": self.unmade} if self.unmade else {}),
             **({"unlisted": self.unlisted} if self.unlisted else {}),
         }
-
-
-class Audited:
-    """A cache (or the work folder of one that is not there yet) beside its ledger, in the source's levels.
-
-    ``out`` may lack one of the two, not both. Nothing is changed on disk.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out = out if out.name else out.absolute()
-        beside = behind_links(out)
-        self.ledger_path = beside.with_name(beside.name + ".ledger")
-        self.ledger: LedgerReader | None = None
-        self.reader: CacheReader | None = None
-        self.placed: PlacedReader | None = None
-        if self.ledger_path.exists():
-            self.ledger = read_ledger(self.ledger_path)
-        work = beside.with_name(beside.name + ".work")
-        try:
-            self.collecting = exists(work) and not self._stands_alone()
-            """True where what is read is the work folder: no package was made of all that is in it, or only without
-            tiles that failed."""
-            held = next((path for path in (work,) * self.collecting + (out,) if exists(path)), None)
-            if held is None and sniff(out) is not None:
-                held = out  # a part of a file: FILE:TABLE
-            if held is not None:
-                # A work folder that has no description yet holds nothing that could be read.
-                with suppress(CacheError) if held != out else _nothing():
-                    self.reader = open_cache(held)
-            if self.ledger is None and self.reader is None:
-                error = no_cache(out)
-                raise CacheError(error.message, hint=error.hint, code="missing")
-            self.scheme = self._scheme()
-            if self.reader is not None:
-                self.placed = PlacedReader(self.reader, self.scheme)
-        except BaseException:
-            self.close()
-            raise
-
-    def _stands_alone(self) -> bool:
-        """Does the ledger speak of this package, with nothing added since? Then the work folder is a leftover."""
-        if self.ledger is None or not self.out.is_file() or self.ledger.meta("dirty"):
-            return False
-        return self.ledger.stamp() == file_stamp(self.out)
-
-    @property
-    def unmade(self) -> str:
-        """What a reader finds in place of the package that its ledger speaks of; empty where that is made."""
-        said = self.ledger.meta("format") if self.ledger is not None else None
-        if not exists(self.out):
-            sealed = said in FORMATS and FORMATS[said].sealed
-            if self.collecting or sealed:
-                return (
-                    f"{self.out} is not there yet: its run was stopped before the package was made, or still makes it"
-                )
-        elif self.collecting and (self.ledger is None or self.ledger.meta("dirty")):
-            return f"{self.out} is the one of before: a run was stopped before it was made anew, or still makes it"
-        return ""
-
-    @property
-    def unlisted(self) -> str:
-        """What came of the run that was to list its plan in the ledger; empty where that is done."""
-        if self.ledger is None or self.ledger.is_listed:
-            return ""
-        return f"the plan of {self.out.name} is not listed wholly: its run was stopped at its start, or begins just now"
-
-    def _scheme(self) -> TilingScheme:
-        if self.ledger is not None and (document := self.ledger.meta("scheme")) is not None:
-            return scheme_from_json(document)
-        if self.reader is None:
-            raise CacheError(
-                f"{self.ledger_path} knows of no plan yet", hint="Run the harvest that makes it.", code="missing"
-            )
-        return self.reader.info.scheme
-
-    @property
-    def tile_format(self) -> TileFormat:
-        """What the source says of its tiles; a cache may hold other rasters as well."""
-        if self.ledger is not None and (name := self.ledger.meta("tile_format")) is not None:
-            return TileFormat(name)
-        return self.reader.info.tile_format if self.reader is not None else TileFormat.UNKNOWN
-
-    def blocks(self) -> Iterator[tuple[BlockKey, States]]:
-        """Planned blocks with the states that the ledger has; without a ledger, what is there is planned and stored."""
-        if self.ledger is not None:
-            yield from self.ledger.blocks()
-            return
-        assert self.reader is not None
-        for level in self.reader.levels():
-            for key in self.reader.blocks(level):
-                states = np.zeros((BLOCK, BLOCK), dtype=np.uint8)
-                states[self.reader.present(key)] = State.STORED
-                yield key, states
-
-    def present(self, key: BlockKey) -> Mask:
-        """Which tiles of a block the cache holds."""
-        if self.placed is None:
-            return np.zeros((BLOCK, BLOCK), dtype=bool)
-        return self.placed.present(key)
-
-    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
-        """The tiles of a block, where it is one in the cache as well; else none: ``read`` has them one by one."""
-        return iter(()) if self.placed is None else self.placed.tiles(key)
-
-    def read(self, tile: Tile) -> bytes | None:
-        """A tile's bytes by the source's level."""
-        return None if self.placed is None else self.placed.read(tile)
-
-    def close(self) -> None:
-        """Release the files."""
-        if self.reader is not None:
-            self.reader.close()
-        if self.ledger is not None:
-            self.ledger.close()
-
-    def __enter__(self) -> Audited:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None] = lambda finding: None) -> Finding:

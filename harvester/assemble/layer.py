@@ -65,8 +65,7 @@ class LayerRun:
 
     async def run(self) -> Report:
         """Harvest under the lock. Raises HarvesterError for whatever ends it before its first tile request; then no
-        file
-        stays that was not there."""
+        file stays that was not there."""
         job, planned, out, disk = self.job, self.planned, self.out, self.disk
         notices = list(planned.notices)
         notices += require_can_hold(self.format, planned.info, [lod.level for lod in planned.plan.lods])

@@ -78,7 +78,7 @@ def command(common: Common, output: Path) -> int:
 
 def _draw(cache: Path, picture: Path) -> None:
     """The picture of what the ledger of a cache says."""
-    from harvester.audit import Audited
+    from harvester.audited import Audited
     from harvester.coverage_picture import draw_coverage
     from harvester.demo.backdrop import WorldBackdrop, demo_outlines
 

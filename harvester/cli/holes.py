@@ -33,7 +33,7 @@ def command(common: Common, output: Path, target: Path | None) -> int:
 
     Of a plan beyond all measure, run with --max-tiles, the ledger lists what the budget came to: the rest has no
     polygon and is counted as "unlisted"."""
-    from harvester.audit import Audited
+    from harvester.audited import Audited
     from harvester.durable import Disk
     from harvester.errors import CacheError
     from harvester.holes import holes

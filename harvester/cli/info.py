@@ -23,7 +23,7 @@ LISTED = ("json", "vector_layers")
 def command(common: Common, output: Path) -> int:
     """Show what a cache holds: format, tiling scheme, tiles per LOD (in its own levels and the source's),
     attribution."""
-    from harvester.audit import Audited
+    from harvester.audited import Audited
 
     with Audited(output) as audited:
         document = describe_cache(output, audited)

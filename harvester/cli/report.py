@@ -14,7 +14,7 @@ from harvester.cli.frame import say, show, show_json, verb
 from harvester.redact import redact_text
 
 if TYPE_CHECKING:
-    from harvester.audit import Audited
+    from harvester.audited import Audited
     from harvester.report_page import StoredRun
 
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 def command(common: Common, output: Path, number: int | None, listed: bool, target: Path | None) -> int:
     """Show what the last (or any earlier) run of a cache did, from its ledger; no network is needed."""
-    from harvester.audit import Audited
+    from harvester.audited import Audited
     from harvester.output import require_elsewhere
     from harvester.report_page import choose_run, stored_runs
 

@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.errors import HarvesterError
 from harvester.redact import redact_text
 from harvester.report_page.coverage import Coverage, draw_maps

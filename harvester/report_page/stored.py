@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.durable import FILE, behind_links, kind_of
 from harvester.engine.repeats import Repeat
 from harvester.engine.stop import StopReason

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.coverage_picture.raster import Level, survey
 from harvester.edges import Outcome, State
 from harvester.errors import CacheError, UsageError

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from harvester.assemble.run import harvest_job
-from harvester.audit import Audited, verify
+from harvester.audit import verify
+from harvester.audited import Audited
 from harvester.caches.open import is_empty_or_missing
 from harvester.durable import Disk
 from harvester.edges import State

@@ -7,7 +7,7 @@ import re
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.testing.images import tile_png
 from harvester.tiling.tile import Tile
 

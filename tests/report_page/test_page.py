@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.edges import State
 from harvester.report_page import choose_run, html_page, stored_runs
 from harvester.report_page.page import RUNS_SHOWN

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.audit import Audited
+from harvester.audited import Audited
 from harvester.cli.tables import summary
 from harvester.edges import State
 from harvester.errors import CacheError, UsageError
