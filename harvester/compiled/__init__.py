@@ -23,6 +23,7 @@ MODULES = (
     "harvester.engine.sharing",
     "harvester.engine.writer",
     "harvester.pacing.pacer",
+    "harvester.pacing.refusals",
     "harvester.payload.ends",
     "harvester.payload.jpeg",
     "harvester.payload.judge",

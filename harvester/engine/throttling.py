@@ -120,8 +120,7 @@ class Throttling:
             )
         if busy.is_presumed and not presumed:
             # What was concluded for the pace came of tiles that say nothing about it.
-            pacer.learned = None
-            pacer.concurrency.restart(now)
+            pacer.begin_again(now)
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
         if not own and self._sites.is_too_long(now, site, asked, ended=ended):
