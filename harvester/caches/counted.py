@@ -14,49 +14,32 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from harvester.caches.around import AroundWriter
 from harvester.caches.description import format_word
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.reach import Reach, extent_of
-from harvester.edges import CacheReader, CacheWriter, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
+from harvester.edges import CacheReader, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
 from harvester.tiling.scheme import Lod, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
-if TYPE_CHECKING:
-    from harvester.edges import Mask
-
 _WORD = 0xFFFFFFFF
 
 
 @dataclass(slots=True)
-class CountedWriter:
-    """A CacheWriter around another. ``look`` opens a reader of the same cache, None while there is none."""
+class CountedWriter(AroundWriter):
+    """``look`` opens a reader of the same cache, None while there is none."""
 
-    inner: CacheWriter
     subject: Subject
     look: Callable[[], CacheReader | None]
     _sums: dict[tuple[int, int, int], TileSum | None] = field(default_factory=dict)
     """By block in the source's levels; None: something was taken out, so it has to be read."""
     _counts: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    @property
-    def notices(self) -> list[str]:
-        """What the cache's writer has for a person to read."""
-        found: list[str] = getattr(self.inner, "notices", [])
-        return found
-
-    def present(self, key: BlockKey) -> Mask:
-        """Which tiles of a block (source's levels) are there."""
-        return self.inner.present(key)
-
-    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
-        """The stamps now."""
-        return self.inner.stamps(keys)
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably, and count it."""
@@ -82,10 +65,6 @@ class CountedWriter:
         """Describe the cache, its manifest included: of an unfinished one that says what it is of, and not
         what it holds."""
         await self.inner.finish(await asyncio.to_thread(self._counted, subject))
-
-    async def close(self) -> None:
-        """Release the files. May be called twice."""
-        await self.inner.close()
 
     # ------------------------------------------------------------------------------------------ what is there
 

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.caches import bundle_v2, compact, conf, root_json
+from harvester.caches import bundle_v2, work_folder
 from harvester.caches.description import Description, format_word
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.pmtiles_reader import PMTilesReader, open_reader
-from harvester.durable import Disk, disk_full
+from harvester.durable import Disk
 from harvester.edges import TileFormat
-from harvester.errors import CacheError, UnsupportedFormatError
-from harvester.manifest import FILE, KEY
+from harvester.errors import UnsupportedFormatError
+from harvester.manifest import KEY
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 
 if TYPE_CHECKING:
     from harvester.caches.pmtiles_layout import Ints
+
+CHUNK_BYTES = 1 << 20
+"""Written at once: few calls, little memory."""
 
 
 def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> None:
@@ -29,39 +32,16 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
     It appears by rename, so a folder of that name is whole. Tiles of zooms that the scheme lacks would be lost, so they
     are refused. Raises CacheError.
     """
-    part = package.with_name(package.name + ".part")
-    disk.remove_tree(part) if part.is_dir() else disk.remove(part)
-    if work.is_dir() and compact.is_empty(work):
-        disk.remove_tree(work)
-    if work.exists():
-        raise CacheError(f"{work} is there already", hint="Move it away, then run the same command again.")
-    with open_reader(package) as reader:
+    with work_folder.appearing(package, work, disk) as part, open_reader(package) as reader:
         places = _places(reader, scheme)
         blocks = ((key, place) for level, place in places.items() for key in _blocks(reader, level, place))
         unpacked = sum(_size(_spans(reader, key, place)[1]) for key, place in blocks)
-        needed = unpacked + package.stat().st_size  # the archive is made anew beside what is unpacked
-        if needed > disk.free_bytes(part):
-            raise disk_full(work, needed)
-        disk.make_dirs(part / compact.ALL_LAYERS)
+        # The archive is made anew beside what is unpacked.
+        work_folder.begin(part, work, unpacked + package.stat().st_size, disk)
         for level, place in places.items():
-            folder = part / compact.ALL_LAYERS / bundle_v2.level_folder(level)
-            disk.make_dirs(folder)
-            for key in _blocks(reader, level, place):
-                _write_bundle(disk, folder / bundle_v2.bundle_name(key), reader, key, place)
-            disk.sync_folder(folder)
-        about = _description(reader, scheme)
-        documents = [
-            (compact.CONF, conf.render_conf(about)),
-            (compact.ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=list(places))),
-        ]
-        if about.extent is not None:
-            documents.append((compact.CDI, conf.render_cdi(about)))
-        if text := reader.info.details.get(KEY):
-            documents.append((FILE, text.encode()))
-        for name, data in documents:
-            disk.write_whole(part / name, data)
-    disk.replace(part, work)
-    disk.sync_folder(work.absolute().parent)
+            work_folder.write_level(part, level, _bundles(reader, level, place), disk)
+        about, manifest = _description(reader, scheme), reader.info.details.get(KEY, "")
+        work_folder.write_documents(part, about, list(places), manifest, disk)
 
 
 def _places(reader: PMTilesReader, scheme: TilingScheme) -> dict[int, Place]:
@@ -114,24 +94,14 @@ def _size(lengths: Ints) -> int:
     return bundle_v2.layout(lengths)[1] if lengths.any() else 0
 
 
-def _write_bundle(disk: Disk, path: Path, reader: PMTilesReader, key: BlockKey, place: Place) -> None:
-    """Write one block's bundle, row-major without gaps; none where the block holds nothing."""
-    offsets, lengths = _spans(reader, key, place)
-    if not lengths.any():
-        return
-    packed, size = bundle_v2.layout(lengths)
-    header = bundle_v2.Header(largest=int(lengths.max()), file_size=size)
-    descriptor, at = disk.open(path, write=True, create=True, truncate=True), 0
-    try:
-        for chunk in _chunks(header.pack() + bundle_v2.pack_index(packed), reader, offsets, lengths):
-            disk.pwrite(descriptor, chunk, at)
-            at += len(chunk)
-        disk.fsync(descriptor)
-    finally:
-        disk.close(descriptor)
-
-
-CHUNK_BYTES = 1 << 20
+def _bundles(reader: PMTilesReader, level: int, place: Place) -> Iterator[tuple[BlockKey, Iterator[bytes]]]:
+    """A level's bundles, row-major without gaps; none of a block that holds nothing."""
+    for key in _blocks(reader, level, place):
+        offsets, lengths = _spans(reader, key, place)
+        if lengths.any():
+            packed, size = bundle_v2.layout(lengths)
+            header = bundle_v2.Header(largest=int(lengths.max()), file_size=size)
+            yield key, _chunks(header.pack() + bundle_v2.pack_index(packed), reader, offsets, lengths)
 
 
 def _chunks(head: bytes, reader: PMTilesReader, offsets: Ints, lengths: Ints) -> Iterator[bytes]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.edges import CacheWriter, Stamps, Stored, Subject, groups_of
+from harvester.caches.around import AroundWriter
+from harvester.edges import Stamps, Stored, groups_of
 from harvester.errors import UnsupportedFormatError
 from harvester.tiling.scheme import GooglePlace, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
@@ -16,35 +17,18 @@ from harvester.tiling.tile import BLOCK, BlockKey, Tile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harvester.edges import Mask
-
 HOLDS_ALL = "Write compactv2, compact, exploded or tpkx instead."
 """Formats that have a place for any tile of a scheme."""
 
 
 @dataclass(slots=True)
-class WorldWriter:
-    """A CacheWriter around another: ``store`` raises UnsupportedFormatError for a tile outside of the world."""
+class WorldWriter(AroundWriter):
+    """``store`` raises UnsupportedFormatError for a tile outside of the world."""
 
-    inner: CacheWriter
     scheme: TilingScheme
     format: str
     """Its name for a person."""
     _places: dict[int, GooglePlace] = field(default_factory=dict)
-
-    @property
-    def notices(self) -> list[str]:
-        """What the cache's writer has for a person to read."""
-        found: list[str] = getattr(self.inner, "notices", [])
-        return found
-
-    def present(self, key: BlockKey) -> Mask:
-        """Which tiles of a block are there."""
-        return self.inner.present(key)
-
-    def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
-        """The stamps now."""
-        return self.inner.stamps(keys)
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably; none of it where one of its tiles lies outside."""
@@ -53,18 +37,6 @@ class WorldWriter:
             if outside is not None:
                 raise no_place(outside, self.format)
         return await self.inner.store(batch)
-
-    async def remove(self, tiles: Sequence[Tile]) -> Stamps:
-        """Take tiles out again, durably."""
-        return await self.inner.remove(tiles)
-
-    async def finish(self, subject: Subject) -> None:
-        """Write what describes the cache."""
-        await self.inner.finish(subject)
-
-    async def close(self) -> None:
-        """Release the files. May be called twice."""
-        await self.inner.close()
 
     def _place(self, level: int) -> GooglePlace:
         place = self._places.get(level)
