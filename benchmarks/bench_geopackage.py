@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.bench_mbtiles import BATCH, LEVEL, SIZES, batches, floor, subject
 from harvester.caches.geopackage import open_reader, open_writer
 from harvester.caches.geopackage_schema import tile_table
-from harvester.database import PAGE_SIZE
+from harvester.database import page_size_for
 from harvester.durable import Disk
 
 Timer = Callable[[], float]
@@ -43,7 +43,7 @@ def bare(n: int, size: int = SIZES[0], timer: Timer = time.process_time) -> floa
     """The same rows by sqlite3 alone, under the same settings; seconds."""
     with tempfile.TemporaryDirectory() as own:
         connection = sqlite3.connect(Path(own) / "x.db", isolation_level=None)
-        for pragma in (f"page_size={PAGE_SIZE}", "journal_mode=TRUNCATE", "synchronous=FULL"):
+        for pragma in (f"page_size={page_size_for([bytes(size)])}", "journal_mode=TRUNCATE", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute(tile_table("tiles"))
         sql = "INSERT OR REPLACE INTO tiles (zoom_level, tile_column, tile_row, tile_data) VALUES (?, ?, ?, ?)"

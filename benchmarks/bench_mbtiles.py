@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harvester.caches.mbtiles import open_reader, open_writer
-from harvester.database import PAGE_SIZE
+from harvester.database import page_size_for
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Stored, Subject, TileFormat
 from harvester.tiling.google import google_scheme
@@ -98,7 +98,7 @@ def bare(n: int, size: int = SIZES[0], timer: Timer = time.process_time) -> floa
     """The same rows by sqlite3 alone, under the same settings; seconds."""
     with tempfile.TemporaryDirectory() as own:
         connection = sqlite3.connect(Path(own) / "x.db", isolation_level=None)
-        for pragma in (f"page_size={PAGE_SIZE}", "journal_mode=TRUNCATE", "synchronous=FULL"):
+        for pragma in (f"page_size={page_size_for([bytes(size)])}", "journal_mode=TRUNCATE", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("CREATE TABLE tiles (zoom_level, tile_column, tile_row, tile_data)")
         connection.execute("CREATE UNIQUE INDEX i ON tiles (zoom_level, tile_column, tile_row)")

@@ -200,7 +200,7 @@ class GeoPackageWriter:
         webp: set[str],
     ) -> Stamps:
         grids = grids_for(rows, self._grids)
-        database = await self._file.connect_to_write()
+        database = await self._file.connect_to_write([body for tiles in rows.values() for body in tiles.values()])
         order = [table for table in self._grids if table in {*self._state.tables, *grids}]
         changes = (self._state.changes + 1) & 0xFFFFFFFF
         stamp = self._generation.after(self._seen_stamp, rows.items(), gone.items())

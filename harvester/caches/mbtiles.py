@@ -167,7 +167,7 @@ class MBTilesWriter:
         return await self._change({}, self._places.addresses(tiles), self._state.kinds)
 
     async def _change(self, rows: Mapping[Address, bytes], gone: Sequence[Address], kinds: Mapping[str, int]) -> Stamps:
-        database = await self._file.connect_to_write()
+        database = await self._file.connect_to_write(rows.values())
         stamp = self._generation.after(self._seen_stamp, [("", rows)], [("", gone)])
         state = replace(self._state, stamp=stamp, changes=(self._state.changes + 1) & 0xFFFFFFFF, kinds=kinds)
         schema = self._schema.index

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.database import Database, Header, damaged, open_beside_writer, read_header
+from harvester.database import Database, Header, damaged, open_beside_writer, page_size_for, read_header
 from harvester.durable import Disk, disk_full
 from harvester.edges import Stored
 from harvester.errors import CacheError
@@ -53,17 +53,17 @@ class WrittenFile:
             if found != ["ok"]:
                 raise damaged(self.path, str(found[0]))
 
-    async def connect(self) -> Database:
-        """The connection that writes; both are there then."""
+    async def connect(self, bodies: Collection[bytes] = ()) -> Database:
+        """The connection that writes; both are there then. A new file is made for tiles like ``bodies``."""
         if self._database is None:
-            self._database = await Database.open(self.path, disk=self._disk)
+            self._database = await Database.open(self.path, disk=self._disk, page_size=page_size_for(bodies))
         if self.looking is None:
             self.looking = open_beside_writer(self.path)
         return self._database
 
-    async def connect_to_write(self) -> Database:
+    async def connect_to_write(self, bodies: Collection[bytes] = ()) -> Database:
         """The same, before a transaction: a file with a write-ahead log has left it."""
-        database = await self.connect()
+        database = await self.connect(bodies)
         if database.is_wal and self.looking is not None:
             self.looking.close()
             self.looking = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,30 @@ if TYPE_CHECKING:
     import aiosqlite
 
 PAGE_SIZE = 16384
-"""A 15 KB tile fills one page; measured faster than 4096 and than 65536 for tiles of 1 to 40 KB."""
+"""Of a database whose rows are tiny or large: with tiles of 25 to 40 KB a file is a tenth to a fifth smaller
+than with large pages."""
+
+LARGE_PAGE_SIZE = 65536
+"""Several tiles to a page (SQLite file format, section 1.3.2): at 4 to 15 KB a tile they cost a third less CPU to write
+and take 4 to 21 % less room, of which a page of 16384 bytes leaves up to half empty behind one tile."""
+
+LARGE_PAGE_TILES = range(2_000, 18_001)
+"""Bytes of a tile, on average, for which the large page is the better one."""
 
 CACHE_KIB = 2048
 """Page cache of a writer: the inner pages of an index of 10^8 tiles. What a batch needs beyond it goes to the file
 before the commit, under the journal: a larger cache, or holding the pages back, measured 10 to 20 % slower."""
+
+
+# The standard module looks for an adapter of every value that is none of its four types, bytes among them, and makes an
+# exception to say that there is none: 0.3 us a tile. This one gives back the very same object, to whoever uses SQLite.
+sqlite3.register_adapter(bytes, bytes)
+
+
+def page_size_for(bodies: Collection[bytes]) -> int:
+    """The page size of a new file that begins with these tiles; bytes."""
+    mean = sum(map(len, bodies)) // len(bodies) if bodies else 0
+    return LARGE_PAGE_SIZE if mean in LARGE_PAGE_TILES else PAGE_SIZE
 
 
 async def _connected(connection: aiosqlite.Connection) -> None:
