@@ -19,10 +19,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q harvester
 	@touch $@
 
 compiled: install  ## the hot path as C extensions, an eighth less CPU a tile (a minute; needs a C compiler)
 	$(BIN)/python -m harvester.compiled.build
+	@$(BIN)/python -m compileall -q harvester benchmarks
 
 TOOLS_STAMP := .venv-tools/.installed
 
