@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harvester.assemble.holding import PackageHolding, WrittenHolding
+from harvester.assemble.interrupted import SEALING, settle, stands_alone
 from harvester.assemble.made import Made
 from harvester.assemble.unpacking import unpack_beside
-from harvester.caches.belongings import require_cache_or_nothing, require_own
+from harvester.caches.belongings import require_cache_or_nothing
 from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
@@ -19,7 +20,7 @@ from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
-from harvester.output import PART, OutputPaths, exists, file_stamp, finish_swap, recover, require_free
+from harvester.output import PART, OutputPaths, exists
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
@@ -28,9 +29,6 @@ from harvester.version import __version__
 
 SUMS = "sums"
 """The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
-
-SEALING = "sealing"
-"""The ledger's fact that ``OUT.part`` is the run's own."""
 
 ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
@@ -139,22 +137,13 @@ async def open_collection(
     """
     notices: list[str] = []
     require_cache_or_nothing(paths.out, format, replaced=paths.overwrite)
-    recover(paths, disk)
-    await _finish_swap(paths, disk)
-    if paths.sealed:
-        await _require_own_beside(paths)
-    if paths.overwrite:
-        await _prepare_new(paths, format, info, plan, disk, notices)
-    elif paths.sealed and is_empty_or_missing(paths.work):
-        disk.remove_tree(paths.work)
-    if paths.sealed:
-        disk.remove_tree(paths.part)
+    await settle(paths, format, info, plan, disk, notices)
     made.note(paths.ledger)
     ledger = await _open_or_rebuild(paths.ledger, notices, disk)
     collection: Collection | None = None
     try:
         meta = await _check_identity(ledger, info, paths)
-        if paths.sealed and not paths.overwrite and exists(paths.work) and await _stands_alone(ledger, paths.out):
+        if paths.sealed and not paths.overwrite and exists(paths.work) and await stands_alone(ledger, paths.out):
             disk.remove_tree(paths.work)
         if not is_empty_or_missing(paths.collect):
             _check_scheme(paths.collect, info)
@@ -189,70 +178,6 @@ async def open_collection(
         await (collection or ledger).close()
 
 
-async def _meta_of(path: Path, *names: str) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        ledger = await open_ledger(path, create=False)
-    except CacheError:
-        return {}
-    try:
-        return {name: await ledger.get_meta(name) for name in names}
-    finally:
-        await ledger.close()
-
-
-async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
-    new = await _meta_of(paths.new_ledger, "swapping")
-    finished = bool(new.get("swapping"))
-    swapped = bool((await _meta_of(paths.final_ledger, "swapping")).get("swapping"))
-    finish_swap(paths, new_is_finished=finished, out_is_swapped=swapped, disk=disk)
-    if finished or swapped:
-        await end_swap(paths)
-
-
-async def end_swap(paths: OutputPaths) -> None:
-    """Say in the ledger that the swap is over: what lies at ``OUT.old`` from now on is not the run's."""
-    if paths.final_ledger.exists() and not paths.new_ledger.exists():
-        ledger = await open_ledger(paths.final_ledger, create=False)
-        try:
-            await ledger.set_meta({"swapping": False, SEALING: False})
-        finally:
-            await ledger.close()
-
-
-async def _require_own_beside(paths: OutputPaths) -> None:
-    """The work folder and the half-made package of a sealed format are an earlier run's, or not there. Raises
-    CacheError."""
-    if exists(paths.work):
-        require_own(paths.work, "compactv2", is_work=True)
-    if exists(paths.part):
-        facts = [await _meta_of(path, SEALING) for path in (paths.final_ledger, paths.new_ledger)]
-        if not any(each.get(SEALING) for each in facts):
-            require_free(paths, paths.part)
-
-
-async def _prepare_new(
-    paths: OutputPaths, format: str, info: ServiceInfo, plan: Plan, disk: Disk, notices: list[str]
-) -> None:
-    """An interrupted replacement is gone on with if it is of the same source, scheme, plan and format; any other
-    remains are cleared: tiles that this job does not plan have no place in its cache."""
-    meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "format", "replaces")
-    if meta.get("replaces") != paths.out.name:
-        require_free(paths, paths.new)
-    if FORMATS[format].folder:
-        require_free(paths, paths.old)
-    facts = tuple(meta.get(name) for name in ("identity", "plan", "format"))
-    same = facts == (info.identity, plan.fingerprint, format) and (
-        scheme_from_json(meta["scheme"]).mismatch(info.scheme) is None if meta.get("scheme") else False
-    )
-    if same and exists(paths.new):
-        notices.append("going on with the interrupted overwrite")
-        return
-    disk.remove_tree(paths.new) if paths.new.is_dir() else disk.remove(paths.new)
-    disk.remove(paths.new_ledger)
-
-
 async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> SqliteLedger:
     try:
         return await open_ledger(path, create=True, disk=disk)
@@ -263,14 +188,6 @@ async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> Sqlite
     disk.remove(path)
     notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
     return await open_ledger(path, create=True, disk=disk)
-
-
-async def _stands_alone(ledger: SqliteLedger, package: Path) -> bool:
-    """Does the ledger speak of this package, with nothing added since? Then a work folder beside it is a part of one: a
-    kill came while it was removed, or unpacked."""
-    if not package.is_file() or await ledger.get_meta("dirty"):
-        return False
-    return (await ledger.stamps([])).get(None) == file_stamp(package)
 
 
 async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: OutputPaths) -> Mapping[str, Any]:

@@ -1,26 +1,18 @@
-"""A tilemap that denies every tile of a plan, held against a few tiles themselves: where they are there, it is not
-believed, and all are asked."""
+"""Which of the tiles that a tilemap denied it is held against: few, from everywhere."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-from xxhash import xxh3_128_hexdigest
 
-from harvester.assemble.sources import Layer, transport_for
-from harvester.edges import BlockChange, Ledger, Outcome, State, Verdict
-from harvester.engine import StopReason, Tally
-from harvester.engine.few import Few
-from harvester.job import Job
-from harvester.pacing import Pacer
+from harvester.edges import Ledger, State
 from harvester.planning import Plan
-from harvester.tiling.tile import BlockKey, Tile
+from harvester.tiling.tile import BlockKey, Tile, block_of
 
 ASKED = 32
 """Tiles that are asked themselves: what an empty plan costs at most, and enough to come upon two of a town, or of every
@@ -32,31 +24,28 @@ MIDDLES = 4
 PERIODS = range(2, 9)
 """Of stripes, tile for tile, that a tilemap in disorder may deny although they are there."""
 
-CANDIDATES = 512
-"""Tiles that are chosen from."""
+SPREAD = 512
+"""Tiles of a plan that are chosen from."""
+
+OF_A_LOD = 256
+"""Denied tiles of one LOD that are chosen from."""
+
+OF_A_BLOCK = 32
+"""Denied tiles of one block (one window) that are chosen from."""
+
+NEAR = 16
+"""Tiles that are asked around the only one that was there: of a bundle that was lost, one of many windows, the others
+are there, too; of one odd picture, none is."""
 
 CHUNK_BLOCKS = 256
 """Blocks of the ledger that are read at once."""
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
-BELIEVED = 2
-"""Different bodies that must come: beyond their data, services give one picture ("no data here") for every tile, while
-their tilemap says the truth."""
-
-DISTRUSTED = "tilemap_distrusted"
-"""The ledger's fact: a tile that is there although the tilemap denies it; later runs don't ask the tilemap."""
-
-
-def was_denied(tally: Tally) -> bool:
-    """Did every planned tile end as absent, some of them without having been asked themselves?"""
-    counts = tally.counts()
-    return counts.planned > 0 and counts.absent == counts.planned and sum(tally.absences.values()) < counts.planned
-
 
 def some_of(plan: Plan) -> list[Tile]:
     """A few tiles: the middle one of LODs from the coarsest to the finest, and others from all over the plan, such that
-    whatever every second to eighth row, column or diagonal holds is come upon BELIEVED times."""
+    whatever every second to eighth row, column or diagonal holds is come upon twice."""
     if plan.total <= ASKED:
         return [plan.tile_at(place) for place in range(plan.total)]
     places, start = [], 0
@@ -66,7 +55,7 @@ def some_of(plan: Plan) -> list[Tile]:
     middle = [places[len(places) * at // MIDDLES] for at in range(min(MIDDLES, len(places)))]
     chosen = list(dict.fromkeys(plan.tile_at(place) for place in middle))
     # Weyl's sequence: evenly spread, in step with nothing.
-    spread = (int(plan.total * (GOLDEN * at % 1.0)) for at in range(1, CANDIDATES + 1))
+    spread = (int(plan.total * (GOLDEN * at % 1.0)) for at in range(1, SPREAD + 1))
     left = dict.fromkeys(plan.tile_at(place) for place in dict.fromkeys(spread))
     met = Counter(stripe for tile in chosen for stripe in stripes(tile))
     while left and len(chosen) < ASKED:
@@ -86,70 +75,73 @@ def stripes(tile: Tile) -> list[tuple[int, int, int]]:
 
 
 @dataclass(slots=True)
-class Heard:
-    """What came of tiles that were asked to learn of the tilemap."""
+class Sample:
+    """Tiles of one LOD to choose from, a list for each block: of every ``step``-th one that denies any."""
 
-    there: dict[str, Tile] = field(default_factory=dict)
-    """Tiles that are there, one for each body, by its digest; bodies that the job declares to mean none left out."""
-    found: list[Tile] = field(default_factory=list)
-    """All of these tiles."""
-    answered: int = 0
-    """Tiles of which something was learned: served, not there, or wrong; none that was refused or too early."""
-    stop: StopReason | None = None
-    """Why it ended too early."""
+    step: int = 1
+    seen: int = 0
+    tiles: int = 0
+    """All that are absent."""
+    blocks: list[list[Tile]] = field(default_factory=list)
 
-    @property
-    def is_wrong(self) -> bool:
-        """True when several are there that differ."""
-        return len(self.there) >= BELIEVED
+    def add(self, key: BlockKey, absent: np.ndarray) -> None:
+        """The next block."""
+        self.seen += 1
+        self.tiles += absent.size
+        if (self.seen - 1) % self.step:
+            return
+        self.blocks.append([key.tile(position) for position in spread(absent, OF_A_BLOCK)])
+        while len(self.blocks) > OF_A_LOD:
+            self.blocks = self.blocks[::2]
+            self.step *= 2
 
-    def and_then(self, more: Heard) -> Heard:
-        """This, and what came of others that were asked after it."""
-        return Heard(
-            {**more.there, **self.there}, self.found + more.found, self.answered + more.answered, more.stop or self.stop
-        )
-
-
-async def hear(
-    job: Job,
-    layer: Layer,
-    tiles: Sequence[Tile],
-    tally: Tally,
-    *,
-    new_pacer: Callable[[int], Pacer],
-    stopped: Callable[[], StopReason | None],
-) -> Heard:
-    """Ask tiles. ``tally`` counts the requests, as questions."""
-    heard = Heard()
-    meant_as_none = {digest.lower() for digest in job.placeholders}
-
-    def saw(tile: Tile, verdict: Verdict) -> None:
-        heard.answered += verdict.outcome not in (Outcome.DENIED, Outcome.THROTTLED)
-        if verdict.outcome is Outcome.WHOLE:
-            digest = xxh3_128_hexdigest(verdict.body)
-            if digest not in meant_as_none:
-                heard.there.setdefault(digest, tile)
-                heard.found.append(tile)
-
-    few = Few(
-        tiles, layer.source, new_pacer=new_pacer, connections=job.limits.concurrency, tries=1, tally=tally,
-        clock=time.monotonic, saw=saw, stopped=stopped,
-    )  # fmt: skip
-    transport = transport_for(job, layer)
-    before = tally.tile_requests
-    try:
-        await transport.drain(few.next_request, few.done)
-    finally:
-        tally.questions += tally.tile_requests - before
-        await transport.close()
-    heard.stop = few.stop
-    return heard
+    def candidates(self) -> dict[Tile, None]:
+        """At most so many, of as many blocks as there are."""
+        ordered = (block[at] for at in range(OF_A_BLOCK) for block in self.blocks if at < len(block))
+        return dict.fromkeys(tile for _, tile in zip(range(OF_A_LOD), ordered, strict=False))
 
 
-async def take_back(ledger: Ledger, plan: Plan) -> None:
-    """Every planned tile that is absent is pending again, whoever said so."""
+def spread(positions: np.ndarray, number: int) -> list[int]:
+    """So many of these, by Weyl's sequence: evenly spread, in step with nothing."""
+    if positions.size <= number:
+        found: list[int] = positions.tolist()
+        return found
+    places = dict.fromkeys(int(positions.size * (GOLDEN * at % 1.0)) for at in range(1, number + 1))
+    return [int(positions[place]) for place in places]
+
+
+async def some_denied(ledger: Ledger, plan: Plan, levels: Collection[int], most: int) -> list[Tile]:
+    """A few absent tiles of these LODs: of each LOD one at least, the more the more it has, of as many windows as there
+    are, on as many rows, columns and diagonals as may be."""
+    samples = {level: Sample() for level in levels}
     async for key, absent in absent_tiles(ledger, plan):
-        await ledger.record([BlockChange(key, State.PENDING, absent.tolist())], {})
+        if key.level in samples:
+            samples[key.level].add(key, absent)
+    left = {level: sample.candidates() for level, sample in samples.items() if sample.tiles}
+    chosen: list[Tile] = []
+    met: Counter[tuple[int, int, int]] = Counter()
+    taken: Counter[int] = Counter()
+
+    def need(level: int) -> tuple[bool, float]:
+        return not taken[level], math.sqrt(samples[level].tiles) / (taken[level] + 1)
+
+    while len(chosen) < most and (open_levels := [level for level in left if left[level]]):
+        level = max(open_levels, key=need)
+        best = max(left[level], key=lambda tile: sum(2.0 ** -met[stripe] for stripe in stripes(tile)))
+        del left[level][best]
+        taken[level] += 1
+        chosen.append(best)
+        met.update(stripes(best))
+    return chosen
+
+
+async def some_near(ledger: Ledger, plan: Plan, there: Tile, asked: Collection[Tile]) -> list[Tile]:
+    """Absent tiles of its block around one that is there, without those that were asked."""
+    key = block_of(there)
+    (states,) = await ledger.states([key])
+    tiles = [key.tile(position) for position in np.flatnonzero(states.ravel() == State.ABSENT).tolist()]
+    tiles.sort(key=lambda tile: max(abs(tile.row - there.row), abs(tile.col - there.col)))
+    return [tile for tile in tiles if tile not in asked and plan.contains(tile)][:NEAR]
 
 
 async def absent_tiles(ledger: Ledger, plan: Plan) -> AsyncIterator[tuple[BlockKey, np.ndarray]]:
@@ -160,12 +152,3 @@ async def absent_tiles(ledger: Ledger, plan: Plan) -> AsyncIterator[tuple[BlockK
             positions = np.flatnonzero((mask & (states == State.ABSENT)).ravel())
             if positions.size:
                 yield key, positions
-
-
-def joined(before: Tally, after: Tally) -> Tally:
-    """``after`` with the requests of ``before`` counted, too, and what that one fetched as fetched by the same run."""
-    for name in ("requests", "tile_requests", "retries", "questions", "throttled", "bytes", "fetched"):
-        setattr(after, name, getattr(after, name) + getattr(before, name))
-    after.kept -= before.fetched
-    after.odd_types += before.odd_types
-    return after

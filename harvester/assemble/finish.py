@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.assemble.collect import SEALING, SUMS, Collection, end_swap
+from harvester.assemble.collect import SUMS, Collection
+from harvester.assemble.interrupted import SEALING, end_swap
 from harvester.assemble.plan import PlannedLayer
 from harvester.assemble.remember import policies_of
 from harvester.caches.open import seal

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.assemble.collect import Collection, is_sealed, open_collection
-from harvester.assemble.denied import DISTRUSTED, joined, take_back, was_denied
-from harvester.assemble.doubted import TilemapDoubt, after, denied_levels, limits_left
+from harvester.assemble.doubted import TilemapDoubt
 from harvester.assemble.finish import finish, judge_all_404
 from harvester.assemble.made import Made
 from harvester.assemble.paces import pacers_of
@@ -31,7 +30,6 @@ from harvester.job import Job, Limits
 from harvester.ledger_reader import LISTED, LISTING
 from harvester.output import OutputPaths, require_names
 from harvester.report import Report, Took
-from harvester.tiling.tile import Tile
 from harvester.version import __version__
 from harvester.wording import counted
 
@@ -55,8 +53,6 @@ class LayerRun:
     told: int = 0
     fetching: tuple[float, float] | None = None
     """When the engine began and ended, by the clock of ``began``."""
-    distrusted: bool = False
-    """True once the tilemap was found to deny what is there."""
 
     @property
     def layer(self) -> Layer:
@@ -117,22 +113,15 @@ class LayerRun:
         await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
         wanted = tally.counts().pending > 0 and switch.reason is None
-        doubt = TilemapDoubt(
-            job=self.job, layer=self.layer, plan=planned.plan, ledger=ledger, stopped=lambda: switch.reason
-        )
-        is_unproven = await doubt.is_unproven()
-        if wanted or is_unproven:
-            self.distrusted = bool(await ledger.get_meta(DISTRUSTED))
+        doubt = self._doubt(collection)
+        await doubt.recall()
         if wanted:
-            if self._probes():
-                await doubt.begins()
-            outturn = await self._fetch(collection, agreement, self.job.limits)
-        if outturn.stop is None and self._probes() and (wanted or is_unproven):
-            levels = list(tally.levels) if is_unproven else denied_levels(tally, absent_before)
-            there = await doubt.look(tally, levels)
-            if there is not None:
-                agreement, outturn = await self._ask_all_the_same(collection, agreement, outturn, there)
-                tally, wanted, absent_before = agreement.tally, True, {}
+            await doubt.begin()
+            outturn = await self._fetch(collection, agreement, self.job.limits, probe=doubt.is_asked)
+        if outturn.stop is None and (wanted or doubt.was_unproven):
+            settled, outturn = await doubt.settle(agreement, outturn, absent_before)
+            if settled is not agreement:
+                agreement, tally, wanted, absent_before = settled, settled.tally, True, {}
         self._tell_index(collection, agreement)
         if wanted or named or tally.absences:
             try:
@@ -181,44 +170,21 @@ class LayerRun:
             known=index_of(self.layer.source, self.opened.session),
         )
 
-    def _probes(self) -> bool:
-        return self.job.tilemap and self.layer.source.info.tilemap and not self.distrusted
-
-    async def _ask_all_the_same(
-        self, collection: Collection, agreement: Agreement, outturn: Outturn, there: Tile | StopReason
-    ) -> tuple[Agreement, Outturn]:
-        """The tilemap denies what is there: it is not believed, now and in later runs. Or that isn't known, and the
-        next run asks again."""
-        if isinstance(there, StopReason):
-            again = await self._taken_back(collection, agreement)
-            return again, replace(outturn, tally=again.tally, stop=there)
-        denies_all, limits = was_denied(agreement.tally), self.job.limits
-        text = (
-            f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
-            if denies_all
-            else f"the service's tilemap denies tiles that are there ({there}): all that it denied are asked"
+    def _doubt(self, collection: Collection) -> TilemapDoubt:
+        """Of the tilemap; once it is not believed, it isn't asked."""
+        return TilemapDoubt(
+            job=self.job,
+            layer=self.layer,
+            plan=self.planned.plan,
+            ledger=collection.ledger,
+            stopped=lambda: self.switch.reason,
+            tell=lambda text: self._notice(collection, text),
+            agree=lambda: self._agreement(collection),
+            fetch=lambda agreement, limits: self._fetch(collection, agreement, limits, probe=False),
         )
-        collection.notices.append(text)
-        self._tell(collection)
-        self.distrusted = True
-        await collection.ledger.set_meta({DISTRUSTED: str(there)})
-        left = limits_left(limits, agreement.tally, time.monotonic() - agreement.tally.started)
-        again = await self._taken_back(collection, agreement)
-        if isinstance(left, StopReason):
-            return again, replace(outturn, tally=again.tally, stop=left)
-        return again, after(outturn, await self._fetch(collection, again, left), limits)
 
-    async def _taken_back(self, collection: Collection, agreement: Agreement) -> Agreement:
-        """All is pending again, and what was asked stays counted."""
-        plan, ledger = self.planned.plan, collection.ledger
-        await take_back(ledger, plan)
-        known, levels = await ledger.get_meta("absences") or {}, {str(lod.level) for lod in plan.lods}
-        await ledger.set_meta({"absences": {level: ways for level, ways in known.items() if level not in levels}})
-        again = await self._agreement(collection)
-        joined(agreement.tally, await again.begin(plan.blocks()))
-        return again
-
-    async def _fetch(self, collection: Collection, agreement: Agreement, limits: Limits) -> Outturn:
+    async def _fetch(self, collection: Collection, agreement: Agreement, limits: Limits, *, probe: bool) -> Outturn:
+        """Run the engine; with ``probe`` it asks the tilemap."""
         tally = agreement.tally
         job, layer, plan, ledger = self.job, self.layer, self.planned.plan, collection.ledger
         try:
@@ -240,7 +206,7 @@ class LayerRun:
             new_pacer=pacers_of(limits, time.monotonic()),
             limits=limits,
             clock=time.monotonic,
-            probe=self._probes(),
+            probe=probe,
             planned=plan.contains,
             placeholders=job.placeholders,
             stored_body=collection.stored_body,
@@ -265,8 +231,12 @@ class LayerRun:
             return
         if count:
             text = f"{counted(count, 'stored tile')} had a body that --placeholder names: taken out, and absent"
-            collection.notices.append(text)
-            self._tell(collection)
+            self._notice(collection, text)
+
+    def _notice(self, collection: Collection, text: str) -> None:
+        """Tell it now, and in the report."""
+        collection.notices.append(text)
+        self._tell(collection)
 
     def _tell(self, collection: Collection, text: str = "") -> None:
         """Tell what the collection noticed since the last time, and ``text``, which no report will hold."""

@@ -1,13 +1,20 @@
-"""The tiles that a tilemap which denies all is held against: whatever a pattern of rows, columns or diagonals leaves,
-two of them are come upon."""
+"""The tiles that a tilemap is held against: of one which denies all, two are come upon whatever a pattern of rows,
+columns or diagonals leaves; of one which denies some, they come from every LOD and all over it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from functools import cache
 
+import numpy as np
 import pytest
 
-from harvester.assemble.denied import ASKED, BELIEVED, PERIODS, some_of
+from harvester.assemble.denied import ASKED, OF_A_LOD, PERIODS, Sample, some_denied, some_of, spread
+from harvester.assemble.hearing import BELIEVED
+from harvester.edges import BlockChange, State
+from harvester.testing.memory import MemoryLedger
+from harvester.tiling.tile import BlockKey, block_of
 from tests.engine.lab import plan_of
 
 PLANS = {
@@ -43,3 +50,48 @@ def test_two_tiles_of_any_stripes_are_among_them(name, way, period):
 
 def test_of_a_small_plan_all_are_asked():
     assert set(some_of(plan_of((0, 1)))) == set(plan_of((0, 1)).tiles())
+
+
+async def chosen_of(plan, denied, most=32, levels=range(20)):
+    ledger = MemoryLedger()
+    await ledger.enlist(list(plan.blocks()))
+    for key, mask in plan.blocks():
+        absent = [at for at in np.flatnonzero(mask.ravel()).tolist() if denied(key.tile(at))]
+        await ledger.record([BlockChange(key, State.ABSENT, absent)], {})
+    return await some_denied(ledger, plan, levels, most)
+
+
+def test_every_lod_has_some_and_the_largest_most():
+    tiles = asyncio.run(chosen_of(plan_of(tuple(range(9))), lambda tile: tile.col % 3 == 0))
+    found = Counter(tile.level for tile in tiles)
+    assert (len(set(tiles)), set(found)) == (32, set(range(9)))
+    assert all(tile.col % 3 == 0 for tile in tiles)
+    assert found[8] == max(found.values()) >= 5
+
+
+def test_they_are_spread_over_the_windows():
+    plan = plan_of((10,), bbox=(-20_000_000.0, -4_900_000.0, 20_000_000.0, 4_900_000.0))
+    blocks = {key for key, _ in plan.blocks()}
+    tiles = asyncio.run(chosen_of(plan, lambda tile: True, most=len(blocks)))
+    assert len({block_of(tile) for tile in tiles}) > len(blocks) // 2
+
+
+def test_lods_that_nothing_was_denied_of_are_left_out():
+    tiles = asyncio.run(chosen_of(plan_of((3, 4)), lambda tile: True, levels=[3]))
+    assert {tile.level for tile in tiles} == {3}
+
+
+def test_of_more_blocks_than_are_remembered_every_second_is_kept_and_so_on():
+    sample = Sample()
+    for number in range(1000):
+        sample.add(BlockKey(12, number * 128, 0), np.array([5], dtype=np.int64))
+    assert (sample.tiles, len(sample.blocks) <= OF_A_LOD) == (1000, True)
+    rows = [tile.row // 128 for tile in sample.candidates()]
+    assert rows == list(range(0, 1000, sample.step))
+
+
+def test_spread_positions_are_all_of_few_and_different_ones_of_many():
+    assert spread(np.arange(5), 32) == [0, 1, 2, 3, 4]
+    many = spread(np.arange(16384), 32)
+    assert len(set(many)) == 32
+    assert max(np.diff(sorted(many))) < 1400
