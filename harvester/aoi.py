@@ -14,7 +14,7 @@ from harvester.errors import UsageError
 from harvester.job import AoiFile, Policy
 
 if TYPE_CHECKING:
-    from harvester.aoi_json import Feature, Layer
+    from harvester.aoi_layer import Feature, Layer
 
 PIXELS = 0.08
 """Pixels of the finest LOD by which an edge may leave its true course; 0.1 is promised, the rest is for what lies
@@ -226,8 +226,9 @@ class _Work:
 
     def _buffered(self, shape: Any, lines: list[Any], crs: Crs, where: str) -> Any:
         """Ground metres need WGS 84: there and, later, on to the scheme's CRS."""
+        from harvester.aoi_bend import NoWayError
         from harvester.aoi_buffer import METRES_PER_DEGREE, buffered
-        from harvester.aoi_project import NoWayError, project_line, project_polygons
+        from harvester.aoi_project import project_line, project_polygons
 
         # Web mercator stretches latitudes: a degree is four times as long on the map at 75 degrees north.
         degrees = self.tolerance * self.crs.metres_per_unit / METRES_PER_DEGREE / 4
@@ -266,7 +267,8 @@ def _from_python(geometry: object) -> Layer:
     """A shapely geometry, a GeoJSON-like mapping or an object with ``__geo_interface__``, in WGS 84."""
     import shapely
 
-    from harvester.aoi_json import Feature, Layer, check_finite, read_json
+    from harvester.aoi_json import read_json
+    from harvester.aoi_layer import Feature, Layer, check_finite
 
     if isinstance(geometry, shapely.Geometry):
         check_finite(shapely.get_coordinates(geometry), "geometry")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from harvester.aoi_project import project_line, project_polygons, subdivided
+from harvester.aoi_bend import subdivided
+from harvester.aoi_project import project_line, project_polygons
 from harvester.aoi_shape import only_polygons, polygons_of
 from harvester.crs import WGS84, local_equidistant
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from harvester.aoi_json import Feature, Layer, check_finite, read_json
+from harvester.aoi_json import read_json
+from harvester.aoi_layer import Feature, Layer, check_finite
 from harvester.crs import WGS84, Crs
 from harvester.errors import UsageError
 from harvester.job import AoiFile
