@@ -18,7 +18,8 @@ from harvester.caches.geopackage_made import Address, Made, allow_webp, grids_fo
 from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Place, grids_of, quoted
 from harvester.caches.geopackage_sql import moment, set_contents, set_metadata
-from harvester.caches.geopackage_tables import FileState, metadata_row, obstacle
+from harvester.caches.geopackage_state import FileState, metadata_row
+from harvester.caches.geopackage_tables import obstacle
 from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk

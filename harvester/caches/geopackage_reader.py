@@ -10,17 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, quoted
-from harvester.caches.geopackage_tables import (
-    FileState,
-    Table,
-    choose,
-    inexact,
-    list_tables,
-    metadata_row,
-    read_state,
-    read_table,
-    scheme_of,
-)
+from harvester.caches.geopackage_state import FileState, metadata_row, read_state
+from harvester.caches.geopackage_tables import Table, choose, inexact, list_tables, read_table, scheme_of
 from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
 from harvester.caches.tile_look import type_of
 from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
