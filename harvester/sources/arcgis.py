@@ -16,6 +16,7 @@ from harvester.sources.auth import Credentials
 from harvester.sources.service_url import ServiceUrl
 from harvester.sources.tilemap import read_window
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
+from harvester.transport.head import header
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.retry_after import retry_after
 
@@ -137,7 +138,7 @@ class ArcGisSource:
             if answer.status == 304 and not request.headers:
                 return Verdict(Outcome.RETRY, "http_304")  # nothing was asked about, so it says nothing, of no picture
             return self._judge_status(answer)
-        blank = answer.headers.get("blank-tile")
+        blank = header(answer.headers, "blank-tile", b"blank-tile")
         if blank and blank.strip().lower() == "true":
             return Verdict(Outcome.ABSENT, "blank_tile")
         verdict = judge(

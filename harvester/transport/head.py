@@ -61,6 +61,13 @@ class Head(Mapping[str, str]):
         return f"Head({self.parsed()!r})"
 
 
+def header(headers: Mapping[str, str], name: str, lower: bytes) -> str | None:
+    """The header of an answer, asked for with every tile and hardly ever there; ``lower``: its name as bytes."""
+    if isinstance(headers, Head) and headers.lower.find(lower) < 0:
+        return None
+    return headers.get(name)
+
+
 def _parse(raw: bytes) -> dict[str, str]:
     """Only ever given what llhttp accepted, so it is generous: a line without a colon is passed over."""
     fields: list[list[bytes]] = []
