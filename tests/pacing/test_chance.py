@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from typing import Any
 
@@ -188,6 +189,30 @@ def test_the_usual_share_is_learned() -> None:
         assert not chance.on_refused(100.0 + number, goods, 90.0, 90.0, is_fresh=True)
     assert 0.04 < chance.share < 0.06
     assert "4." in repr(chance) or "5." in repr(chance)
+
+
+def test_whatever_is_learned_from_a_good_answer_holds_the_next_request_back(lab: Any) -> None:
+    """Whoever asks a pacer that is free does not ask it whether the next request may start."""
+    draw = random.Random(2)
+    host, pacer = lab.AtRandom(0.05, even(lab, 1.0, draw), draw), Pacer(limit_max=32, now=0.0, draw=draw.random)
+    now, tried = 0.0, 0
+    ends: list[tuple[float, int, float, bool]] = []
+    for number in range(6000):
+        while len(ends) < pacer.limit and (pacer.free or not pacer.may_start(now, len(ends))):
+            took, served = host.ask(now)
+            heapq.heappush(ends, (now + took, number, now, served))
+        if not ends:
+            now += 0.01
+            continue
+        now, _, begun, served = heapq.heappop(ends)
+        host.leave()
+        if pacer.learned is None:
+            pacer.may_start(now, 0)  # there was room, and nothing to ask
+        was_on = pacer.chance.is_on
+        pacer.ended(now, Outcome.WHOLE if served else Outcome.THROTTLED, now - begun, first_try=True)
+        tried += pacer.chance.is_on and not was_on
+        assert not (pacer.free and pacer.learned is not None)
+    assert tried
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 2.0)), max_size=400), st.integers(0, 200))
