@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harvester.caches.addresses import Address, in_order
 from harvester.caches.generation import SEEN, Generation
 from harvester.caches.geopackage_adopt import adopt
 from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
-from harvester.caches.geopackage_made import Address, Made, allow_webp, grids_for, make_room, prepare
+from harvester.caches.geopackage_made import Made, allow_webp, grids_for, make_room, prepare
 from harvester.caches.geopackage_reader import GeoPackageReader, open_reader, present_in
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Place, grids_of, quoted
 from harvester.caches.geopackage_sql import moment, set_contents, set_metadata
@@ -216,11 +217,10 @@ class GeoPackageWriter:
                 for table in webp - made.webp:
                     made = await allow_webp(database, made, table)
                 for table, tiles in rows.items():
-                    # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
                         f"INSERT OR REPLACE INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
                         " VALUES (?, ?, ?, ?)",
-                        [(*address, body) for address, body in sorted(tiles.items())],
+                        in_order(tiles, tiles.values()),
                     )
                 for table, addresses in gone.items():
                     await database.executemany(

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from harvester.caches.addresses import Address
 from harvester.caches.geopackage_schema import Grid, quoted
 from harvester.caches.geopackage_sql import ensure_core, ensure_grid, ensure_webp
 from harvester.crs import Crs
 from harvester.database import Database
-
-Address = tuple[int, int, int]
-"""Zoom, column, row: the order of the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

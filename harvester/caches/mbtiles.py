@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harvester.caches.addresses import Address, in_order
 from harvester.caches.generation import SEEN, Generation
 from harvester.caches.mbtiles_adopt import OTHER_OUTPUT, prepare, refuse_other_tiles, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
-from harvester.caches.mbtiles_pictures import Address, Pictures
+from harvester.caches.mbtiles_pictures import Pictures
 from harvester.caches.mbtiles_places import OTHER_FORMATS, Places
 from harvester.caches.mbtiles_reader import FORMATS, STAMP, MBTilesReader, open_reader, present_in, read_metadata
 from harvester.caches.mbtiles_schema import (
@@ -185,11 +185,10 @@ class MBTilesWriter:
                         state, unused=unused or self._state.unused, hashes=pictures.hashes, saved=pictures.saved
                     )
                 elif rows:
-                    # In the order of the index, of which neighbours then are written once (bench_streaming).
                     await database.executemany(
                         f"INSERT OR REPLACE INTO {schema} (zoom_level, tile_column, tile_row, tile_data)"
                         " VALUES (?, ?, ?, ?)",
-                        _in_order(rows),
+                        in_order(rows, rows.values()),
                     )
                 else:
                     await database.executemany(
@@ -281,14 +280,3 @@ class MBTilesWriter:
     async def close(self) -> None:
         """Close the file; no journal stays. May be called twice."""
         await self._file.close()
-
-
-def _in_order(rows: Mapping[Address, bytes]) -> list[tuple[int, int, int, bytes]]:
-    """By zoom, column and row. Sorted as arrays: half a microsecond a tile less than as tuples."""
-    import numpy as np
-
-    places = np.fromiter(chain.from_iterable(rows), np.int64, 3 * len(rows)).reshape(-1, 3)
-    order = np.lexsort(places.T[::-1])
-    bodies = list(rows.values())
-    columns = places[order].T.tolist()
-    return list(zip(*columns, map(bodies.__getitem__, order.tolist()), strict=True))

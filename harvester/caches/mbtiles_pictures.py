@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import xxhash
 
+from harvester.caches.addresses import Address, in_order
 from harvester.caches.mbtiles_index import MOST, PictureIndex
 from harvester.caches.mbtiles_naming import Id, Naming, chunks
 from harvester.caches.mbtiles_schema import Schema
@@ -26,8 +27,6 @@ CANDIDATES = 100_000
 
 SWEPT = 1 << 19
 """Ids that are looked at by one query of a sweep of everything: 20 MB of SQLite's memory."""
-
-Address = tuple[int, int, int]
 
 
 class Pictures:
@@ -68,8 +67,7 @@ class Pictures:
         True when that may have left pictures that no tile uses.
         """
         ids = await self._ids(list(rows.values()))
-        # In the order of the index, of which neighbours then are written once.
-        wanted = sorted((*address, name) for address, name in zip(rows, ids, strict=True))
+        wanted = in_order(rows, ids)
         index, joint = self._schema.index, self._schema.id_column
         insert = f"INTO {index} (zoom_level, tile_column, tile_row, {joint}) VALUES (?, ?, ?, ?)"
         # Nearly always all of them are new. Only if not, it is worth asking what the replaced ones showed.

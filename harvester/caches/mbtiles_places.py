@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from harvester.caches.mbtiles_pictures import Address
+from harvester.caches.addresses import Address
 from harvester.caches.world import no_place
 from harvester.edges import Subject, TileFormat
 from harvester.errors import UnsupportedFormatError

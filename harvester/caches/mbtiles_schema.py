@@ -36,8 +36,7 @@ DEDUP = (
     "CREATE TABLE tiles_shallow (zoom_level INTEGER NOT NULL, tile_column INTEGER NOT NULL, tile_row INTEGER NOT NULL,"
     " tile_data_id INTEGER NOT NULL)",
     "CREATE UNIQUE INDEX tiles_shallow_index ON tiles_shallow (zoom_level, tile_column, tile_row)",
-    "CREATE TABLE tiles_data (tile_data_id INTEGER NOT NULL, tile_data BLOB NOT NULL)",
-    "CREATE UNIQUE INDEX tiles_data_index ON tiles_data (tile_data_id)",
+    "CREATE TABLE tiles_data (tile_data_id INTEGER PRIMARY KEY, tile_data BLOB NOT NULL)",
     "CREATE VIEW tiles AS SELECT tiles_shallow.zoom_level AS zoom_level, tiles_shallow.tile_column AS tile_column,"
     " tiles_shallow.tile_row AS tile_row, tiles_data.tile_data AS tile_data FROM tiles_shallow JOIN tiles_data"
     " ON tiles_data.tile_data_id = tiles_shallow.tile_data_id",
