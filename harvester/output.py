@@ -181,12 +181,11 @@ def swap(paths: OutputPaths, disk: Disk) -> None:
     ``OUT.old``.
     """
     ready = paths.part if paths.sealed else paths.new
+    if not is_empty_or_missing(paths.out):
+        if (found := sniff_here(paths.out)) is None:
+            raise not_itself(paths.out)
+        require_own(paths.out, found)
     if (paths.out.is_dir() or ready.is_dir()) and paths.out.exists():
-        if not is_empty_or_missing(paths.out):
-            if (found := sniff_here(paths.out)) is None:
-                raise not_itself(paths.out)
-            if paths.out.is_dir():
-                require_own(paths.out, found)
         require_free(paths, paths.old)
         disk.remove_tree(paths.old)
         paths.claim(OLD)

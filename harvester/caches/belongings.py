@@ -1,4 +1,5 @@
-"""What belongs to a cache folder, by name, and what is anybody's: only a folder that is wholly a cache is replaced.
+"""What belongs to a cache and what is anybody's: only what is wholly a cache is replaced. Folders are told by their
+names, databases by their tables (foreign_tables.py).
 
 A compact or exploded cache: conf.xml, conf.cdi, root.json, manifest.json, ``_alllayers/Lnn/`` with its bundles, or rows
 of tiles. A z/x/y folder: tiles.json, and numbers all the way down. Either may hold the notes of a delta. Layouts: see
@@ -14,12 +15,15 @@ from pathlib import Path
 
 from harvester.caches import compact
 from harvester.caches.folders import EXTENSIONS
+from harvester.caches.foreign_tables import DATABASES, foreign_table
 from harvester.caches.recognising import is_empty_or_missing, sniff, sniff_here
 from harvester.durable import disk_error
 from harvester.errors import CacheError
 from harvester.manifest import FILE
 
 MOVE = "Move it away or choose another output; nothing was changed."
+
+ADDS = "Merge adds to the cache and keeps the rest; else move it away or choose another output. Nothing was changed."
 
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 """What file managers leave in a folder that was looked at."""
@@ -89,18 +93,26 @@ def _foreign(folder: Path, prefix: str, is_own: Callable[[str], bool]) -> Iterat
         yield from _foreign(folder / name, f"{prefix}{name}/", is_own)
 
 
-def require_own(folder: Path, format: str, *, is_work: bool = False) -> None:
-    """Raises CacheError, which names it, where a folder that is to be replaced holds anything that is no cache's."""
-    if (name := foreign_in(folder, format, is_work=is_work)) is not None:
+def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str = MOVE) -> None:
+    """Raises CacheError, which names it, where a cache that is to be replaced holds anything that is no cache's.
+
+    ``format``: of what lies there. ``is_work``: it is the work folder of a package. ``remedy``: what to do then.
+    """
+    what, name = "", None
+    if place.is_dir():
+        name = foreign_in(place, format, is_work=is_work)
+    elif format in DATABASES:
+        what, name = "the table ", foreign_table(place, format)
+    if name is not None:
         raise CacheError(
-            f"{folder} holds {name}, which is no part of a cache: it is not replaced", hint=MOVE, code="foreign"
+            f"{place} holds {what}{name}, which is no part of a cache: it is not replaced", hint=remedy, code="foreign"
         )
 
 
-def require_cache_or_nothing(out: Path, format: str, *, replaced: bool) -> None:
+def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: str = ADDS) -> None:
     """``out`` is nothing, or a cache of the format, itself: not a folder that has a cache in it, nor one document of a
-    cache. ``replaced``: all in it is the cache's, whatever its storage format. Raises CacheError; nothing was changed
-    then."""
+    cache. ``replaced``: all in it is the cache's, whatever its storage format; ``remedy``: what to do where it isn't.
+    Raises CacheError; nothing was changed then."""
     if is_empty_or_missing(out):
         return
     found = sniff_here(out)
@@ -109,8 +121,8 @@ def require_cache_or_nothing(out: Path, format: str, *, replaced: bool) -> None:
     if found != format and not (replaced and {found, format} <= ESRI_FOLDERS):
         hint = "Choose another output or name its format with --format."
         raise CacheError(f"{out} is a {found} cache, not {format}", hint=hint, code="format")
-    if replaced and out.is_dir():
-        require_own(out, found)
+    if replaced:
+        require_own(out, found, remedy=remedy)
 
 
 def not_itself(out: Path) -> CacheError:

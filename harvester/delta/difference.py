@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from harvester.caches.belongings import require_cache_or_nothing
+from harvester.caches.belongings import MOVE, require_cache_or_nothing
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.delta.apart import require_apart
 from harvester.delta.notes import Notes, require_carrier, write_notes
@@ -75,7 +75,7 @@ async def diff(
     name, path = format_for(out, format), Path(out)
     require_carrier(name)
     require_apart([old, new], path)
-    require_cache_or_nothing(path, name, replaced=True)
+    require_cache_or_nothing(path, name, replaced=True, remedy=MOVE)
     _require_delta(path)
     with ExitStack() as stack:
         readers = [(str(each), stack.enter_context(open_cache(each))) for each in (old, new)]

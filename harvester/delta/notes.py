@@ -14,13 +14,13 @@ from contextlib import closing
 from pathlib import Path
 
 from harvester.caches import compact, stored_zip
+from harvester.caches.foreign_tables import DELTA
 from harvester.caches.open import FORMATS, sniff
 from harvester.caches.xyz import folder_of
 from harvester.database import open_read_only, sqlite_errors
 from harvester.durable import Disk, disk_error
 from harvester.errors import CacheError, UnsupportedFormatError
 
-TABLE = "harvester_delta"
 FOLDER = "delta"
 
 _SQLITE = frozenset({"mbtiles", "gpkg"})
@@ -59,8 +59,8 @@ def _write_table(path: Path, notes: Iterable[tuple[str, bytes]], disk: Disk) -> 
     with sqlite_errors(path, "write"), closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_mode = TRUNCATE")
-        connection.execute(f"CREATE TABLE {TABLE} (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
-        connection.executemany(f"INSERT INTO {TABLE} VALUES (?, ?)", notes)
+        connection.execute(f"CREATE TABLE {DELTA} (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
+        connection.executemany(f"INSERT INTO {DELTA} VALUES (?, ?)", notes)
     # TRUNCATE leaves an empty journal; the finished file lies alone.
     disk.remove(path.with_name(path.name + "-journal"))
 
@@ -102,9 +102,9 @@ class Notes:
         """A note, None where there is none. Raises CacheError where it can't be read."""
         if self._connection is not None:
             with sqlite_errors(self.path, "read"):
-                if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchall():
+                if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (DELTA,)).fetchall():
                     return None
-                rows = self._connection.execute(f"SELECT value FROM {TABLE} WHERE name = ?", (name,)).fetchall()
+                rows = self._connection.execute(f"SELECT value FROM {DELTA} WHERE name = ?", (name,)).fetchall()
                 value = rows[0][0] if rows else None
                 return value.encode() if isinstance(value, str) else value
         if self._archive is not None:

@@ -1,0 +1,148 @@
+"""A database in which anybody keeps more than tiles is added to, and not replaced."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harvester.caches.foreign_tables import foreign_table
+from harvester.caches.open import open_cache
+from harvester.durable import Disk
+from harvester.errors import CacheError
+from harvester.output import OutputPaths, swap
+from harvester.tiling.tile import Tile
+from tests.cli.test_whose_it_is import refused
+from tests.delta.making import make, picture
+from tests.e2e.claims import HASTY, held
+
+OWN = {Tile(1, row, col): picture(2 * row + col) for row in range(2) for col in range(2)}
+OTHER = {Tile(1, 0, 0): picture(9), Tile(2, 3, 3): picture(10)}
+
+FEATURES = (
+    "CREATE TABLE houses (fid INTEGER PRIMARY KEY AUTOINCREMENT, geom BLOB, name TEXT)",
+    "INSERT INTO houses (name) VALUES ('mine')",
+    "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES ('houses', 'features', 'houses', 0)",
+)
+ATTRIBUTES = (
+    "CREATE TABLE houses (fid INTEGER PRIMARY KEY, name TEXT)",
+    "INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('houses', 'attributes', 'houses')",
+)
+UNLISTED = ("CREATE TABLE houses (id INTEGER, name TEXT)",)
+A_VIEW = ("CREATE VIEW houses AS SELECT zoom_level FROM tiles",)
+SECOND_TILES = (
+    "CREATE TABLE houses (id INTEGER PRIMARY KEY, zoom_level INTEGER, tile_column INTEGER, tile_row INTEGER,"
+    " tile_data BLOB)",
+    "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) SELECT 'houses', 'tiles', 'h', srs_id"
+    " FROM gpkg_contents LIMIT 1",
+    "INSERT INTO gpkg_tile_matrix_set SELECT 'houses', srs_id, min_x, min_y, max_x, max_y FROM gpkg_tile_matrix_set",
+    "INSERT INTO gpkg_tile_matrix SELECT 'houses', zoom_level, matrix_width, matrix_height, tile_width, tile_height,"
+    " pixel_x_size, pixel_y_size FROM gpkg_tile_matrix",
+)
+NAMED_LIKE_OURS = ("CREATE TABLE images (id INTEGER, title TEXT)",)
+
+
+@pytest.fixture
+def url(serve):
+    return serve().url
+
+
+def add(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for sql in statements:
+            connection.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("output", "statements", "name"),
+    [
+        ("topo.gpkg", FEATURES, "houses"),
+        ("topo.gpkg", ATTRIBUTES, "houses"),
+        ("topo.gpkg", SECOND_TILES, "houses"),
+        ("topo.gpkg", UNLISTED, "houses"),
+        ("topo.gpkg", A_VIEW, "houses"),
+        ("topo.mbtiles", UNLISTED, "houses"),
+        ("topo.mbtiles", A_VIEW, "houses"),
+        ("topo.mbtiles", NAMED_LIKE_OURS, "images"),
+    ],
+)
+def test_a_database_with_a_table_of_somebodys_is_added_to_and_not_replaced(
+    cli, url, tmp_path, output, statements, name
+):
+    format = output.rpartition(".")[2]
+    make(tmp_path / output, OWN, format=format)
+    add(tmp_path / output, *statements)
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    for verb in (
+        ("run", url, "--lods", "0", "-o", output, *HASTY),
+        ("convert", "in.mbtiles", output),
+        ("merge", "in.mbtiles", "-o", output),
+    ):
+        refused(cli, tmp_path, *verb, "--mode", "overwrite", code=4, words=(f"the table {name}", "not replaced"))
+    assert cli("convert", "in.mbtiles", output).code == 0
+    assert set(held(tmp_path / output)) == {*OWN, *OTHER} and foreign_table(tmp_path / output, format) == name
+
+
+def test_a_geopackage_without_tiles_is_nobodys_to_replace(cli, url, tmp_path):
+    make(tmp_path / "project.gpkg", OWN, format="gpkg")
+    add(
+        tmp_path / "project.gpkg",
+        *FEATURES,
+        *(f"DELETE FROM {table}" for table in ("gpkg_tile_matrix", "gpkg_tile_matrix_set")),
+        "DELETE FROM gpkg_contents WHERE data_type = 'tiles'",
+        "DROP TABLE tiles",
+    )
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    for mode in ("merge", "overwrite"):
+        for verb in (
+            ("run", url, "--lods", "0", "-o", "project.gpkg", *HASTY),
+            ("convert", "in.mbtiles", "project.gpkg"),
+            ("merge", "in.mbtiles", "-o", "project.gpkg"),
+        ):
+            refused(cli, tmp_path, *verb, "--mode", mode, code=4, words=("project.gpkg",))
+    refused(cli, tmp_path, "diff", "in.mbtiles", "in.mbtiles", "-o", "project.gpkg", code=4, words=("houses",))
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "gpkg"])
+def test_a_delta_with_a_table_of_somebodys_is_not_replaced(cli, tmp_path, format):
+    make(tmp_path / "old.mbtiles", OWN, format="mbtiles")
+    make(tmp_path / "new.mbtiles", OWN | OTHER, format="mbtiles")
+    diff = ("diff", "old.mbtiles", "new.mbtiles", "-o", f"delta.{format}")
+    assert cli(*diff).code == 0 and cli(*diff).code == 0
+    add(tmp_path / f"delta.{format}", *UNLISTED)
+    refused(cli, tmp_path, *diff, code=4, words=("the table houses",))
+
+
+@pytest.mark.parametrize("more", [(), ("--dedup",), ("--hash",)])
+@pytest.mark.parametrize("format", ["mbtiles", "gpkg"])
+def test_a_database_of_tiles_alone_is_replaced(cli, url, tmp_path, format, more):
+    run = ("run", url, "--lods", "0-2", "-o", f"topo.{format}", *more, *HASTY)
+    assert cli(*run).code == 0 and foreign_table(tmp_path / f"topo.{format}", format) is None
+    assert cli(*run, "--mode", "overwrite").code == 0
+    add(tmp_path / f"topo.{format}", "CREATE TABLE android_metadata (locale TEXT)", "ANALYZE")
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    assert cli("convert", "in.mbtiles", f"topo.{format}", "--mode", "overwrite").code == 0
+    assert held(tmp_path / f"topo.{format}") == OTHER
+
+
+def test_a_cache_that_is_cut_short_is_replaced_and_one_whose_tables_cannot_be_seen_is_not(cli, tmp_path):
+    make(tmp_path / "topo.mbtiles", OWN, format="mbtiles")
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    whole = (tmp_path / "topo.mbtiles").read_bytes()
+    overwrite = ("convert", "in.mbtiles", "topo.mbtiles", "--mode", "overwrite")
+    (tmp_path / "topo.mbtiles").write_bytes(whole[:-4096])
+    assert cli(*overwrite).code == 0 and held(tmp_path / "topo.mbtiles") == OTHER
+    (tmp_path / "topo.mbtiles").write_bytes(whole[:100] + b"\xff" * 1000 + whole[1100:])
+    refused(cli, tmp_path, *overwrite, code=4, words=("can't be seen", "Move it away"))
+
+
+def test_a_table_that_came_while_the_new_cache_was_made_stays(tmp_path):
+    make(tmp_path / "topo.mbtiles", OWN, format="mbtiles")
+    make(tmp_path / "topo.mbtiles.new", OTHER, format="mbtiles")
+    add(tmp_path / "topo.mbtiles", *UNLISTED)
+    with pytest.raises(CacheError, match="the table houses"):
+        swap(OutputPaths(out=tmp_path / "topo.mbtiles", sealed=False, overwrite=True), Disk())
+    with open_cache(tmp_path / "topo.mbtiles") as cache:
+        assert cache.read(1, 1, 1) == OWN[Tile(1, 1, 1)]
