@@ -25,6 +25,7 @@ from harvester.caches.reach import Reach, extent_of
 from harvester.edges import CacheReader, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
+from harvester.tiling.grouping import Group
 from harvester.tiling.scheme import Lod, TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
@@ -43,16 +44,23 @@ class CountedWriter(AroundWriter):
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably, and count it."""
+        # Before it is written: what came last is still in the CPU's cache.
+        counted = [(group.key, self._sum(batch, group)) for group in groups_of(batch)]
         stamps = await self.inner.store(batch)
-        for group in groups_of(batch):
-            key, positions, _ = group
+        for key, more in counted:
             total = self._sums.setdefault(key, TileSum())
             if total is not None:
-                rows, cols = self._counted_from(key.level)
-                row = (positions // BLOCK + (key.row + rows) & _WORD).astype(np.uint64)
-                col = (positions % BLOCK + (key.col + cols) & _WORD).astype(np.uint64)
-                total.add_all((row << np.uint64(32) | col).tolist(), bodies_of(batch, group))
+                total.join(more)
         return stamps
+
+    def _sum(self, batch: Sequence[Stored], group: Group) -> TileSum:
+        key, positions, _ = group
+        rows, cols = self._counted_from(key.level)
+        row = (positions // BLOCK + (key.row + rows) & _WORD).astype(np.uint64)
+        col = (positions % BLOCK + (key.col + cols) & _WORD).astype(np.uint64)
+        total = TileSum()
+        total.add_all((row << np.uint64(32) | col).tolist(), bodies_of(batch, group))
+        return total
 
     async def remove(self, tiles: Sequence[Tile]) -> Stamps:
         """Take tiles out again; their blocks are read at the end."""
