@@ -8,7 +8,7 @@ from typing import Any
 
 from harvester.caches.folders import kind_of
 from harvester.caches.open import open_cache
-from harvester.edges import Outcome, ServiceInfo
+from harvester.edges import CacheReader, Outcome, ServiceInfo
 from harvester.payload import judge
 from harvester.tiling.tile import Tile
 
@@ -110,15 +110,12 @@ def dedup_saved(out: Path) -> int | None:
     from harvester.caches.mbtiles_reader import STAMP, MBTilesReader
     from harvester.caches.mbtiles_schema import Kind
     from harvester.caches.mbtiles_state import FileState
-    from harvester.caches.pmtiles import PMTilesReader
     from harvester.database import open_read_only, read_header, sqlite_errors
 
     with open_cache(out) as reader:
-        if isinstance(reader, PMTilesReader):
-            # Lengths are in the directories: no tile is read.
-            total = sum(int(reader.spans(key)[1].sum()) for level in reader.levels() for key in reader.blocks(level))
-            return total - reader.header.data_length
-        if not isinstance(reader, MBTilesReader) or reader.schema.kind is not Kind.SHARED:
+        if not isinstance(reader, MBTilesReader):
+            return _saved_in_archive(reader)
+        if reader.schema.kind is not Kind.SHARED:
             return None
         pictures = reader.schema.pictures
         state, header = FileState.read(reader.metadata.get(STAMP, "")), read_header(out)
@@ -133,3 +130,13 @@ def dedup_saved(out: Path) -> int | None:
     finally:
         connection.close()
     return int(total) - int(held)
+
+
+def _saved_in_archive(reader: CacheReader) -> int | None:
+    from harvester.caches.pmtiles import PMTilesReader
+
+    if not isinstance(reader, PMTilesReader):
+        return None
+    # Lengths are in the directories: no tile is read.
+    total = sum(int(reader.spans(key)[1].sum()) for level in reader.levels() for key in reader.blocks(level))
+    return total - reader.header.data_length
