@@ -14,7 +14,6 @@ from harvester.audited import Audited
 from harvester.caches.counted import manifest_of, sum_of_block
 from harvester.edges import CacheReader, Damage, Outcome, State
 from harvester.errors import CacheError
-from harvester.ledger_reader import UNPROVEN
 from harvester.manifest import TileSum
 from harvester.payload import decode_check, judge
 from harvester.tiling.tile import BlockKey, Tile
@@ -46,6 +45,8 @@ class Finding:
     """Where no planned tile is missing and yet the package is not made of them: what there is instead."""
     unlisted: str = ""
     """Where the ledger lacks a part of the plan, perhaps all of it: what came of the run that was to list it."""
+    unproven: str = ""
+    """Where tiles count as absent by a tilemap that was not held against any of them: what is known of these."""
 
     @property
     def damaged(self) -> int:
@@ -54,8 +55,9 @@ class Finding:
 
     @property
     def complete(self) -> bool:
-        """True when no planned tile is missing, the whole plan known, no delta half applied, and the package made."""
-        return self.missing == 0 and not self.applying and not self.unmade and not self.unlisted
+        """True when no planned tile is missing, the whole plan known, what a tilemap denied held against tiles, no
+        delta half applied, and the package made."""
+        return self.missing == 0 and not (self.applying or self.unmade or self.unlisted or self.unproven)
 
     @property
     def sound(self) -> bool:
@@ -91,6 +93,7 @@ class Finding:
             **({"applying": self.applying} if self.applying else {}),
             **({"unmade": self.unmade} if self.unmade else {}),
             **({"unlisted": self.unlisted} if self.unlisted else {}),
+            **({"unproven": self.unproven} if self.unproven else {}),
         }
 
 
@@ -132,12 +135,9 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
             finding.planned += unlisted
             finding.missing += unlisted
-            if finding.absent and audited.ledger.meta(UNPROVEN):
-                finding.notices.append(
-                    "what the service's tilemap denied was not held against any tile: the same harvester run does that"
-                )
         finding.unlisted = audited.unlisted
         if finding.missing == 0 and not finding.unlisted:
+            finding.unproven = audited.unproven
             finding.unmade = audited.unmade
     return finding
 

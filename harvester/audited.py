@@ -19,6 +19,7 @@ from harvester.output import exists, file_stamp
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.scheme_json import scheme_from_json
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
+from harvester.wording import counted
 
 if TYPE_CHECKING:
     from harvester.edges import Mask, States
@@ -87,6 +88,17 @@ class Audited:
         if self.ledger is None or self.ledger.is_listed:
             return ""
         return f"the plan of {self.out.name} is not listed wholly: its run was stopped at its start, or begins just now"
+
+    @property
+    def unproven(self) -> str:
+        """That absent tiles may be there; empty where they were asked, or their tilemap was held against some."""
+        tiles = self.ledger.unproven if self.ledger is not None else 0
+        if not tiles:
+            return ""
+        return (
+            f"of {counted(tiles, 'absent tile')} some are absent by the service's tilemap alone, which was not held "
+            "against any of them: the run was stopped before that, or goes on"
+        )
 
     def _scheme(self) -> TilingScheme:
         if self.ledger is not None and (document := self.ledger.meta("scheme")) is not None:

@@ -219,6 +219,11 @@ class LedgerReader(OpenedDatabase):
         # Ledgers of earlier versions don't say it; but they know of a run only once its plan is listed.
         return self.meta(LISTING) is None and (self.meta(LISTED) is not None or bool(self.runs()))
 
+    @property
+    def unproven(self) -> int:
+        """Absent tiles, some of which a tilemap denied that was not held against any tile yet; 0 where none is."""
+        return sum(counts.absent for counts in self.counts().values()) if self.meta(UNPROVEN) else 0
+
     def stamp(self) -> str | None:
         """The whole cache's stamp as last recorded."""
         rows = self._query("SELECT stamp FROM stamp")

@@ -144,6 +144,17 @@ async def some_near(ledger: Ledger, plan: Plan, there: Tile, asked: Collection[T
     return [tile for tile in tiles if tile not in asked and plan.contains(tile)][:NEAR]
 
 
+async def absent_outside(ledger: Ledger, plan: Plan) -> int:
+    """How many tiles are absent that only other plans hold."""
+    inside = total = 0
+    async for _, absent in absent_tiles(ledger, plan):
+        inside += absent.size
+    keys = iter(await ledger.keys())
+    while chunk := list(islice(keys, CHUNK_BLOCKS)):
+        total += sum(int((states == State.ABSENT).sum()) for states in await ledger.states(chunk))
+    return total - inside
+
+
 async def absent_tiles(ledger: Ledger, plan: Plan) -> AsyncIterator[tuple[BlockKey, np.ndarray]]:
     """Positions of planned tiles that are absent, by block."""
     blocks = plan.blocks()

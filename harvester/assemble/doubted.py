@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from harvester.assemble.budgets import after, limits_left
-from harvester.assemble.denied import ASKED, absent_tiles, some_denied, some_near, some_of
+from harvester.assemble.denied import ASKED, absent_outside, absent_tiles, some_denied, some_near, some_of
 from harvester.assemble.hearing import Heard, hear
 from harvester.assemble.sources import Layer
 from harvester.edges import BlockChange, Ledger, State
@@ -28,8 +28,9 @@ SUSPECT_404 = 8
 UNPROVEN_KEPT = 200
 """Plans of which a ledger remembers that; the oldest go first."""
 
-PAUSE = "retry_after"
-"""The code of a stop since the host asked for a pause that no run waits for."""
+FAILING = ("source_failing", "gave_up")
+"""Codes of a stop since nothing but failures came; where they are answers to denied tiles alone, only these may
+fail."""
 
 DISTRUSTED = "tilemap_distrusted"
 """The ledger's fact: a tile that is there although the tilemap denies it; later runs don't ask the tilemap."""
@@ -52,7 +53,7 @@ class TilemapDoubt:
     agree: Callable[[], Awaitable[Agreement]]
     fetch: Callable[[Agreement, Limits], Awaitable[Outturn]]
     was_unproven: bool = False
-    """An earlier run of this plan ended before what the tilemap denied was held against any tile."""
+    """An earlier run, of this plan or another one, ended before what the tilemap denied was held against any tile."""
     is_distrusted: bool = False
     """The tilemap was found to deny what is there."""
 
@@ -63,13 +64,13 @@ class TilemapDoubt:
 
     async def recall(self) -> None:
         """What earlier runs found."""
-        self.was_unproven = self.plan.fingerprint in (await self.ledger.get_meta(UNPROVEN) or ())
+        self.was_unproven = bool(await self.ledger.get_meta(UNPROVEN))
         self.is_distrusted = bool(await self.ledger.get_meta(DISTRUSTED))
 
     async def begin(self) -> None:
         """From now on the tilemap is asked, if it is believed."""
         if self.is_asked:
-            await self._note(unproven=True)
+            await self._note()
 
     async def settle(
         self, agreement: Agreement, outturn: Outturn, absent_before: Mapping[int, int]
@@ -80,25 +81,32 @@ class TilemapDoubt:
         Gives what was given, or how it ended instead: with what was denied asked, or pending again, since it isn't
         known; the next run asks then.
         """
-        if not self.is_asked:
-            return agreement, outturn
         tally, limits = agreement.tally, self.job.limits
-        levels = list(tally.levels) if self.was_unproven else denied_levels(tally, absent_before)
-        there = await self._look(tally, levels)
-        if there is None:
+        tally.started = tally.started or time.monotonic()  # where nothing was left to fetch
+        if self.is_asked:
+            levels = list(tally.levels) if self.was_unproven else denied_levels(tally, absent_before)
+            there = await self._look(tally, levels)
+            if there is None:
+                await self._proven()
+                return agreement, outturn
+            if isinstance(there, StopReason):
+                again = await self._taken_back(agreement)
+                return again, replace(outturn, tally=again.tally, stop=there)
+            self.tell(
+                f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
+                if was_denied(tally)
+                else f"the service's tilemap denies tiles that are there ({there}): all that it denied are asked"
+            )
+            self.is_distrusted = True
+            await self.ledger.set_meta({DISTRUSTED: str(there)})
+        elif not self.was_unproven:
             return agreement, outturn
-        if isinstance(there, StopReason):
-            again = await self._taken_back(agreement)
-            return again, replace(outturn, tally=again.tally, stop=there)
-        self.tell(
-            f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
-            if was_denied(tally)
-            else f"the service's tilemap denies tiles that are there ({there}): all that it denied are asked"
-        )
-        self.is_distrusted = True
-        await self.ledger.set_meta({DISTRUSTED: str(there)})
+        elif not tally.counts().absent:
+            await self._proven()
+            return agreement, outturn
         left = limits_left(limits, tally, time.monotonic() - tally.started)
         again = await self._taken_back(agreement)
+        await self._proven()  # by nobody's word now; a kill before this has it all taken back once more
         if isinstance(left, StopReason):
             return again, replace(outturn, tally=again.tally, stop=left)
         return again, after(outturn, await self.fetch(again, left), limits)
@@ -113,17 +121,25 @@ class TilemapDoubt:
         joined(agreement.tally, await again.begin(plan.blocks()))
         return again
 
-    async def _note(self, *, unproven: bool) -> None:
+    async def _note(self) -> None:
         known = [name for name in await self.ledger.get_meta(UNPROVEN) or () if name != self.plan.fingerprint]
-        await self.ledger.set_meta({UNPROVEN: [*known, self.plan.fingerprint][-UNPROVEN_KEPT:] if unproven else known})
+        await self.ledger.set_meta({UNPROVEN: [*known, self.plan.fingerprint][-UNPROVEN_KEPT:]})
+
+    async def _proven(self) -> None:
+        """No planned tile is absent by a word that was not held against any; and none at all, where this plan holds
+        every absent tile."""
+        known = [name for name in await self.ledger.get_meta(UNPROVEN) or () if name != self.plan.fingerprint]
+        if known and await absent_outside(self.ledger, self.plan) == 0:
+            known = []
+        await self.ledger.set_meta({UNPROVEN: known})
 
     async def _look(self, tally: Tally, levels: Collection[int]) -> Tile | StopReason | None:
         """Ask some of the tiles that are absent in these LODs; gives one that is there if the tilemap is not to be
         believed, or why it isn't known. ``tally`` counts the requests, and knows what was answered so far."""
         if was_denied(tally):
             heard = await self._hear(some_of(self.plan), tally)
-            if heard.is_wrong or heard.stop is not None:
-                return next(iter(heard.there.values())) if heard.is_wrong else heard.stop
+            if heard.is_wrong:
+                return next(iter(heard.there.values()))
         else:
             most = MOST_ASKED if tally.answered_404 >= SUSPECT_404 else ASKED
             tiles = await some_denied(self.ledger, self.plan, levels, most)
@@ -134,16 +150,26 @@ class TilemapDoubt:
             # One picture, and again and again that one, may stand for none; one alone does not.
             if heard.is_wrong or len(heard.found) == 1:
                 return heard.found[0]
-            # That tiles which are not there are answered by failures is no word against a tilemap that says so, too.
-            if heard.stop is not None and (heard.stop.by_person or heard.stop.code == PAUSE):
-                return heard.stop
-            if tiles and not heard.answered:
-                return None  # refused: the next run asks again
-        await self._note(unproven=False)
-        return None
+        counts = tally.counts()
+        if heard.stop is not None and (heard.stop.code not in FAILING or not counts.stored):
+            return heard.stop
+        # A failure says neither that a tile is there nor that it is not; whether the host is well otherwise or not.
+        return unheard(heard, stored=counts.stored) if heard.unknown else None
 
     async def _hear(self, tiles: list[Tile], tally: Tally) -> Heard:
         return await hear(self.job, self.layer, tiles, tally, stopped=self.stopped)
+
+
+def unheard(heard: Heard, *, stored: int) -> StopReason:
+    """Nothing is known of tiles that the tilemap denies. ``stored``: tiles that the run has."""
+    return StopReason(
+        code="tilemap_unproven",
+        message=f"the service's tilemap denies tiles, and whether that is so is not known: of {heard.unknown:,} that "
+        f"were to be asked nothing came that says it ({heard.trouble})",
+        hint="Run the same command again: it asks them again. Where they fail each time, --tilemap off asks for all "
+        "tiles and lists those that fail.",
+        exit_code=1 if stored else 3,
+    )
 
 
 def was_denied(tally: Tally) -> bool:

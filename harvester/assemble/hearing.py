@@ -20,6 +20,10 @@ BELIEVED = 2
 """Different bodies that must come: beyond their data, services give one picture ("no data here") for every tile, while
 their tilemap says the truth."""
 
+PATIENCE_SECONDS = 20.0
+"""A host that gives nothing but failures is waited for so long, or for as long as the run would: a server starts anew
+meanwhile."""
+
 
 @dataclass(slots=True)
 class Heard:
@@ -29,8 +33,10 @@ class Heard:
     """Tiles that are there, one for each body, by its digest; bodies that the job declares to mean none left out."""
     found: list[Tile] = field(default_factory=list)
     """All of these tiles."""
-    answered: int = 0
-    """Tiles of which something was learned: served, not there, or wrong; none that was refused or too early."""
+    unknown: int = 0
+    """Tiles of which nothing was learned: neither served nor said to be not there, after all tries."""
+    trouble: str = ""
+    """What came instead for one of these."""
     stop: StopReason | None = None
     """Why it ended too early."""
 
@@ -42,28 +48,47 @@ class Heard:
     def and_then(self, more: Heard) -> Heard:
         """This, and what came of others that were asked after it."""
         return Heard(
-            {**more.there, **self.there}, self.found + more.found, self.answered + more.answered, more.stop or self.stop
-        )
+            {**more.there, **self.there}, self.found + more.found, self.unknown + more.unknown,
+            more.trouble or self.trouble, more.stop or self.stop,
+        )  # fmt: skip
 
 
 async def hear(
     job: Job, layer: Layer, tiles: Sequence[Tile], tally: Tally, *, stopped: Callable[[], StopReason | None]
 ) -> Heard:
-    """Ask tiles. ``tally`` counts the requests, as questions."""
-    heard = Heard()
+    """Ask tiles, each as often as a run would. ``tally`` counts the requests, as questions."""
+    heard, limits = Heard(), job.limits
+    learned = time.monotonic()
     meant_as_none = {digest.lower() for digest in job.placeholders}
 
     def saw(tile: Tile, verdict: Verdict) -> None:
-        heard.answered += verdict.outcome not in (Outcome.DENIED, Outcome.THROTTLED)
+        nonlocal learned
+        if verdict.outcome not in (Outcome.WHOLE, Outcome.ABSENT):
+            heard.unknown += 1
+            heard.trouble = verdict.reason
+            return
+        learned = time.monotonic()
         if verdict.outcome is Outcome.WHOLE:
             digest = xxh3_128_hexdigest(verdict.body)
             if digest not in meant_as_none:
                 heard.there.setdefault(digest, tile)
                 heard.found.append(tile)
 
+    def ended() -> StopReason | None:
+        now = time.monotonic()
+        if (reason := stopped()) is not None:
+            return reason
+        if limits.max_duration_seconds is not None and now - tally.started >= limits.max_duration_seconds:
+            return StopReason.budget("--max-duration", f"{limits.max_duration_seconds:g} s")
+        if now - learned >= limits.give_up_after_seconds:
+            ever = tally.counts().stored > 0
+            return StopReason.gave_up(now - learned, ever=ever, breaker_open=False, last=few.trouble)
+        return None
+
     few = Few(
-        tiles, layer.source, new_pacer=pacers_of(job.limits, time.monotonic()), connections=job.limits.concurrency,
-        tries=1, tally=tally, clock=time.monotonic, saw=saw, stopped=stopped,
+        tiles, layer.source, new_pacer=pacers_of(limits, time.monotonic()), connections=limits.concurrency,
+        tries=limits.retries + 1, tally=tally, clock=time.monotonic, saw=saw, stopped=ended,
+        patience=min(PATIENCE_SECONDS, limits.give_up_after_seconds),
     )  # fmt: skip
     transport = transport_for(job, layer)
     before = tally.tile_requests
@@ -73,4 +98,7 @@ async def hear(
         tally.questions += tally.tile_requests - before
         await transport.close()
     heard.stop = few.stop
+    if few.left:
+        heard.unknown += few.left
+        heard.trouble = heard.trouble or few.trouble
     return heard

@@ -51,6 +51,7 @@ def command(common: Common, output: Path, target: Path | None) -> int:
                 reasons.setdefault(failure.tile.level, Counter())[failure.reason] += 1
         collection = holes(audited.blocks(), audited.scheme, {level: _reasons(seen) for level, seen in reasons.items()})
         unlisted = {} if audited.ledger is None else audited.ledger.meta("unlisted") or {}
+        unproven = audited.unproven
     tiles = dict.fromkeys(("failed", "pending"), 0)
     for feature in collection["features"]:
         tiles[feature["properties"]["state"]] += feature["properties"]["tiles"]
@@ -76,6 +77,8 @@ def command(common: Common, output: Path, target: Path | None) -> int:
                 f"note: without {counted(sum(unlisted.values()), 'more pending tile')} the ledger does not list yet "
                 f"(LOD {', '.join(unlisted)}): the same harvester run goes on with them, these polygons don't"
             )
+        if unproven:
+            say(f"note: {unproven}; the same harvester run asks, these polygons don't name them")
     return 0
 
 

@@ -61,6 +61,8 @@ def command(common: Common, output: Path, deep: bool) -> int:
             say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
         elif finding.unlisted:
             say(f"{finding.unlisted}; the same harvester run lists it first")
+        elif finding.unproven:
+            say(f"{finding.unproven}; the same harvester run asks for some, and for all where one is there")
         elif finding.unmade:
             say(f"{finding.unmade}; the same harvester run makes it without fetching a tile")
         elif not finding.complete:

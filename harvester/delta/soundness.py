@@ -63,6 +63,8 @@ def unfinished(path: str) -> str:
             return f"{failed:,} failed, {pending:,} pending"
         if not ledger.is_listed:
             return "not all tiles of its plan are known yet"
+        if ledger.unproven:
+            return "what the service's tilemap denied was not held against any tile yet"
     return ""
 
 

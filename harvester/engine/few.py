@@ -35,7 +35,7 @@ class Few:
 
     ``tries``: answers to a tile, of which all but the last may be its own fault or a busy host's; with more hosts than
     that, one of each. All ends when ``stopped``, when a host asks for a pause that no run waits for, and when it gives
-    nothing but failures; where there are several, when all of them do (``stop`` says why).
+    nothing but failures for ``patience`` seconds; where there are several, when all of them do (``stop`` says why).
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Few:
         clock: Callable[[], float],
         saw: Callable[[Tile, Verdict], None],
         stopped: Callable[[], StopReason | None] = lambda: None,
+        patience: float = 0.0,
     ) -> None:
         self.stop: StopReason | None = None
         self.answers: list[tuple[Outcome, float]] = []
@@ -64,6 +65,8 @@ class Few:
         self._clock = clock
         self._saw = saw
         self._stopped = stopped
+        self._patience = patience
+        self._down_since = math.inf
         self._sites = sites = Sites(
             source=source, new_pacer=new_pacer, connections=connections, max_duration_seconds=None,
             witness=Witness(source, None, lambda share: None), tally=tally, clock=clock, stop=self._end,
@@ -84,8 +87,12 @@ class Few:
         if self.stop is None and self._todo:
             if (reason := self._stopped()) is not None:
                 self._end(reason)
-            elif self._sites.all_are_down(now):
-                self._end(StopReason.failing(self.trouble))
+            elif not self._sites.all_are_down(now):
+                self._down_since = math.inf
+            else:
+                self._down_since = min(self._down_since, now)
+                if now - self._down_since >= self._patience:
+                    self._end(StopReason.failing(self.trouble))
         if self.stop is not None or not self._todo:
             return Wait(None) if self._flying else None
         asked = self._todo[0]

@@ -150,7 +150,7 @@ def test_where_nothing_can_be_learned_of_the_tiles_a_tilemap_that_denies_all_is_
 ):
     """The run is not complete, and the next one finds out."""
     service = serve(ArcGisSite(tilemap="on", tilemap_says=lambda tile: False), script(rule))
-    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    result = cli("run", service.url, *FINE, "--give-up-after", "1s", "-o", "out.mbtiles")
     assert (result.code, result.json["error"]["code"]) == (code, error)
     assert (result.json["pending"], result.json["absent"]) == (320, 0)
     assert service.log.count("tile") <= 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -134,25 +135,143 @@ def test_a_budget_holds_for_both_parts_of_a_run(serve, cli):
 def test_a_run_that_was_killed_before_the_question_leaves_it_to_the_next(serve, cli, tmp_path):
     service = serve(ArcGisSite(tilemap="on", absent=west))
     assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
-    with closing(sqlite3.connect(tmp_path / "out.mbtiles.ledger")) as ledger, ledger:
-        ((plan,),) = ledger.execute("SELECT value FROM meta WHERE name = 'plan'").fetchall()
-        ledger.execute(
-            "UPDATE meta SET value = ? WHERE name = 'tilemap_unproven'", (json.dumps([json.loads(plan)]),)
-        )  # fmt: skip
-    assert "was not held against any tile" in cli("verify", "out.mbtiles").err
+    leave_unproven(tmp_path / "out.mbtiles.ledger")
     service.site.absent = lambda tile: False
     result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
     assert (result.code, result.json["stored"], result.json["kept"]) == (0, ALL, ALL // 2)
-    assert "note" not in cli("verify", "out.mbtiles").err
+    assert cli("verify", "out.mbtiles").code == 0
 
 
-def test_denied_tiles_that_are_answered_by_failures_say_nothing_against_the_tilemap(serve, cli):
+def half(do: str, **more) -> list[Rule]:
+    """What becomes of the western half."""
+    return [Rule(do=do, levels=str(n), cols=f"0-{2**n // 2 - 1}", **more) for n in (3, 4, 5)]
+
+
+NO_WORD = {
+    "500": half("status", status=500),
+    "504": half("status", status=504),
+    "403": half("status", status=403),
+    "304": half("status", status=304),
+    "410": half("status", status=410),
+    "401": half("status", status=401),
+    "a reset": half("reset_before"),
+    "a page": half("html"),
+}
+"""Answers to denied tiles that say neither that these are there nor that they are not."""
+
+
+@pytest.mark.parametrize("how", NO_WORD)
+def test_where_questions_fail_nothing_is_called_complete_and_the_next_run_asks_again(serve, cli, tmp_path, how):
+    service = serve(ArcGisSite(tilemap="on", tilemap_says=lambda tile: not west(tile)), script(*NO_WORD[how]))
+    result = cli("run", service.url, *FINE, "--give-up-after", "1s", "-o", "out.mbtiles")
+    assert (result.code, result.json["complete"], result.json["error"]["code"]) == (1, False, "tilemap_unproven")
+    assert (result.json["stored"], result.json["absent"], result.json["pending"]) == (ALL // 2, 0, ALL // 2)
+    assert sums_hold(result.json)
+    assert cli("verify", "out.mbtiles").code == 1
+    service.script = script()
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"]) == (0, ALL)
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+    assert cli("verify", "out.mbtiles").code == 0
+
+
+def test_one_question_that_stays_without_an_answer_is_enough(serve, cli):
+    """Of twelve tiles that the tilemap denies, and that are not there but for one."""
+    denied = [Tile(4, 3, col) for col in range(12)]
     service = serve(
-        ArcGisSite(tilemap="on", absent=west),
-        script(*(Rule(do="status", status=500, levels=str(n), cols=f"0-{2**n // 2 - 1}") for n in (3, 4, 5))),
-    )
+        ArcGisSite(
+            tilemap="on", absent=lambda tile: tile in denied[1:], tilemap_says=lambda tile: tile not in denied
+        ),
+        script(Rule(do="status", status=500, levels="4", rows="3", cols="0")),
+    )  # fmt: skip
+    result = cli("run", service.url, "--lods", "4", *HASTY, "-o", "out.mbtiles")
+    assert (result.code, result.json["error"]["code"], result.json["pending"]) == (1, "tilemap_unproven", 12)
+    service.script = script()
+    result = cli("run", service.url, "--lods", "4", *HASTY, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, 245, 11)
+
+
+def test_a_question_that_fails_in_passing_is_asked_again_by_the_same_run(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=500, tries="1", share=0.3)))
     result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
     assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL // 2, ALL // 2)
+
+
+def test_where_denied_tiles_always_fail_each_is_listed_without_the_tilemap(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=403)))
+    first = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (first.code, first.json["pending"]) == (1, ALL // 2)
+    assert "--tilemap off" in first.json["error"]["hint"]
+    result = cli("run", service.url, *FINE, "--tilemap", "off", "-o", "out.mbtiles")
+    assert (result.code, result.json["failed"], result.json["pending"]) == (1, ALL // 2, 0)
+
+
+def ledger_facts(path: Path) -> dict[str, object]:
+    with closing(sqlite3.connect(path)) as ledger:
+        return {name: json.loads(value) for name, value in ledger.execute("SELECT name, value FROM meta")}
+
+
+def leave_unproven(path: Path) -> None:
+    """As a run that was killed amid its questions."""
+    with closing(sqlite3.connect(path)) as ledger, ledger:
+        ((plan,),) = ledger.execute("SELECT value FROM meta WHERE name = 'plan'").fetchall()
+        ledger.execute("INSERT OR REPLACE INTO meta VALUES ('tilemap_unproven', ?)", (json.dumps([json.loads(plan)]),))
+
+
+def test_until_a_denial_was_held_against_tiles_nothing_is_whole(serve, cli, tmp_path):
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    assert cli("convert", "out.mbtiles", "old.mbtiles").code == 0
+    leave_unproven(tmp_path / "out.mbtiles.ledger")
+    verified = cli("verify", "out.mbtiles", "--json")
+    assert (verified.code, verified.json["complete"], verified.json["missing"]) == (1, False, 0)
+    assert "tilemap alone" in verified.json["unproven"]
+    assert "the same harvester run asks" in verified.err
+    assert "the same harvester run asks" in cli("holes", "out.mbtiles").err
+    compared = cli("diff", "old.mbtiles", "out.mbtiles", "-o", "delta.mbtiles")
+    assert (compared.code, "tilemap" in compared.err) == (4, True)
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    verified = cli("verify", "out.mbtiles", "--json")
+    assert (verified.code, "unproven" in verified.json) == (0, False)
+
+
+def test_a_run_of_another_plan_proves_its_part_and_the_whole_where_all_is_in_it(serve, cli, tmp_path):
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    assert cli("run", service.url, "--lods", "3-4", *HASTY, "-o", "out.mbtiles").code == 0
+    leave_unproven(tmp_path / "out.mbtiles.ledger")
+    part = cli("run", service.url, "--lods", "3", *HASTY, "-o", "out.mbtiles")
+    assert (part.code, part.json["questions"]) == (0, 32)
+    assert cli("verify", "out.mbtiles").code == 1
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    assert cli("verify", "out.mbtiles").code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--tilemap", "off"), ("--tilemap", "off", "--max-duration", "1h")])
+def test_a_run_that_was_killed_when_it_had_found_the_lie_is_gone_on_with(serve, cli, tmp_path, options):
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    leave_unproven(tmp_path / "out.mbtiles.ledger")
+    if not options:
+        with closing(sqlite3.connect(tmp_path / "out.mbtiles.ledger")) as ledger, ledger:
+            ledger.execute("INSERT OR REPLACE INTO meta VALUES ('tilemap_distrusted', '\"3/1/1\"')")
+    service.site.absent = lambda tile: False
+    result = cli("run", service.url, *FINE, *options, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["kept"]) == (0, ALL, ALL // 2)
+    assert cli("verify", "out.mbtiles").code == 0
+
+
+def test_once_all_was_asked_that_is_recorded(serve, cli, tmp_path):
+    service = serve(
+        ArcGisSite(
+            tilemap="on", absent=lambda tile: tile.level == 5 and tile.row < 8,
+            tilemap_says=lambda tile: tile.level < 5 or (tile.row >= 8 and tile.col >= 8),
+        )
+    )  # fmt: skip
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL - 256, 256)
+    assert ledger_facts(tmp_path / "out.mbtiles.ledger")["tilemap_unproven"] == []
+    verified = cli("verify", "out.mbtiles")
+    assert (verified.code, verified.err) == (0, "")
     service.log.clear()
     assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
     assert service.log.count("tile") == 0

@@ -35,7 +35,9 @@ class Sample:
         tries: int = 3,
         rate: float | None = None,
         stop_after: float | None = None,
+        patience: float = 0.0,
     ) -> None:
+        self.patience = patience
         self.seen: dict[Tile, Verdict] = {}
         self.tally = Tally()
         run_virtual(self._ask(scripted, hosts, tries, rate, stop_after))
@@ -54,6 +56,7 @@ class Sample:
             tally=self.tally,
             clock=loop.time,
             saw=lambda tile, verdict: self.seen.update({tile: verdict}),
+            patience=self.patience,
             stopped=lambda: pressed if stop_after is not None and loop.time() >= stop_after else None,
         )
         transport = MemoryTransport(MemoryService(scripted=scripted), connections=8)
@@ -107,6 +110,26 @@ def test_where_nothing_but_failures_come_it_ends_soon(sickness, hosts):
     assert sample.few.stop is not None and (sample.few.stop.code, sample.few.stop.exit_code) == ("source_failing", 3)
     assert sample.whole == 0 and sample.few.left > 0
     assert sample.seconds < 5 and len(sample.asked) <= 80
+
+
+@pytest.mark.parametrize("hosts", [(SICK,), (SICK, WELL)])
+def test_failures_that_pass_cost_no_tile_where_it_has_patience(hosts):
+    until = []
+
+    def passing(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        until.append(now)
+        return http(500) if now < 12 else None
+
+    sample = Sample(passing, hosts, patience=20.0, tries=6)
+    assert (sample.whole, sample.few.stop, sample.few.left) == (len(TILES), None, 0)
+    assert len(sample.asked) <= 2 * len(TILES)
+
+
+def test_after_its_patience_it_ends():
+    sample = Sample(lambda request: http(500), (SICK,), patience=20.0)
+    assert sample.few.stop is not None and sample.few.stop.code == "source_failing"
+    assert 20 <= sample.seconds < 25
 
 
 @pytest.mark.parametrize("hosts", [(SICK,), (SICK, WELL)])
