@@ -7,10 +7,11 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from harvester.durable import BULK_BYTES, Bulk, Disk
-from harvester.durable.bulk import PAGE
+from harvester.durable import BULK_BYTES, Bulk, Disk, bulk
+from harvester.durable.bulk import HUGE, PAGE
 from harvester.errors import CacheError
 from tests.caches.making import Watching
 
@@ -94,3 +95,11 @@ def test_a_full_disk_is_no_refusal(tmp_path: Path) -> None:
     assert isinstance(raised.value.__cause__, OSError)
     bulk.close()
     disk.close(descriptor)
+
+
+@linux
+def test_the_memory_that_a_direct_write_takes_from_begins_where_a_huge_page_may(tmp_path: Path) -> None:
+    room, first = bulk._room()
+    address = int(np.frombuffer(room, np.uint8, 1).__array_interface__["data"][0])
+    assert (address + first) % HUGE == 0 and first + HUGE <= len(room)
+    assert BULK_BYTES + PAGE <= HUGE  # from any place in a page on

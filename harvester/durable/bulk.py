@@ -20,8 +20,13 @@ from harvester.errors import CacheError
 PAGE = 4096
 """What a direct write begins and ends at, in the file and in memory; devices want 512 or this."""
 
-BULK_BYTES = 2 << 20
-"""Written at once: fewer commands than with half of it, and as much memory for each open cache."""
+HUGE = 2 << 20
+"""One page of the larger kind (Linux, x86-64 and most of arm64). A direct write looks at every page of its memory, and
+copying into it misses the table of pages: with one page instead of 512 a tile costs a third less CPU to write
+(benchmarks/README.md)."""
+
+BULK_BYTES = HUGE - PAGE
+"""Written at once, from any place in a page on: fewer commands than with less; as much memory for each open cache."""
 
 JOINED_BYTES = 512 << 10
 """Joined to one write through the page cache: less CPU than one write a tile, or megabytes at once."""
@@ -44,6 +49,8 @@ class Bulk:
         self._disk = disk
         self._direct = direct and bool(_DIRECT)
         self._room: mmap.mmap | None = None
+        self._first = 0
+        """Where in the room the huge page begins."""
 
     @property
     def at_once(self) -> int:
@@ -56,15 +63,15 @@ class Bulk:
             self._disk.pwrite(descriptor, b"".join(buffers), offset)
             return
         if self._room is None:
-            self._room = mmap.mmap(-1, BULK_BYTES + PAGE)  # at a page's border, as a direct write wants it
+            self._room, self._first = _room()
         room = self._room
         before = offset % PAGE  # so that a page of the file is a page of the memory
-        room.seek(before)
+        room.seek(self._first + before)
         deque(map(room.write, buffers), 0)
         end = before + size
         first, last = -(-before // PAGE) * PAGE, end // PAGE * PAGE
         start = offset - before
-        with memoryview(room) as view:
+        with memoryview(room) as whole, whole[self._first :] as view:
             if before:
                 self._disk.pwrite(descriptor, view[before:first], offset)
             self._write_pages(descriptor, view[first:last], start + first)
@@ -97,6 +104,19 @@ class Bulk:
             with suppress(BufferError):  # an error that is still being told of holds a piece of it
                 self._room.close()
             self._room = None
+
+
+def _room() -> tuple[mmap.mmap, int]:
+    """Memory with ``HUGE`` bytes at a border of so many, one page where the system has such; and where they begin."""
+    import numpy as np
+
+    # What isn't touched takes no memory. Shared memory, as it would be unasked, has huge pages by another setting.
+    room = mmap.mmap(-1, 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = int(np.frombuffer(room, np.uint8, 1).__array_interface__["data"][0])
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            room.madvise(mmap.MADV_HUGEPAGE)
+    return room, -address % HUGE
 
 
 def _set_direct(descriptor: int, *, on: bool) -> None:
