@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from harvester.edges import Answer, Fault
 from harvester.redact import redact_url, scrub_json, site_of
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
-from harvester.transport.refusals import DocumentError, decode, failure
+from harvester.transport.refusals import REDIRECTS, DocumentError, decode, failure
 from harvester.transport.retry_after import retry_after
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -34,8 +34,8 @@ MAX_DELAY_SECONDS = 10.0
 MAX_RETRY_AFTER_SECONDS = 30.0
 """A person waits for the first document: a longer Retry-After is told, not waited for."""
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-TRANSIENT = frozenset({429, 500, 502, 503, 504})
+TRANSIENT = frozenset({304, 429, 500, 502, 503, 504})
+"""304 among them: to who has not asked whether it changed, it says nothing."""
 
 Headers = Sequence[tuple[str, str]]
 Sleep = Callable[[float], Awaitable[None]]

@@ -10,6 +10,9 @@ from harvester.redact import redact_text, redact_url, site_of
 from harvester.transport.retry_after import retry_after
 
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
 class DeniedError(AuthError):
     """401, 403, 498 or 499 for a document. ``status`` is that number."""
 
@@ -44,6 +47,10 @@ FAULT_WORDS = {
 }
 
 STATUS_WORDS = {
+    304: (
+        "answered that it has not changed (304), which nobody asked",
+        "Try again later; a proxy or cache in between may be out of order.",
+    ),
     400: ("refuses the request (400)", "Check the address; open it in a browser."),
     404: ("is not there (404)", "Check the address; open it in a browser to see the services that there are."),
     407: (
@@ -80,7 +87,7 @@ def failure(answer: Answer, url: str) -> SourceError:
         words, hint = STATUS_WORDS[answer.status]
     elif answer.status >= 500:
         words, hint = f"is out of order ({answer.status})", "Try again later; is the service started?"
-    elif 300 <= answer.status < 400:
+    elif answer.status in REDIRECTS:
         site = site_of(answer.headers.get("location", "")) or "another place of the same host"
         words = f"redirects to {site} ({answer.status}), where a login never follows"
         hint = "Use the address there if you trust it, and allow its host: --allow-host HOST"

@@ -148,6 +148,7 @@ def test_a_service_without_tiles_says_why(document: Mapping[str, object], words:
         (Rule(kind="document", do="status", status=401), "wants a login (401)"),
         (Rule(kind="document", do="status", status=407), "the proxy wants a login"),
         (Rule(kind="document", do="status", status=500), "out of order (500)"),
+        (Rule(kind="document", do="status", status=304), "has not changed (304), which nobody asked"),
         (Rule(kind="document", do="status", status=503, retry_after=86400), "out of order (503)"),
         (
             Rule(kind="document", do="json_error", status=499, text="Token Required"),
@@ -169,6 +170,13 @@ def test_a_document_that_does_not_come_is_exit_3_in_words(rule: Rule, words: str
     assert error.exit_code == 3
     assert words in error.message
     assert error.hint or "no http(s) URL" in words
+
+
+def test_304_in_passing_is_asked_again() -> None:
+    async def use(service: FaultyService, client: Session) -> str:
+        return (await open_source(service.url, client)).info.source
+
+    assert serving(ArcGisSite(), use, Rule(kind="document", do="status", status=304, requests="1"))
 
 
 @pytest.mark.parametrize(
