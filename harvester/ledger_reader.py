@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harvester.database import OpenedDatabase, open_read_only, sqlite_errors
+from harvester.database import OpenedDatabase, is_unborn, open_read_only, sqlite_errors
+from harvester.database.header import HEADER_BYTES, MAGIC
+from harvester.durable import FILE, disk_error, kind_of
 from harvester.edges import LedgerFailure, State
 from harvester.errors import CacheError
 from harvester.events import Counts
@@ -74,6 +76,20 @@ class Run:
     started: float
     ended: float | None
     report: Mapping[str, Any] | None
+
+
+def is_ledger(path: Path) -> bool:
+    """Does a file say, in its header, that it is a ledger, whole or damaged? Where less is there, by what is; an empty
+    file says nothing. Not while this process has it open. Raises CacheError where it can't be read."""
+    if kind_of(path) != FILE:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError as cause:
+        raise disk_error("read", path, cause) from cause
+    begin, number = MAGIC[: len(head)], APPLICATION_ID.to_bytes(4, "big")
+    return bool(head) and (is_unborn(path) or (head[:16] == begin and head[68:72] == number[: max(0, len(head) - 68)]))
 
 
 def damaged_ledger(path: Path, what: str) -> CacheError:

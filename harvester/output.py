@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.caches.belongings import not_itself, require_own
+from harvester.caches.foreign_tables import DATABASES
 from harvester.caches.open import is_empty_or_missing
 from harvester.caches.recognising import sniff_here
+from harvester.database import foreign_beside, remove_journal
 from harvester.durable import FILE, FOLDER, Disk, Lock, kind_of
 from harvester.errors import CacheError, UsageError
+from harvester.ledger_reader import is_ledger
 
 NEW, PART, OLD = ".new", ".part", ".old"
 """Endings of what is made beside an output, and of what it replaces."""
@@ -105,6 +108,26 @@ def require_names(paths: OutputPaths) -> None:
             )
 
 
+def require_own_names(paths: OutputPaths, format: str) -> None:
+    """Whoever holds the lock has nothing of anybody's under the names of its ledgers and of SQLite's journals, which
+    are filled, replaced and removed. Raises CacheError; nothing was changed then."""
+    for ledger in _ledgers(paths):
+        if exists(ledger) and not is_ledger(ledger):
+            raise _taken(paths, ledger, "it is no ledger", " (a ledger that was damaged is made anew from the cache)")
+    caches = (paths.out, paths.new) if format in DATABASES else ()
+    for database in (*_ledgers(paths), *caches):
+        if (found := foreign_beside(database)) is not None:
+            raise _taken(paths, found, "it is no journal of a run's")
+
+
+def _taken(paths: OutputPaths, place: Path, what: str, more: str = "") -> CacheError:
+    return CacheError(
+        f"{place} is there, and {what}: what makes {paths.out.name} keeps its own under that name",
+        hint=f"Move it away{more}, or choose another output; nothing was changed.",
+        code="name_taken",
+    )
+
+
 def _ledgers(paths: OutputPaths) -> tuple[Path, Path]:
     return paths.final_ledger, paths.new_ledger
 
@@ -157,6 +180,13 @@ def require_free(paths: OutputPaths, *places: Path) -> None:
             )
 
 
+def remove_ledger(paths: OutputPaths, disk: Disk) -> None:
+    """Remove the ledger of a cache that is replaced by one without: it says nothing of that."""
+    if is_ledger(paths.final_ledger):
+        remove_journal(paths.final_ledger, disk)
+        disk.remove(paths.final_ledger)
+
+
 def recover(paths: OutputPaths, disk: Disk) -> None:
     """Clear away what a holder of the lock that was killed had noted as its own; a folder that it had moved out of the
     way and not yet replaced has its name again."""
@@ -169,8 +199,8 @@ def recover(paths: OutputPaths, disk: Disk) -> None:
             disk.sync_folder(paths.out.absolute().parent)
     for ending, path in ((NEW, paths.new), (PART, paths.part)):
         if ending in left:
+            remove_journal(path, disk)
             disk.remove_tree(path)
-            disk.remove(path.with_name(path.name + "-journal"))
 
 
 def swap(paths: OutputPaths, disk: Disk) -> None:
@@ -218,8 +248,8 @@ def _settle(paths: OutputPaths, disk: Disk) -> None:
         # First: only the replacement's ledger, under its own name, says whose these are.
         disk.remove_tree(paths.new)
         disk.remove_tree(paths.work)
-    if paths.new_ledger.exists():
-        disk.remove(paths.final_ledger.with_name(paths.final_ledger.name + "-journal"))
+    if is_ledger(paths.new_ledger):
+        remove_journal(paths.final_ledger, disk)
         disk.replace(paths.new_ledger, paths.final_ledger)
     disk.sync_folder(paths.out.parent)
     # A file is replaced by one rename: whatever lies there then is not ours.

@@ -16,6 +16,7 @@ from harvester.caches.belongings import require_cache_or_nothing
 from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
+from harvester.database import remove_journal
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
@@ -184,7 +185,7 @@ async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> Sqlite
     except CacheError as error:
         if error.code != "ledger_damaged":
             raise
-    disk.remove(path.with_name(path.name + "-journal"))
+    remove_journal(path, disk)
     disk.remove(path)
     notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
     return await open_ledger(path, create=True, disk=disk)

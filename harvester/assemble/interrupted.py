@@ -7,10 +7,12 @@ from typing import Any
 
 from harvester.caches.belongings import require_own
 from harvester.caches.open import FORMATS, is_empty_or_missing
+from harvester.database import remove_journal
 from harvester.durable import Disk
 from harvester.edges import ServiceInfo
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
+from harvester.ledger_reader import is_ledger
 from harvester.output import OutputPaths, exists, file_stamp, finish_swap, recover, require_free
 from harvester.planning import Plan
 from harvester.tiling.scheme_json import scheme_from_json
@@ -47,7 +49,7 @@ async def _finish_swap(paths: OutputPaths, disk: Disk) -> None:
 
 async def end_swap(paths: OutputPaths) -> None:
     """Say in the ledger that the swap is over: what lies at ``OUT.old`` from now on is not the run's."""
-    if paths.final_ledger.exists() and not paths.new_ledger.exists():
+    if is_ledger(paths.final_ledger) and not is_ledger(paths.new_ledger):
         ledger = await open_ledger(paths.final_ledger, create=False)
         try:
             await ledger.set_meta({"swapping": False, SEALING: False})
@@ -73,7 +75,8 @@ async def _prepare_new(
     remains are cleared: tiles that this job does not plan have no place in its cache."""
     meta = await _meta_of(paths.new_ledger, "identity", "scheme", "plan", "format", "replaces")
     if meta.get("replaces") != paths.out.name:
-        require_free(paths, paths.new)
+        # A ledger that says nothing yet was cut off while it was made.
+        require_free(paths, paths.new, *[paths.new_ledger] * (meta.get("identity") is not None))
     if FORMATS[format].folder:
         require_free(paths, paths.old)
     facts = tuple(meta.get(name) for name in ("identity", "plan", "format"))
@@ -83,8 +86,11 @@ async def _prepare_new(
     if same and exists(paths.new):
         notices.append("going on with the interrupted overwrite")
         return
+    remove_journal(paths.new, disk)
     disk.remove_tree(paths.new) if paths.new.is_dir() else disk.remove(paths.new)
-    disk.remove(paths.new_ledger)
+    if is_ledger(paths.new_ledger):
+        remove_journal(paths.new_ledger, disk)
+        disk.remove(paths.new_ledger)
 
 
 async def stands_alone(ledger: SqliteLedger, package: Path) -> bool:

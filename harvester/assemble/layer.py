@@ -28,7 +28,7 @@ from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
 from harvester.ledger_reader import LISTED, LISTING
-from harvester.output import OutputPaths, require_names
+from harvester.output import OutputPaths, require_names, require_own_names
 from harvester.report import Report, Took
 from harvester.version import __version__
 from harvester.wording import counted
@@ -80,6 +80,7 @@ class LayerRun:
             stack.enter_context(folders)
             folders.folders(paths.out.absolute().parent)
             paths = replace(paths, held=stack.enter_context(lock(paths.lock)))
+            require_own_names(paths, self.format)
             stack.enter_context(made)
             for text in notices:
                 self.emit(Notice(text=text))

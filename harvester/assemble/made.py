@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from harvester.database import remove_journal
 from harvester.durable import Disk
 from harvester.errors import CacheError
 
@@ -57,7 +58,7 @@ class Made:
             if was_there:
                 disk.make_dirs(path)
             return
-        disk.remove(path.with_name(path.name + "-journal"))
+        remove_journal(path, disk)
         if was_there:
             disk.close(disk.open(path, write=True, truncate=True))
         else:

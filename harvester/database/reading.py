@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from harvester.database.beside import require_own_journal
 from harvester.database.header import read_header
 from harvester.database.trouble import sqlite_errors
 from harvester.errors import CacheError
@@ -37,6 +38,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     if is_written_here(path):
         return open_beside_writer(path)
     header = read_header(path)
+    require_own_journal(path)
     if header is None:
         if path.exists():
             raise CacheError(f"{path} is empty", hint="Run the harvest that makes it.", code="missing")

@@ -19,12 +19,23 @@ from harvester.caches.open import (
     unpack,
 )
 from harvester.caches.placed import place_levels
+from harvester.database import remove_journal
 from harvester.delta.schemes import levels_in, scheme_for
 from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, service_info, union
 from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, behind_links, is_network_share, lock
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError
-from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free, swap
+from harvester.output import (
+    NEW,
+    PART,
+    OutputPaths,
+    exists,
+    recover,
+    remove_ledger,
+    require_free,
+    require_own_names,
+    swap,
+)
 from harvester.tiling.tile import Tile
 from harvester.version import __version__
 
@@ -121,8 +132,7 @@ class Target:
             carry(ready, disk)
         if self.fresh:
             # The ledger of what was there says nothing of what will be.
-            for path in (paths.final_ledger.with_name(paths.final_ledger.name + "-journal"), paths.final_ledger):
-                disk.remove(path)
+            remove_ledger(paths, disk)
         swap(paths, disk)
 
 
@@ -150,6 +160,7 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
     try:
         with lock(paths.lock) as held:
             paths = replace(paths, held=held)
+            require_own_names(paths, format)
             for path, what in ((paths.new_ledger, paths.new), (paths.work, paths.work)):
                 if exists(path):
                     raise CacheError(
@@ -173,8 +184,8 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
 
 def _clear(paths: OutputPaths, disk: Disk) -> None:
     for path in (paths.new, paths.part) if paths.sealed else (paths.new,):
+        remove_journal(path, disk)
         disk.remove_tree(path)
-        disk.remove(path.with_name(path.name + "-journal"))
 
 
 def _make_folder(out: Path, disk: Disk) -> list[Path]:

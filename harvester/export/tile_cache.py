@@ -108,7 +108,7 @@ class _Copy:
         from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, require_can_hold
         from harvester.delta.apart import require_apart
         from harvester.durable import Disk, behind_links, lock
-        from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free
+        from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free, require_own_names
 
         if not is_empty_or_missing(self.out):
             raise CacheError(
@@ -135,6 +135,7 @@ class _Copy:
             try:
                 with lock(paths.lock) as held:
                     paths = replace(paths, held=held)
+                    require_own_names(paths, self.format)
                     if exists(paths.new_ledger) or exists(paths.work):
                         raise CacheError(
                             f"{self.out} is being made by a run that is not finished",

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from harvester.delta.target import BATCH_TILES
 from harvester.durable import Disk, lock
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, LockedError, UnsupportedFormatError, UsageError
+from harvester.ledger import open_ledger
 from harvester.loop import run_loop
 from harvester.tiling.tile import Tile
 from tests.caches.making import mercator, rio, utm
@@ -202,11 +204,15 @@ def test_a_ledger_of_what_was_there_does_not_outlive_it(tmp_path):
     source = make(tmp_path / "in", WORLD, format="compactv2")
     out = make(tmp_path / "out.mbtiles", some("1/0/1"), format="mbtiles")
     ledger = tmp_path / "out.mbtiles.ledger"
-    ledger.write_bytes(b"")
+    run_loop(_new_ledger(ledger))
     run_loop(convert(source, out))
     assert ledger.exists()
     run_loop(convert(source, out, overwrite=True))
     assert not ledger.exists()
+
+
+async def _new_ledger(path: Path) -> None:
+    await (await open_ledger(path, create=True)).close()
 
 
 def test_mixed_pictures_are_told_or_refused(tmp_path):

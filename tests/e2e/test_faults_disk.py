@@ -254,7 +254,7 @@ def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        *((OUTPUTS[0], left) for left in (0, 1, 100, 512, 4096, 20_000, "garbage", "zeros behind the head")),
+        *((OUTPUTS[0], left) for left in (0, 1, 100, 512, 4096, 20_000, "garbage behind the head", "zeros behind the head")),
         *((name, "half") for name in OUTPUTS),
     ],
 )
@@ -264,8 +264,8 @@ def test_a_damaged_ledger_is_rebuilt_from_the_cache(serve, cli, tmp_path, name, 
     assert cli("run", service.url, *SMALL, "-o", name, "-q").code == 0
     ledger = tmp_path / f"{name}.ledger"
     data = ledger.read_bytes()
-    if left == "garbage":
-        data = b"no ledger of ours" * 1000
+    if left == "garbage behind the head":
+        data = data[:100] + b"no ledger of ours" * 1000
     elif left == "half":
         data = data[: len(data) // 2]
     elif left == "zeros behind the head":
@@ -280,6 +280,20 @@ def test_a_damaged_ledger_is_rebuilt_from_the_cache(serve, cli, tmp_path, name, 
     assert cli("verify", name, "--deep").code == 0
     if left != 0:
         assert any("rebuilt" in text for text in result.json["notices"])
+
+
+@pytest.mark.parametrize("mode", ["merge", "overwrite"])
+def test_what_does_not_begin_as_a_ledger_is_somebodys_and_made_anew_once_it_is_moved_away(serve, cli, tmp_path, mode):
+    service = serve()
+    command = ("run", service.url, *SMALL, "-o", OUTPUTS[0], "--mode", mode, *HASTY)
+    assert cli(*command).code == 0
+    ledger = tmp_path / f"{OUTPUTS[0]}.ledger"
+    ledger.write_bytes(b"my accounts\n" * 1000)
+    refused = cli(*command)
+    assert refused.code == 4 and ledger.name in refused.err and "made anew from the cache" in refused.err
+    assert ledger.read_bytes() == b"my accounts\n" * 1000
+    ledger.rename(tmp_path / "accounts.txt")
+    assert cli(*command).code == 0
 
 
 def test_a_ledger_that_is_gone_is_made_anew(serve, cli, tmp_path):
