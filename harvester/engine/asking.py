@@ -40,6 +40,7 @@ class Asking:
         self._retry_heap = parts.waiting.waiting
         self._questions: Questions
         self._came: Callable[[], int]
+        self._retried = False  # the last one; while no host answers well, such and untried ones are asked in turn
         self._careful = self._is_always_careful = self._max_tiles is not None
         """True while there is more to look at than the limit before a tile is asked."""
 
@@ -105,7 +106,7 @@ class Asking:
         due = retries.next_due()
         retry = due is not None and due <= now and self._may_retry
         some_left = due is not None or feed.next_tile is not None or self.at_once or feed.window_due is not None
-        known = some_left and questions.is_probe(now)
+        known = some_left and questions.is_probe(now, may_retry=due is not None and due <= now)
         begins = feed.next_tile is not None and len(retries) < MOST_WAITING
         if not known and not begins and not retry and feed.window_due is None and not self.at_once:
             if due is not None:
@@ -123,11 +124,13 @@ class Asking:
         if self.at_once:
             return self._repeat(self.at_once.popleft())
         if retry:
+            self._retried = True
             return self._repeat(retries.pop())
         if feed.window_due is not None:
             window = self._source.window(feed.open_window())
             assert window is not None
             return window
+        self._retried = False
         self._tally.tile_requests += 1
         return self._source.request(feed.take(), 0)
 
@@ -140,6 +143,8 @@ class Asking:
     def _may_retry(self) -> bool:
         """True when what is due goes before what was not tried yet, or nothing of that may begin."""
         if self._feed.exhausted or not self._sites.retries_wait:
+            return True
+        if self._sites.are_silent and not self._retried:
             return True
         waiting = len(self._waiting_tries)
         return waiting >= MOST_WAITING or (waiting >= CROWD and self._is_well)

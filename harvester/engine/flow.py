@@ -124,6 +124,8 @@ class Flow:
                 self._otherwise(now, request, answer, verdict)
                 return
             self._pacer.ended(now, WHOLE, answer.seconds, first_try=first)
+            if not first:
+                self._pacer.faults.passed(now)
             if self._refused_tiles:
                 self._throttling.heard(request, well=True)
             if credential <= self.access.refused:
@@ -171,12 +173,20 @@ class Flow:
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
         if outcome is Outcome.DENIED or outcome is Outcome.THROTTLED:
             self.doubt.refusals.add(now, self.whole + self._taken_back)
-        if is_answer and outcome is Outcome.THROTTLED:
+        if request.attempt:
+            if outcome is Outcome.RETRY:
+                self._pacer.faults.failed_again()
+            elif outcome in (Outcome.ABSENT, Outcome.UNCHANGED):
+                self._pacer.faults.passed(now)
+        is_busy = outcome is Outcome.THROTTLED or (outcome is Outcome.RETRY and self._pacer.faults.are_refusals)
+        if is_answer and is_busy:
             self.ends.trouble = verdict.reason
             came = self.whole + self._taken_back
-            self._throttling.refused(
+            own = self._throttling.refused(
                 now, request, answer, verdict, came, only_one=self.asking.is_finished, ended=self.any_ended
             )
+            if own:
+                self._not_whole(now, request, answer, verdict)
         elif is_answer and self._equals is not None and self._equals.is_no_end(now, request, answer, verdict):
             pass
         else:

@@ -26,7 +26,7 @@ class Sharing(Asking):
         waits = due is not None or self.at_once or self._second_words
         if not waits and feed.next_tile is None and feed.window_due is None:
             return None if feed.exhausted and not self.in_flight else HOLD
-        question = self._questions.probe_of_any(now)
+        question = self._questions.probe_of_any(now, may_retry=due is not None and due <= now)
         if question is not None:
             self.in_flight += 1
             self._tally.requests += 1
@@ -71,6 +71,7 @@ class Sharing(Asking):
             avoid.add(last)
         again = self._sites.start(now, self._anew(request), avoid)
         if isinstance(again, Request):
+            self._retried = True
             waiting.pop()
             self._sites.of(again.host).pacer.budget.take()
             self._count(request)
@@ -104,6 +105,7 @@ class Sharing(Asking):
             return math.inf
         started = self._sites.start(now, self._source.request(tile, 0))
         if isinstance(started, Request):
+            self._retried = False
             self._feed.take()
             self._tally.tile_requests += 1
         return started

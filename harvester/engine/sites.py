@@ -188,6 +188,11 @@ class Sites:
         """True when first tries, where any are left, go before retries that are due, at every host."""
         return all(site.pacer.retries_wait for site in self.all)
 
+    @property
+    def are_silent(self) -> bool:
+        """True while none of them answers well, and little is asked for that."""
+        return all(site.pacer.is_silent for site in self.all)
+
     def all_are_down(self, now: float) -> bool:
         """True while every host's breaker is open, or it asked for a pause that is too long."""
         return all(now < site.away_until or site.pacer.breaker.open_since is not None for site in self.all)

@@ -91,9 +91,10 @@ class Throttling:
 
     def refused(
         self, now: float, request: Request, answer: Answer, verdict: Verdict, good: int, *, only_one: bool, ended: bool
-    ) -> None:
-        """A tile is throttled. ``good``: whole tiles that came so far; ``only_one``: nothing else is left to ask;
-        ``ended``: a tile had an end in this run."""
+    ) -> bool:
+        """A tile is throttled, or failed where that is taken for the same. ``good``: whole tiles that came so far;
+        ``only_one``: nothing else is left to ask; ``ended``: a tile had an end in this run. True for a fault that is
+        the tile's own: it is the caller's."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
         pacer, several = site.pacer, self._sites.are_several
         presumed, again = busy.is_presumed, tile in self.refused_tiles
@@ -116,32 +117,39 @@ class Throttling:
             pacer.refused_again(now, answer.seconds, first_try=request.attempt == 0, asked=verdict.retry_after)
         else:
             pacer.ended(
-                now, Outcome.THROTTLED, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
+                now, verdict.outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
             )
         if busy.is_presumed and not presumed:
             # What was concluded for the pace came of tiles that say nothing about it.
             pacer.begin_again(now)
+        if own and verdict.outcome is Outcome.RETRY and times >= OWN_TIMES:
+            if on_trial:
+                self._close()
+            return True
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
         if not own and self._sites.is_too_long(now, site, asked, ended=ended):
-            return self._waiting.push_at(request, now + asked)
+            self._waiting.push_at(request, now + asked)
+            return False
         if own and (busy.is_bad(times) or (self._gave_up and times >= OWN_TIMES)):
             del self.refused_tiles[tile]
             if on_trial:
                 self._close()
-            return self._fail(now, request, answer, verdict.reason)
+            self._fail(now, request, answer, verdict.reason)
+            return False
         elsewhere = several and not own and self._sites.others_take(now, site)
         if elsewhere and not again:
-            return self._waiting.push_at(request, now)
+            self._waiting.push_at(request, now)
+            return False
         if on_trial or (not own and self._tries(now, request, only_one=only_one)):
-            return None
+            return False
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
         wait = backoff(times, 1.0, throttled=True) if own else 0.0
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
         self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
         if busy.wants_check and not self.is_open:
             self._begin(now, None, request.host)
-        return None
+        return False
 
     def heard(self, request: Request, *, well: bool) -> None:
         """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
@@ -213,7 +221,7 @@ class Throttling:
                 self._known_is_next = False
                 self._due = now + backoff(1, self._draw(), throttled=True)
             return
-        if outcome is Outcome.THROTTLED:
+        if outcome is Outcome.THROTTLED or self._sites.of(request.host).pacer.faults.are_refusals:
             self._tally.throttled += 1
             busy.doubt()
         if not self._witness.is_known and self._in_vain < IN_VAIN:

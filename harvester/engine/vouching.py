@@ -20,6 +20,11 @@ IN_VAIN = 3
 be down, or a page in the place of tiles to be a portal's: one is outside any region of three quarters of the plan."""
 
 
+RETRIED = 6
+"""While none was ever served one probe in so many, the first after these, is a tile that failed: it may be served when
+it is asked again."""
+
+
 class Vouching:
     """Of one host. Asks first as soon as the breaker opens, then at every second probe; at every one, and a few times
     at once, where no tile is known yet. While all answers speak of the whole service each question goes at once. A
@@ -43,15 +48,18 @@ class Vouching:
         """True while the host is known to be well though nothing but bad tiles comes."""
         return self._pacer.breaker.is_vouched
 
-    def is_next(self, now: float) -> bool:
-        """True while the breaker is open and its next probe is the witness; the first one need not wait."""
+    def is_next(self, now: float, *, may_retry: bool = False) -> bool:
+        """True while the breaker is open and its next probe is the witness; the first one need not wait. ``may_retry``:
+        a tile that failed is due."""
         breaker, known = self._pacer.breaker, self._witness.is_known
         if breaker.open_since is None or not self._witness.can_ask:
             return False
         if self._unusable is not None or not breaker.probes or (not known and breaker.probes < IN_VAIN):
             breaker.probe_now(now)
             return True
-        return not known or breaker.probes % 2 == 0
+        if known:
+            return breaker.probes % 2 == 0
+        return not may_retry or breaker.probes % RETRIED != IN_VAIN
 
     def ask(self) -> Request | None:
         """The question; call when ``is_next``, and the pacer let it go."""

@@ -31,6 +31,10 @@ class Odds:
         self._value = self.after(good) + self._gain
         return self._value
 
+    def good(self, number: int) -> None:
+        """So many good answers came."""
+        self._value = self.after(number)
+
     def after(self, good: int) -> float:
         """The logarithm of the odds after so many good answers more."""
         return max(self._floor, self._value - good * self._loss)

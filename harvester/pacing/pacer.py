@@ -9,6 +9,7 @@ from harvester.edges import Outcome
 from harvester.pacing.breaker import Breaker, HostPause
 from harvester.pacing.chance import Chance
 from harvester.pacing.concurrency import Concurrency
+from harvester.pacing.faults import Faults
 from harvester.pacing.learned import LearnedRate
 from harvester.pacing.rate import RateLimit
 from harvester.pacing.refusals import Refusals
@@ -41,6 +42,7 @@ class Pacer:
         "breaker",
         "budget",
         "concurrency",
+        "faults",
         "free",
         "pause",
         "rate",
@@ -59,6 +61,7 @@ class Pacer:
         self.breaker = Breaker(now)
         self.pause = HostPause()
         self.budget = RetryBudget()
+        self.faults = Faults(now)
         self._refusals = Refusals(self.concurrency, self.pause, now)
         self._draw = draw
         self._silence = Silence()
@@ -81,9 +84,16 @@ class Pacer:
         """True when first tries, where any are left, go before retries that are due.
 
         That is with the budget used up, and while the host itself is in doubt: a host that fails everything then gets
-        hardly more requests than there were tiles to try.
+        hardly more requests than there were tiles to try. Where asking again helps, a retry is as good as any.
         """
-        return self.budget.tokens < RETRY_COST or self.breaker.suspects or self._silence.number > 0 or self.in_vain > 0
+        if self.is_silent or self.in_vain > 0:
+            return True
+        return not self.faults.retries_help and (self.budget.tokens < RETRY_COST or self.breaker.suspects)
+
+    @property
+    def is_silent(self) -> bool:
+        """True while nothing that is asked is answered well, and little is asked for that."""
+        return self.breaker.open_since is not None or self._silence.number > 0
 
     @property
     def in_vain(self) -> int:
@@ -110,7 +120,8 @@ class Pacer:
         breaker, rate, refusals = self.breaker, self.rate, self._refusals
         learned, vain = refusals.learned, refusals.waking.in_vain
         is_open = breaker.open_since is not None
-        self.free = rate is None and learned is None and not is_open and not vain
+        is_trying = self.faults.is_trying and not is_open
+        self.free = rate is None and learned is None and not is_open and not vain and not is_trying
         if self.free:
             return 0.0
         if vain and in_flight >= max(1, self.concurrency.limit >> vain):
@@ -119,6 +130,8 @@ class Pacer:
             wait = breaker.ready_in(now)
         else:
             wait = 0.0 if learned is None else learned.ready_in(now)
+        if is_trying:
+            wait = max(wait, self.faults.ready_in(now))
         if wait:
             return wait
         if rate is not None and not rate.take(now):
@@ -127,6 +140,8 @@ class Pacer:
             breaker.allow(now)
         elif learned is not None:
             learned.take(now)
+        if is_trying:
+            self.faults.take(now)
         return 0.0
 
     def ended(
@@ -147,12 +162,7 @@ class Pacer:
         self._tell(now)
         self._smooth = self.free = False
         if outcome is Outcome.THROTTLED:
-            silent = self._refusals.refused(now, seconds, rests=bool(retry_after))
-            self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
-            if retry_after:  # 0 is no pause
-                self._refusals.rest(now, now - seconds, retry_after)
-            elif silent and (pause := self._silence.seconds(now, now - seconds, self._draw)):
-                self.pause.pause(now, pause)
+            self._refused(now, seconds, first_try=first_try, asked=retry_after)
         elif outcome is Outcome.DENIED:
             # The host is well, the credential isn't: no word about the pace.
             self.breaker.cancel_probe()
@@ -161,8 +171,26 @@ class Pacer:
             self._silence.end()
             self.breaker.on_result(now, ok=True, first_try=first_try)
         else:
-            self.concurrency.on_error(now)
-            self.breaker.on_result(now, ok=False, first_try=first_try)
+            self._failed(now, seconds, first_try=first_try)
+
+    def _refused(self, now: float, seconds: float, *, first_try: bool, asked: float | None) -> None:
+        silent = self._refusals.refused(now, seconds, rests=bool(asked))
+        self.breaker.on_result(now, ok=False, first_try=first_try, throttled=True)
+        if asked:  # 0 is no pause
+            self._refusals.rest(now, now - seconds, asked)
+        elif silent and (pause := self._silence.seconds(now, now - seconds, self._draw)):
+            self.pause.pause(now, pause)
+
+    def _failed(self, now: float, seconds: float, *, first_try: bool) -> None:
+        faults, pace = self.faults, self.concurrency
+        if faults.failed(now, now - seconds):
+            self._refusals.learned = None
+            pace.release(now)
+        if faults.are_refusals:
+            self._refused(now, seconds, first_try=first_try, asked=None)
+            return
+        pace.on_error(now)
+        self.breaker.on_result(now, ok=False, first_try=first_try, throttled=faults.is_trying)
 
     def refused_again(self, now: float, seconds: float, *, first_try: bool, asked: float) -> None:
         """A tile that was refused before is refused again, and a pause of so many seconds asked for. That is kept; for
@@ -190,6 +218,7 @@ class Pacer:
             self.breaker.on_good(self._well)
             self.budget.on_success(self._well)
             self._refusals.served(now, self._well)
+            self.faults.served(self._well_seconds, self._well)
             self._well = 0
             self._well_seconds = 0.0
             if self._refusals.learned is not None:
@@ -201,16 +230,25 @@ class Pacer:
         self._tell(now)
         self._silence.end()
         self.budget.on_success()
+        self.faults.served(seconds)
+        if self.faults.is_trying and self.faults.served_in_trial(now, now - seconds):
+            self._refusals.refused(now, 0.0, rests=False)
         self._refusals.served_amid_bad(now, now - seconds)
         if self.breaker.open_since is not None:
             self.concurrency.restart(now)
         else:
             self.concurrency.on_success(now, seconds)
-        self.breaker.on_result(now, ok=True, first_try=first_try)
+        self.breaker.on_result(now, ok=True, first_try=first_try or self.faults.retries_help)
         counts = self._refusals.learned is not None
         if counts:
             self.free = False
-        self._smooth = not counts and self._refusals.waking.is_over and self.breaker.calm and self.budget.is_full
+        self._smooth = (
+            not counts
+            and not self.faults.is_trying
+            and self._refusals.waking.is_over
+            and self.breaker.calm
+            and self.budget.is_full
+        )
         self._tell(now)
 
     def __repr__(self) -> str:
