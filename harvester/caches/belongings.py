@@ -45,8 +45,9 @@ _EXPLODED = re.compile(rf"_alllayers/({_LEVEL}/(R[0-9a-f]{{8,12}}/(C[0-9a-f]{{8,
 _XYZ = re.compile(rf"\d{{1,2}}/(\d{{1,12}}/(\d{{1,12}}\.({_KIND}))?)?")
 _NOTES = re.compile(r"delta/(index\.json(\.part)?|(\d+/){1,2}(\d+(\.part)?)?)?")
 _INCOMING = re.compile(r"\.incoming/(\d+\.part)?")
-_RESOURCES = re.compile(r"resources/.*")
-"""Style, sprites and fonts: in work folders only. A folder's name ends in a slash here."""
+_RESOURCES = re.compile(r"resources/.*|kept\.zip")
+"""Style, sprites and fonts, and what else a package held: in work folders only. A folder's name ends in a slash here.
+"""
 
 ESRI_FOLDERS = frozenset({"compact", "compactv2", "exploded"})
 """Storage formats of one kind of cache: one may replace another."""

@@ -7,6 +7,7 @@ end with the levels that hold tiles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,7 @@ from typing import Self
 from harvester.caches import compact, conf, root_json
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
 from harvester.caches.description import Description, format_word
+from harvester.caches.restated import restate_cdi, restate_conf, restate_root
 from harvester.caches.vector_layers import join_layers, with_layers, without_layers
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat, VectorLayer
@@ -142,11 +144,14 @@ class Documents:
         for name, data in (
             (FILE, with_layers(manifest.text(), layers).encode() if manifest is not None else None),
             (CDI, conf.render_cdi(about) if about.extent else None),
-            (ROOT, root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=levels)),
+            (ROOT, _render_root(about, levels)),
             (CONF, conf.render_conf(about)),
         ):
             path = self._paths[name]
-            if data is not None and not (path.is_file() and compact.read_document(path, self._disk) == data):
+            there = compact.read_document(path, self._disk) if path.is_file() else None
+            if data is not None and there is not None:
+                data = _restated(name, there, about, levels, str(path)) or data
+            if data is not None and data != there:
                 self._disk.write_whole(path, data)
 
     def _describe(self, subject: Subject, levels: Sequence[int]) -> Description:
@@ -170,6 +175,22 @@ class Documents:
             description=info.description or (old.description if old else ""),
             attribution=info.attribution or (old.attribution if old else ""),
         )
+
+
+def _render_root(about: Description, levels: Sequence[int]) -> bytes:
+    return root_json.render_root(about, bundles=root_json.FOLDER_BUNDLES, levels=levels)
+
+
+def _restated(name: str, there: bytes, about: Description, levels: Sequence[int], where: str) -> bytes | None:
+    """A document that is there, of a cache that is ``about`` now; None where it is to be written new."""
+    with suppress(CacheError):
+        if name == CONF:
+            return restate_conf(there, about, where)
+        if name == CDI:
+            return restate_cdi(there, about, where)
+        if name == ROOT:
+            return restate_root(there, about, where, levels, _render_root)
+    return None
 
 
 def _listed(scheme: TilingScheme, old: TilingScheme | None, levels: Sequence[int]) -> TilingScheme:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _TYPENS = "http://www.esri.com/schemas/ArcGIS/10.3"
 
+LOD_TYPE = " xsi:type='typens:LODInfo'"
+
 _ROOT = (
     '<?xml version="1.0" encoding="utf-8" ?><{tag} xsi:type=\'typens:{tag}\' '
     "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xmlns:xs='http://www.w3.org/2001/XMLSchema' "
@@ -40,21 +42,15 @@ _ROOT = (
 def render_conf(about: Description) -> bytes:
     """conf.xml; LODs as ``about.scheme`` lists them, coordinates with 17 significant digits."""
     scheme = about.scheme
-    lods = "".join(
-        "<LODInfo xsi:type='typens:LODInfo'>"
-        f"<LevelID>{lod.level}</LevelID><Scale>{_number(lod.scale)}</Scale>"
-        f"<Resolution>{_number(lod.resolution)}</Resolution></LODInfo>"
-        for lod in scheme.lods
-    )
     body = (
         f"<TileCacheInfo xsi:type='typens:TileCacheInfo'>{_spatial_reference(scheme)}"
-        f"<TileOrigin xsi:type='typens:PointN'><X>{_number(scheme.origin_x)}</X><Y>{_number(scheme.origin_y)}</Y>"
+        f"<TileOrigin xsi:type='typens:PointN'><X>{number(scheme.origin_x)}</X><Y>{number(scheme.origin_y)}</Y>"
         f"</TileOrigin><TileCols>{scheme.tile_width}</TileCols><TileRows>{scheme.tile_height}</TileRows>"
-        f"<DPI>{round(scheme.dpi)}</DPI><PreciseDPI>{_number(scheme.dpi)}</PreciseDPI>"
-        f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{lods}</LODInfos></TileCacheInfo>"
+        f"<DPI>{round(scheme.dpi)}</DPI><PreciseDPI>{number(scheme.dpi)}</PreciseDPI>"
+        f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{render_lods(scheme)}</LODInfos></TileCacheInfo>"
         "<TileImageInfo xsi:type='typens:TileImageInfo'>"
         f"<CacheTileFormat>{escape(about.format_name)}</CacheTileFormat>"
-        f"<CompressionQuality>{_number(about.compression_quality)}</CompressionQuality>"
+        f"<CompressionQuality>{number(about.compression_quality)}</CompressionQuality>"
         "<Antialiasing>false</Antialiasing><BandCount>1</BandCount><LERCError>0</LERCError></TileImageInfo>"
         "<CacheStorageInfo xsi:type='typens:CacheStorageInfo'>"
         f"<StorageFormat>{about.storage_format}</StorageFormat><PacketSize>{about.packet_size}</PacketSize>"
@@ -63,11 +59,20 @@ def render_conf(about: Description) -> bytes:
     return render_document("CacheInfo", body)
 
 
+def render_lods(scheme: TilingScheme) -> str:
+    """What is in LODInfos; without LOD_TYPE it needs no prefix."""
+    return "".join(
+        f"<LODInfo{LOD_TYPE}><LevelID>{lod.level}</LevelID><Scale>{number(lod.scale)}</Scale>"
+        f"<Resolution>{number(lod.resolution)}</Resolution></LODInfo>"
+        for lod in scheme.lods
+    )
+
+
 def render_cdi(about: Description) -> bytes:
     """conf.cdi: the extent of the data, which must be known."""
     if about.extent is None:
         raise ValueError("conf.cdi needs an extent")
-    xmin, ymin, xmax, ymax = map(_number, about.extent)
+    xmin, ymin, xmax, ymax = map(number, about.extent)
     body = f"<XMin>{xmin}</XMin><YMin>{ymin}</YMin><XMax>{xmax}</XMax><YMax>{ymax}</YMax>"
     return render_document("EnvelopeN", body + _spatial_reference(about.scheme))
 
@@ -86,9 +91,9 @@ def _spatial_reference(scheme: TilingScheme) -> str:
     wkt = escape(scheme.crs.esri_wkt(), {'"': "&quot;"})
     return (
         f"<SpatialReference xsi:type='typens:{kind}'><WKT>{wkt}</WKT>"
-        f"<XOrigin>{_number(grid.x)}</XOrigin><YOrigin>{_number(grid.y)}</YOrigin><XYScale>{_number(grid.units)}</XYScale>"
+        f"<XOrigin>{number(grid.x)}</XOrigin><YOrigin>{number(grid.y)}</YOrigin><XYScale>{number(grid.units)}</XYScale>"
         "<ZOrigin>-100000</ZOrigin><ZScale>10000</ZScale><MOrigin>-100000</MOrigin><MScale>10000</MScale>"
-        f"<XYTolerance>{_number(grid.tolerance)}</XYTolerance><ZTolerance>0.001</ZTolerance>"
+        f"<XYTolerance>{number(grid.tolerance)}</XYTolerance><ZTolerance>0.001</ZTolerance>"
         "<MTolerance>0.001</MTolerance><HighPrecision>true</HighPrecision>"
         + ("<LeftLongitude>-180</LeftLongitude>" if geographic else "")
         + "".join(f"<{tag}>{number}</{tag}>" for tag, number in numbers if number is not None)
@@ -96,7 +101,7 @@ def _spatial_reference(scheme: TilingScheme) -> str:
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """17 significant digits, as ArcGIS writes them: enough for every double; no exponent for large numbers."""
     text = format(value, ".17g")
     return text if "e" not in text or abs(value) < 1 else format(value, ".0f")

@@ -18,9 +18,12 @@ from typing import Any
 from harvester.caches import bundle_v2, compact, root_json, stored_zip
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
+from harvester.caches.kept import Kept
 from harvester.caches.package_bundles import compacted
-from harvester.caches.package_seal import NO_GUID, Progress, add_manifest, degrees, guid_of, seal_archive
+from harvester.caches.package_seal import NO_GUID, Progress, add_rest, degrees, guid_of, seal_archive
 from harvester.caches.package_unpack import unpack_archive
+from harvester.caches.restated import restate_root
+from harvester.caches.restated_items import or_as_it_was, restate_iteminfo
 from harvester.caches.stored_zip import StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.zip_bundles import ZipBundles
@@ -29,6 +32,8 @@ from harvester.edges import Subject
 from harvester.errors import CacheError
 
 FORMAT = "tpkx"
+
+_ITEMINFO, _THUMBNAIL, _TILE = "iteminfo.json", "thumbnail.png", "tile/"
 
 _WGS84 = {"wkid": 4326, "latestWkid": 4326}
 
@@ -57,30 +62,47 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
     """Make the package ``part`` of the compact cache in ``work``, durably; the caller renames it.
 
     Bundles are rewritten row-major without gaps and entries come in a fixed order with fixed times, so the same tiles
-    make the same bytes, in whatever order they arrived. Memory stays flat. Raises CacheError; then ``part`` is gone.
+    make the same bytes, in whatever order they arrived. What a package that was taken apart had besides is in it again.
+    Memory stays flat. Raises CacheError; then ``part`` is gone.
     """
     seal_archive(work, part, subject, _write_package, disk=disk, progress=progress)
 
 
 def _write_package(
-    archive: StoredZip, reader: BundleReader, about: Description, progress: Progress, total: int
+    archive: StoredZip, reader: BundleReader, about: Description, kept: Kept, progress: Progress, total: int
 ) -> None:
     import xxhash
 
     levels = reader.levels()
-    root = root_json.render_root(
-        about, bundles=root_json.PACKAGE_BUNDLES, levels=levels or [about.scheme.lods[0].level]
-    )
-    picture = thumbnail(reader, about.extent)
-    archive.add("iteminfo.json", render_iteminfo(about, NO_GUID))
-    archive.add("root.json", root)
-    archive.add("thumbnail.png", picture)
-    add_manifest(archive, reader)
+    named = levels or [about.scheme.lods[0].level]
+    root, old, folder = root_json.render_root(about, bundles=root_json.PACKAGE_BUNDLES, levels=named), about, _TILE
+    if (theirs := kept.document(compact.ROOT)) is not None:
+        old, folders = root_json.parse_root(theirs, kept.where)
+        folder = "".join(f"{name}/" for name in folders)
+        root = restate_root(
+            theirs,
+            about,
+            kept.where,
+            named,
+            lambda about, levels: root_json.render_root(about, bundles=root_json.PACKAGE_BUNDLES, levels=levels),
+        )
+    picture = kept.document(_THUMBNAIL) or thumbnail(reader, about.extent)
+    item = kept.document(_ITEMINFO)
+
+    def iteminfo(guid: str) -> bytes:
+        if item is None:
+            return render_iteminfo(about, guid)
+        return or_as_it_was(lambda: restate_iteminfo(item, old, about, guid, render_iteminfo), item)
+
+    for name, data in ((_ITEMINFO, iteminfo(NO_GUID)), (compact.ROOT, root), (_THUMBNAIL, picture)):
+        archive.add(kept.name(name), data)
+        kept.stated(name)
+    add_rest(archive, reader, kept)
     digest = xxhash.xxh3_128(root)
     digest.update(picture)
     for level in levels:
         for key in reader.blocks(level):
-            name = f"tile/{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"
+            name = f"{folder}{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"
             digest.update(name.encode())
             size, chunks = compacted(reader, key)
             archive.begin(name, size)
@@ -89,7 +111,7 @@ def _write_package(
                 digest.update(chunk)
                 progress(min(archive.size, total), total)
             archive.end()
-    archive.fill("iteminfo.json", render_iteminfo(about, guid_of(digest.digest())))
+    archive.fill(kept.name(_ITEMINFO), iteminfo(guid_of(digest.digest())))
     archive.close()
     progress(total, total)
 
@@ -125,4 +147,5 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
 
     It appears by rename, so a folder of that name is whole. Raises CacheError.
     """
-    unpack_archive(package, work, open_reader, disk=disk)
+    picture = (_THUMBNAIL, lambda reader: thumbnail(reader, reader.info.extent))
+    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture)

@@ -13,6 +13,7 @@ import numpy as np
 from harvester.caches import compact, stored_zip
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
+from harvester.caches.kept import Kept
 from harvester.caches.stored_zip import StoredZip
 from harvester.crs import project_box
 from harvester.durable import Disk, disk_full
@@ -26,8 +27,9 @@ NO_GUID = "00000000-0000-0000-0000-000000000000"
 Progress = Callable[[int, int], None]
 """Bytes done and bytes in total."""
 
-Write = Callable[[StoredZip, BundleReader, Description, Progress, int], None]
-"""Writes all entries of an archive: from which bundles, described how, telling of bytes done of a total."""
+Write = Callable[[StoredZip, BundleReader, Description, Kept, Progress, int], None]
+"""Writes all entries of an archive: from which bundles, described how, beside what was there, telling of bytes done of
+a total."""
 
 
 def seal_archive(
@@ -46,21 +48,21 @@ def seal_archive(
         raise CacheError(f"{work} is no compact cache", hint="Run the same command again.", code="not_a_cache")
     about, folder = compact.describe(layout, disk)
     about = _named(about, subject)
-    total = sum(file.stat().st_size + bytes_a_bundle for file in folder.rglob("*.bundle"))
-    available = disk.free_bytes(part)
-    if total > available:
-        raise disk_full(part, total)
-    descriptor = disk.open(part, write=True, create=True, truncate=True)
-    try:
-        with compact.open_reader(layout.folder) as reader:
-            archive = StoredZip(disk, descriptor, time=stored_zip.entry_time())
-            write(archive, reader, about, progress or (lambda done, total: None), total)
-        disk.fsync(descriptor)
-    except BaseException:
+    with Kept(layout.folder, disk) as kept:
+        total = kept.size + sum(file.stat().st_size + bytes_a_bundle for file in folder.rglob("*.bundle"))
+        if total > disk.free_bytes(part):
+            raise disk_full(part, total)
+        descriptor = disk.open(part, write=True, create=True, truncate=True)
+        try:
+            with compact.open_reader(layout.folder) as reader:
+                archive = StoredZip(disk, descriptor, time=stored_zip.entry_time())
+                write(archive, reader, about, kept, progress or (lambda done, total: None), total)
+            disk.fsync(descriptor)
+        except BaseException:
+            disk.close(descriptor)
+            disk.remove(part)
+            raise
         disk.close(descriptor)
-        disk.remove(part)
-        raise
-    disk.close(descriptor)
 
 
 def _named(about: Description, subject: Subject) -> Description:
@@ -78,6 +80,13 @@ def add_manifest(archive: StoredZip, reader: BundleReader) -> None:
     """The work folder's manifest, whose tiles are the package's."""
     if text := reader.info.details.get(KEY):
         archive.add(FILE, text.encode())
+
+
+def add_rest(archive: StoredZip, reader: BundleReader, kept: Kept) -> None:
+    """Between documents and tiles: the manifest, and the members of a package that was there, which are nobody's
+    business here."""
+    add_manifest(archive, reader)
+    kept.add_rest(archive)
 
 
 def guid_of(digest: bytes) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 from harvester.caches import work_folder
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description, format_word
+from harvester.caches.kept import keep
 from harvester.caches.package_bundles import compacted
+from harvester.caches.stored_zip import Entry
+from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
 from harvester.manifest import KEY
 
@@ -19,9 +22,12 @@ def unpack_archive(
     open_reader: Callable[[Path], BundleReader],
     *,
     disk: Disk,
+    thumbnail: tuple[str, Callable[[BundleReader], bytes]],
     more: Callable[[BundleReader, Path], None] = lambda reader, part: None,
+    elsewhere: Callable[[Entry], bool] = lambda entry: False,
 ) -> None:
-    """``unpack`` for packages of any layout. ``more`` writes what else the folder is to hold, before it is named."""
+    """``unpack`` for packages of any layout. ``thumbnail``: its name, and how it is made of the tiles. ``more`` writes
+    what else the folder is to hold, before it is named, and where it puts those members that are ``elsewhere``."""
     with work_folder.appearing(package, work, disk) as part, open_reader(package) as reader:
         needed = 2 * package.stat().st_size  # the package is made anew beside what is unpacked
         work_folder.begin(part, work, needed, disk)
@@ -31,6 +37,25 @@ def unpack_archive(
             work_folder.write_level(part, level, bundles, disk)
         work_folder.write_documents(part, _description(reader), levels, reader.info.details.get(KEY, ""), disk)
         more(reader, part)
+        keep_members(reader, part, thumbnail, elsewhere, disk)
+
+
+def keep_members(
+    reader: BundleReader,
+    part: Path,
+    thumbnail: tuple[str, Callable[[BundleReader], bytes]],
+    elsewhere: Callable[[Entry], bool],
+    disk: Disk,
+) -> None:
+    """Everything but the tiles; a picture that was made of them is made anew."""
+    bundles, (picture, made) = reader.bundles, thumbnail
+    assert isinstance(bundles, ZipBundles)
+
+    def unlike(entry: Entry) -> bool:
+        is_ours = entry.name.lower() == picture and bundles.document(picture) == made(reader)
+        return is_ours or elsewhere(entry)
+
+    keep(bundles, part, disk, unlike)
 
 
 def _description(reader: BundleReader) -> Description:

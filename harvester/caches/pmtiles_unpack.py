@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,10 @@ import numpy as np
 
 from harvester.caches import bundle_v2, work_folder
 from harvester.caches.description import Description, format_word
+from harvester.caches.kept import METADATA, keep_document
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.pmtiles_reader import PMTilesReader, open_reader
 from harvester.durable import Disk
-from harvester.edges import TileFormat
 from harvester.errors import UnsupportedFormatError
 from harvester.manifest import KEY
 from harvester.tiling.scheme import TilingScheme
@@ -40,6 +41,7 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
         work_folder.begin(part, work, unpacked + package.stat().st_size, disk)
         for level, place in places.items():
             work_folder.write_level(part, level, _bundles(reader, level, place), disk)
+        keep_document(METADATA, json.dumps(reader.metadata).encode(), part, disk)
         about, manifest = _description(reader, scheme), reader.info.details.get(KEY, "")
         work_folder.write_documents(part, about, list(places), manifest, disk)
 
@@ -124,7 +126,6 @@ def _description(reader: PMTilesReader, scheme: TilingScheme) -> Description:
     return Description(
         scheme=scheme,
         format_name=format_word(info.tile_format, ""),
-        compression_quality=75.0 if info.tile_format is TileFormat.JPEG else 0.0,
         extent=info.extent,
         name=info.name,
         description=info.details.get("description", ""),

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from harvester.caches import bundle_v2, compact
+from harvester.caches import bundle_v2, compact, root_json
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.bundles import BundleReader
 from harvester.caches.counted import manifest_of
+from harvester.caches.kept import METADATA, Kept
 from harvester.caches.mbtiles_metadata import Span as ZoomSpan
 from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
@@ -26,6 +27,7 @@ from harvester.caches.pmtiles_layout import Header
 from harvester.caches.pmtiles_reader import VECTOR_TILE_SIZE
 from harvester.caches.pmtiles_work import NAME
 from harvester.caches.records import Span, read_bodies, read_index, read_record
+from harvester.caches.restated_items import joined_layers
 from harvester.caches.vector_layers import layers_for, render_layers
 from harvester.caches.world import first_outside, no_place
 from harvester.durable import Disk, disk_error, disk_full
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
     from harvester.caches.pmtiles_layout import Ints
 
 NORMAL = Limits()
+
+_A_PERSONS = ("name", "description", "type", "version")
+"""Keys of the metadata that stay as they are once they are there."""
+
+_OF_THE_TILES = ("tile_size", "vector_layers", "attribution")
+"""Keys that are there only where the tiles or their source have them."""
 
 
 @dataclass(slots=True)
@@ -83,7 +91,7 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
                     _add_zoom(archive, reader, zoom)
                 held = [zoom for zoom in zooms if zoom.tiles]
                 layers = layers_for(subject.info.vector_layers, reader) if archive.kind is TileFormat.PBF else ()
-                metadata = _metadata(subject, reader.info, archive.kind, held, layers)
+                metadata = _metadata(subject, reader.info, archive.kind, held, layers, _kept(work, disk))
                 kind = TYPES.get(archive.kind, TYPES.get(subject.info.tile_format, 0))
                 archive.close(metadata, Header(tile_type=kind, **_places(subject, held)))
             disk.fsync(descriptor)
@@ -237,8 +245,14 @@ def _places(subject: Subject, zooms: Sequence[Zoom]) -> dict[str, int]:
 
 
 def _metadata(
-    subject: Subject, held: CacheInfo, kind: TileFormat, zooms: Sequence[Zoom], layers: Sequence[VectorLayer]
+    subject: Subject,
+    held: CacheInfo,
+    kind: TileFormat,
+    zooms: Sequence[Zoom],
+    layers: Sequence[VectorLayer],
+    kept: Mapping[str, Any],
 ) -> bytes:
+    """The archive's JSON; ``kept``: what it said before it was added to, of which what a person wrote stays."""
     info = subject.info
     word = (kind if kind is not TileFormat.UNKNOWN else info.tile_format).value
     document: dict[str, Any] = {
@@ -255,11 +269,22 @@ def _metadata(
     if word == TileFormat.PBF.value and info.scheme.tile_width == VECTOR_TILE_SIZE:
         del document["tile_size"]
     document = {name: value for name, value in document.items() if value}
+    document |= {name: kept[name] for name in _A_PERSONS if kept.get(name)}
     if word == TileFormat.PBF.value:
-        document["vector_layers"] = render_layers(layers)
+        document["vector_layers"] = joined_layers(kept.get("vector_layers"), render_layers(layers))
     document["levels"] = [{"zoom": zoom.place.zoom, "level": zoom.level, "tiles": zoom.tiles} for zoom in zooms]
     document[KEY] = _manifest(subject, held, zooms).to_dict()
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    document |= {name: value for name, value in kept.items() if name not in {*document, *_OF_THE_TILES}}
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 can't
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _kept(work: Path, disk: Disk) -> dict[str, Any]:
+    with Kept(work, disk) as kept:
+        data = kept.document(METADATA)
+    return {} if data is None else root_json.load(data, kept.where)
 
 
 def _manifest(subject: Subject, held: CacheInfo, zooms: Sequence[Zoom]) -> Manifest:

@@ -123,7 +123,7 @@ class _Keys:
 
 def parse_root(data: bytes, where: str) -> tuple[Description, tuple[str, ...]]:
     """Read root.json: the description, and the folders that lead from it to the level folders. Raises CacheError."""
-    root = _Keys(_load(data, where), where)
+    root = _Keys(load(data, where), where)
     info, image, storage = root.at("tileInfo"), root.at("tileImageInfo"), root.at("storageInfo")
     lods_found = info.get("lods")
     if not isinstance(lods_found, list):
@@ -167,7 +167,8 @@ def bundle_folders(path: str, where: str) -> tuple[str, ...]:
     return parts
 
 
-def _load(data: bytes, where: str) -> object:
+def load(data: bytes, where: str) -> dict[str, Any]:
+    """A document's JSON object. Raises CacheError."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -41,6 +41,8 @@ _LOCATOR = struct.Struct("<IIQI")
 _LOCAL_MARK, _CENTRAL_MARK, _END_MARK, _END64_MARK, _LOCATOR_MARK = (
     0x04034B50, 0x02014B50, 0x06054B50, 0x06064B50, 0x07064B50,
 )  # fmt: skip
+_UTF8 = 0x800
+"""Flag of an entry whose name is in UTF-8; without it, it is in code page 437, whose first half is ASCII."""
 _PLAIN, _ZIP64 = 20, 45
 """Versions of the format that a reader needs: 2.0, and 4.5 where numbers are larger than 32 bits."""
 
@@ -99,7 +101,7 @@ class StoredZip:
 
     def begin(self, name: str, size: int) -> None:
         """Start an entry of a known size."""
-        entry = _Written(name.encode("ascii"), self._end, size)
+        entry = _Written(name.encode(), self._end, size)
         self._entries.append(entry)
         self._at = entry.data
         self._end = entry.data + size
@@ -129,7 +131,7 @@ class StoredZip:
 
     def fill(self, name: str, data: bytes) -> None:
         """Other bytes, of the same length, for an entry that was added before."""
-        (entry,) = (entry for entry in self._entries if entry.name == name.encode("ascii"))
+        (entry,) = (entry for entry in self._entries if entry.name == name.encode())
         if len(data) != entry.size:
             raise ValueError(f"{name} has {entry.size} bytes, not {len(data)}")
         entry.crc = zlib.crc32(data)
@@ -157,7 +159,15 @@ def local_header(name: bytes, size: int, crc: int, time: tuple[int, int]) -> byt
     large = size >= _U32
     extra = struct.pack("<2H2Q", 1, 16, size, size) if large else b""
     fixed = _LOCAL.pack(
-        _LOCAL_MARK, _ZIP64 if large else _PLAIN, 0, 0, *time, crc, *[min(size, _U32)] * 2, len(name), len(extra)
+        _LOCAL_MARK,
+        _ZIP64 if large else _PLAIN,
+        _flags(name),
+        0,
+        *time,
+        crc,
+        *[min(size, _U32)] * 2,
+        len(name),
+        len(extra),
     )
     return fixed + name + extra
 
@@ -168,10 +178,14 @@ def central_entry(name: bytes, size: int, offset: int, crc: int, time: tuple[int
     extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     version = _ZIP64 if wide else _PLAIN
     fixed = _CENTRAL.pack(
-        _CENTRAL_MARK, version, version, 0, 0, *time, crc, *[min(size, _U32)] * 2,
+        _CENTRAL_MARK, version, version, _flags(name), 0, *time, crc, *[min(size, _U32)] * 2,
         len(name), len(extra), 0, 0, 0, 0, min(offset, _U32),
     )  # fmt: skip
     return fixed + name + extra
+
+
+def _flags(name: bytes) -> int:
+    return 0 if name.isascii() else _UTF8
 
 
 def end_records(count: int, size: int, start: int) -> bytes:
@@ -197,6 +211,8 @@ class Entry(NamedTuple):
     limit: int
     crc: int
     """CRC-32 of its bytes, as the directory states it."""
+    raw: bytes
+    """The name as it stands in the archive."""
 
     @property
     def stored(self) -> bool:
@@ -229,7 +245,7 @@ def read_directory(path: Path) -> list[Entry]:
         if info.filename.lower() in names:
             raise refused(path, f"it has two entries named {info.filename!r}")
         names.add(info.filename.lower())
-        least = info.header_offset + _LOCAL.size + len(info.filename.encode()) + info.compress_size
+        least = info.header_offset + _LOCAL.size + len(_raw(info)) + info.compress_size
         if info.header_offset < 0 or least > limit:
             raise refused(path, f"the entry {info.filename!r} overlaps another or the archive's end")
         if not info.is_dir():
@@ -242,10 +258,15 @@ def read_directory(path: Path) -> list[Entry]:
                     info.compress_type,
                     limit,
                     info.CRC,
+                    _raw(info),
                 )
             )
         limit = info.header_offset
     return entries[::-1]
+
+
+def _raw(info: zipfile.ZipInfo) -> bytes:
+    return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437", "replace")
 
 
 def _require_tame(path: Path, info: zipfile.ZipInfo) -> None:
@@ -270,14 +291,14 @@ def data_offset(entry: Entry, local: bytes, path: Path) -> int:
         name_length, extra_length = fields[9], fields[10]
         start = entry.header + _LOCAL.size + name_length + extra_length
         name = local[_LOCAL.size : _LOCAL.size + name_length]
-        if fields[0] == _LOCAL_MARK and start + entry.packed <= entry.limit and name == entry.name.encode():
+        if fields[0] == _LOCAL_MARK and start + entry.packed <= entry.limit and name == entry.raw:
             return int(start)
     raise refused(path, f"the header of the entry {entry.name!r} is damaged")
 
 
 def local_size(entry: Entry) -> int:
     """Bytes from ``entry.header`` that ``data_offset`` needs."""
-    return _LOCAL.size + len(entry.name.encode())
+    return _LOCAL.size + len(entry.raw)
 
 
 def refused(path: Path, what: str) -> CacheError:

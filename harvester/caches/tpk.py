@@ -9,14 +9,15 @@ Source: packages that ArcGIS 10.3 wrote. All entries are stored, in this order:
     v101/<map>/_alllayers/Lnn/RrrrrCcccc.bundle, then its .bundlx; by level, row, column
 
 ArcGIS adds two map layers (v101/<map>.lyr, v103/<map>.lyr) in a format of its own. They hold the symbols of the layers,
-no tiles; packages sealed here have none. The map's name may hold blanks: the cache is where conf.xml is.
+no tiles; packages made here have none, and where one is added to, they stay. The map's name may hold blanks: the cache
+is where conf.xml is.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,16 @@ from harvester.caches.bundles import BundleReader
 from harvester.caches.compact import ALL_LAYERS, COMPACT_V1
 from harvester.caches.compact_v1 import PairReader
 from harvester.caches.description import Description
+from harvester.caches.kept import Kept
 from harvester.caches.package_bundles import records, sound_records
-from harvester.caches.package_seal import NO_GUID, Progress, add_manifest, degrees, guid_of, seal_archive
+from harvester.caches.package_seal import NO_GUID, Progress, add_rest, degrees, guid_of, seal_archive
 from harvester.caches.package_unpack import unpack_archive
 from harvester.caches.records import Span
+from harvester.caches.restated import restate_cdi, restate_conf
+from harvester.caches.restated_items import ITEMINFO, PKINFO, ItemDocuments, restate_mapserver
 from harvester.caches.stored_zip import Entry, StoredZip
 from harvester.caches.thumbnail import thumbnail
+from harvester.caches.tpk_documents import TILES
 from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
 from harvester.edges import Subject
@@ -43,7 +48,7 @@ FORMAT = "tpk"
 MAP_NAME = "Layers"
 """What ArcMap calls a map that nobody named."""
 
-_PKINFO, _ITEMINFO = "esriinfo/item.pkinfo", "esriinfo/iteminfo.xml"
+_THUMBNAIL, _MAPSERVER = "esriinfo/thumbnail/thumbnail.png", "servicedescriptions/mapserver/mapserver.json"
 
 MAX_INDEXES = 64
 """Indexes of 82 KB kept: as many as a reader of folders keeps files open."""
@@ -116,13 +121,12 @@ def open_reader(path: str | Path) -> PairReader:
     if path.is_dir():
         raise CacheError(f"{path} is a folder, no tile package", hint="Name a .tpk file.", code="not_a_cache")
     entries = stored_zip.read_directory(path)
-    names = [entry.name for entry in entries if entry.name.lower().endswith("/" + compact.CONF)]
-    if not names:
+    name = _conf_name(entry.name for entry in entries)
+    if name is None:
         raise CacheError(f"{path} is no tile package: it has no conf.xml", hint="Name a .tpk file.", code="not_a_cache")
-    name = min(names, key=lambda name: (name.count("/"), name))
     pairs = PairsInZip(path, entries, disk, disk.open(path))
     try:
-        about = _describe(pairs, name, {entry.name.lower() for entry in entries})
+        about = _describe(pairs.document, name, {entry.name.lower() for entry in entries}, path)
         pairs.place((*name.split("/")[:-1], ALL_LAYERS))
     except BaseException:
         pairs.close()
@@ -130,15 +134,21 @@ def open_reader(path: str | Path) -> PairReader:
     return PairReader(compact.cache_info(about, FORMAT, pairs.manifest()), pairs)
 
 
-def _describe(pairs: PairsInZip, conf_name: str, names: set[str]) -> Description:
-    where = f"{pairs.path}: {conf_name}"
-    about = conf.parse_conf(pairs.document(conf_name.lower()), where)
+def _conf_name(names: Iterable[str]) -> str | None:
+    """Where the cache is, whatever its map is called."""
+    found = [name for name in names if name.lower().endswith("/" + compact.CONF)]
+    return min(found, key=lambda name: (name.count("/"), name), default=None)
+
+
+def _describe(document: Callable[[str], bytes], conf_name: str, names: set[str], path: Path) -> Description:
+    where = f"{path}: {conf_name}"
+    about = conf.parse_conf(document(conf_name.lower()), where)
     compact.require_storage(about, where, COMPACT_V1)
     cdi = conf_name[: -len(compact.CONF)].lower() + compact.CDI
-    extent = conf.parse_cdi(pairs.document(cdi), f"{pairs.path}: {cdi}") if cdi in names else None
-    about = replace(about, extent=extent, name=pairs.path.stem)
-    if _ITEMINFO in names:
-        about = tpk_documents.with_item(about, pairs.document(_ITEMINFO), f"{pairs.path}: {_ITEMINFO}")
+    extent = conf.parse_cdi(document(cdi), f"{path}: {cdi}") if cdi in names else None
+    about = replace(about, extent=extent, name=path.stem)
+    if ITEMINFO in names:
+        about = tpk_documents.with_item(about, document(ITEMINFO), f"{path}: {ITEMINFO}")
     return about
 
 
@@ -149,34 +159,38 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
     """Make the package ``part`` of the compact cache V2 in ``work``, durably; the caller renames it.
 
     Bundles are rewritten as V1, row-major without gaps as ArcGIS exports them; entries come in a fixed order with fixed
-    times, so the same tiles make the same bytes. Memory stays flat. Raises CacheError; then ``part`` is gone.
+    times, so the same tiles make the same bytes. What a package that was taken apart had besides is in it again. Memory
+    stays flat. Raises CacheError; then ``part`` is gone.
     """
     larger = DATA_START + INDEX_FILE_SIZE - bundle_v2.DATA_START
     seal_archive(work, part, subject, _write_package, disk=disk, progress=progress, bytes_a_bundle=larger)
 
 
 def _write_package(
-    archive: StoredZip, reader: BundleReader, about: Description, progress: Progress, total: int
+    archive: StoredZip, reader: BundleReader, about: Description, kept: Kept, progress: Progress, total: int
 ) -> None:
     import xxhash
 
     about = replace(about, storage_format=COMPACT_V1.word)
-    box, root = degrees(about), f"v101/{MAP_NAME}"
-    picture = thumbnail(reader, about.extent)
-    documents = [
-        (_PKINFO, tpk_documents.render_pkinfo(about, NO_GUID)),
-        (_ITEMINFO, tpk_documents.render_iteminfo(about, NO_GUID, box)),
-        ("esriinfo/thumbnail/thumbnail.png", picture),
-        ("servicedescriptions/mapserver/mapserver.json", tpk_documents.render_mapserver(about, MAP_NAME, box)),
-        *([(f"{root}/{compact.CDI}", conf.render_cdi(about))] if about.extent is not None else []),
-        (f"{root}/conf.properties", tpk_documents.render_properties()),
-        (f"{root}/{compact.CONF}", conf.render_conf(about)),
+    root = _root(kept)
+    documents = _Documents(about, kept, root)
+    picture = kept.document(_THUMBNAIL) or thumbnail(reader, about.extent)
+    properties = f"{root}/conf.properties"
+    contents = [
+        (PKINFO, documents.pkinfo(NO_GUID)),
+        (ITEMINFO, documents.iteminfo(NO_GUID)),
+        (_THUMBNAIL, picture),
+        (_MAPSERVER, documents.mapserver()),
+        *([(f"{root}/{compact.CDI}", documents.cdi())] if about.extent is not None else []),
+        (properties, kept.document(properties) or tpk_documents.render_properties()),
+        (f"{root}/{compact.CONF}", documents.conf()),
     ]
     digest = xxhash.xxh3_128()
-    for name, data in documents:
-        archive.add(name, data)
+    for name, data in contents:
+        archive.add(kept.name(name), data)
+        kept.stated(name)
         digest.update(data)
-    add_manifest(archive, reader)
+    add_rest(archive, reader, kept)
     for level in reader.levels():
         for key in reader.blocks(level):
             name = f"{root}/{ALL_LAYERS}/{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"
@@ -193,10 +207,49 @@ def _write_package(
             archive.end()
             archive.add(name[: -len("e")] + "x", bundle_v1.pack_index(packed))
     guid = guid_of(digest.digest())
-    archive.fill(_PKINFO, tpk_documents.render_pkinfo(about, guid))
-    archive.fill(_ITEMINFO, tpk_documents.render_iteminfo(about, guid, box))
+    archive.fill(kept.name(PKINFO), documents.pkinfo(guid))
+    archive.fill(kept.name(ITEMINFO), documents.iteminfo(guid))
     archive.close()
     progress(total, total)
+
+
+def _root(kept: Kept) -> str:
+    """The folder of the cache: that of the package which was added to, else ours."""
+    there = _conf_name(entry.name for entry in kept.entries)
+    return there[: -len("/" + compact.CONF)] if there is not None else f"v101/{MAP_NAME}"
+
+
+class _Documents(ItemDocuments):
+    """The documents of a package that is ``about`` now, and was what ``kept`` says."""
+
+    def __init__(self, about: Description, kept: Kept, root: str) -> None:
+        self._root = root
+        conf_name, old = f"{root}/{compact.CONF}", about
+        if kept.document(conf_name) is not None:
+            old = _describe(lambda name: kept.document(name) or b"", conf_name, kept.names, Path(about.name or FORMAT))
+        super().__init__(about, old, kept, TILES)
+
+    def mapserver(self) -> bytes:
+        """mapserver.json."""
+        old, about = self.old, self.about
+        map_name = self._root.rpartition("/")[2]
+
+        def render(about: Description) -> bytes:
+            return tpk_documents.render_mapserver(about, map_name, degrees(about))
+
+        return self.stated(
+            _MAPSERVER, lambda: render(about), lambda there: restate_mapserver(there, old, about, render)
+        )
+
+    def cdi(self) -> bytes:
+        """conf.cdi."""
+        name, about = f"{self._root}/{compact.CDI}", self.about
+        return self.stated(name, lambda: conf.render_cdi(about), lambda there: restate_cdi(there, about, name))
+
+    def conf(self) -> bytes:
+        """conf.xml."""
+        name, about = f"{self._root}/{compact.CONF}", self.about
+        return self.stated(name, lambda: conf.render_conf(about), lambda there: restate_conf(there, about, name))
 
 
 def unpack(package: Path, work: Path, *, disk: Disk) -> None:
@@ -204,4 +257,5 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
 
     It appears by rename, so a folder of that name is whole. Raises CacheError.
     """
-    unpack_archive(package, work, open_reader, disk=disk)
+    picture = (_THUMBNAIL, lambda reader: thumbnail(reader, reader.info.extent))
+    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture)

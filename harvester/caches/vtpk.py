@@ -16,17 +16,20 @@ the layout itself isn't published; packages that ArcGIS Pro writes have these en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.caches import bundle_v2, compact, stored_zip, tpk_documents, vtpk_documents
+from harvester.caches import bundle_v2, compact, stored_zip, vtpk_documents
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
+from harvester.caches.kept import Kept
 from harvester.caches.package_bundles import compacted
-from harvester.caches.package_seal import NO_GUID, Progress, add_manifest, degrees, guid_of, seal_archive
+from harvester.caches.package_seal import NO_GUID, Progress, add_rest, guid_of, seal_archive
 from harvester.caches.package_unpack import unpack_archive
-from harvester.caches.stored_zip import StoredZip
+from harvester.caches.restated import restate_root
+from harvester.caches.restated_items import ITEMINFO, PKINFO, ItemDocuments, restate_metadata, restate_resources
+from harvester.caches.stored_zip import Entry, StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.tpk_documents import VECTOR_TILES
 from harvester.caches.vector_layers import layers_for, parse_layers, parse_object
@@ -34,14 +37,15 @@ from harvester.caches.vtpk_index import render_index
 from harvester.caches.vtpk_resources import PREFIX, STYLE, Resources, resources_in
 from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
-from harvester.edges import CacheInfo, CacheReader, Subject
+from harvester.edges import CacheInfo, CacheReader, Subject, VectorLayer
 from harvester.errors import CacheError
 from harvester.tiling.scheme import TilingScheme
 
 FORMAT = "vtpk"
 
 ROOT, METADATA = "p12/root.json", "p12/metadata.json"
-_PKINFO, _ITEMINFO = "esriinfo/item.pkinfo", "esriinfo/iteminfo.xml"
+_THUMBNAIL = "esriinfo/thumbnail/thumbnail.png"
+_LIST, _INDEX = f"{PREFIX}info/root.json", "p12/tilemap/root.json"
 
 
 class VtpkReader(BundleReader):
@@ -96,14 +100,21 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
     it.
 
     Entries come in a fixed order with fixed times, bundles row-major without gaps: the same tiles and resources make
-    the same bytes. Memory stays flat but for the tile index. Raises CacheError; then ``part`` is gone.
+    the same bytes. What a package that was taken apart had besides is in it again. Memory stays flat but for the tile
+    index. Raises CacheError; then ``part`` is gone.
     """
     resources = Resources(work, disk)
 
     def write(
-        archive: StoredZip, reader: BundleReader, about: Description, progress: Callable[[int, int], None], total: int
+        archive: StoredZip,
+        reader: BundleReader,
+        about: Description,
+        kept: Kept,
+        progress: Callable[[int, int], None],
+        total: int,
     ) -> None:
-        _write_package(archive, reader, about, subject, resources, lambda done: progress(min(done, total), total))
+        tell: Callable[[int], None] = lambda done: progress(min(done, total), total)  # noqa: E731
+        _write_package(archive, reader, about, subject, kept, resources, tell)
 
     seal_archive(work, part, subject, write, disk=disk, progress=progress)
 
@@ -113,6 +124,7 @@ def _write_package(
     reader: BundleReader,
     about: Description,
     subject: Subject,
+    kept: Kept,
     resources: Resources,
     progress: Callable[[int], None],
 ) -> None:
@@ -122,27 +134,30 @@ def _write_package(
     levels = list(reader.levels()) or [about.scheme.lods[0].level]
     layers = layers_for(subject.info.vector_layers, reader)
     index = render_index(reader, about.scheme)
-    box, names = degrees(about), resources.names()
+    names = resources.names()
+    documents = _Documents(about, kept)
     digest = xxhash.xxh3_128()
 
     def add(name: str, data: bytes) -> None:
-        archive.add(name, data)
+        archive.add(kept.name(name), data)
+        kept.stated(name)
         digest.update(name.encode())
         digest.update(data)
 
-    add(_PKINFO, tpk_documents.render_pkinfo(about, NO_GUID, VECTOR_TILES))
-    add(_ITEMINFO, tpk_documents.render_iteminfo(about, NO_GUID, box, VECTOR_TILES))
-    add("esriinfo/thumbnail/thumbnail.png", thumbnail(reader, None))
-    add(ROOT, vtpk_documents.render_root(about, levels=levels, indexed=index is not None))
-    add(METADATA, vtpk_documents.render_metadata(layers))
+    add(PKINFO, documents.pkinfo(NO_GUID))
+    add(ITEMINFO, documents.iteminfo(NO_GUID))
+    add(_THUMBNAIL, kept.document(_THUMBNAIL) or thumbnail(reader, None))
+    add(ROOT, documents.root(levels, indexed=index is not None))
+    add(METADATA, documents.metadata(layers))
     if STYLE not in names:
         add(PREFIX + STYLE, vtpk_documents.plain_style(about.name, layers))
     for name in names:
         add(PREFIX + name, resources.read(name))
-    add(f"{PREFIX}info/root.json", vtpk_documents.render_resources(names))
+    add(_LIST, documents.resources(names))
+    kept.stated(_INDEX)
     if index is not None:
-        add("p12/tilemap/root.json", index)
-    add_manifest(archive, reader)
+        add(_INDEX, index)
+    add_rest(archive, reader, kept)
     for level in reader.levels():
         for key in reader.blocks(level):
             name = f"p12/tile/{bundle_v2.level_folder(level)}/{bundle_v2.bundle_name(key)}"
@@ -155,10 +170,42 @@ def _write_package(
                 progress(archive.size)
             archive.end()
     guid = guid_of(digest.digest())
-    archive.fill(_PKINFO, tpk_documents.render_pkinfo(about, guid, VECTOR_TILES))
-    archive.fill(_ITEMINFO, tpk_documents.render_iteminfo(about, guid, box, VECTOR_TILES))
+    archive.fill(kept.name(PKINFO), documents.pkinfo(guid))
+    archive.fill(kept.name(ITEMINFO), documents.iteminfo(guid))
     archive.close()
     progress(archive.size)
+
+
+class _Documents(ItemDocuments):
+    """The documents of a package that is ``about`` now, and was what ``kept`` says."""
+
+    def __init__(self, about: Description, kept: Kept) -> None:
+        root = kept.document(ROOT)
+        old = about if root is None else vtpk_documents.parse_root(root, kept.where)
+        super().__init__(about, old, kept, VECTOR_TILES)
+
+    def root(self, levels: Sequence[int], *, indexed: bool) -> bytes:
+        """p12/root.json."""
+        about, where = self.about, self.kept.where
+
+        def render(about: Description, levels: Sequence[int]) -> bytes:
+            return vtpk_documents.render_root(about, levels=levels, indexed=indexed)
+
+        return self.stated(
+            ROOT, lambda: render(about, levels), lambda there: restate_root(there, about, where, levels, render)
+        )
+
+    def metadata(self, layers: Sequence[VectorLayer]) -> bytes:
+        """p12/metadata.json."""
+        return self.stated(
+            METADATA, lambda: vtpk_documents.render_metadata(layers), lambda there: restate_metadata(there, layers)
+        )
+
+    def resources(self, names: Sequence[str]) -> bytes:
+        """p12/resources/info/root.json."""
+        return self.stated(
+            _LIST, lambda: vtpk_documents.render_resources(names), lambda there: restate_resources(there, names)
+        )
 
 
 def _whole_scheme(about: Description, subject: Subject) -> TilingScheme:
@@ -182,7 +229,11 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
         if isinstance(reader, VtpkReader):
             reader.save_resources(Resources(part, disk))
 
-    unpack_archive(package, work, open_reader, disk=disk, more=more)
+    def is_resource(entry: Entry) -> bool:
+        return entry.name.lower().startswith(PREFIX) and Resources.may_hold(entry)
+
+    picture = (_THUMBNAIL, lambda reader: thumbnail(reader, None))
+    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture, more=more, elsewhere=is_resource)
 
 
 def carry_resources(readers: Iterable[CacheReader], work: Path, *, disk: Disk) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harvester.caches import compact, stored_zip
+from harvester.caches.stored_zip import Entry
 from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
 
@@ -46,6 +47,11 @@ class Resources:
         self.folder = work / FOLDER
         self._disk = disk
 
+    @staticmethod
+    def may_hold(entry: Entry) -> bool:
+        """Can a package's entry be kept as a file?"""
+        return is_name(entry.name[len(PREFIX) :]) and entry.size <= MAX_BYTES
+
     def names(self) -> list[str]:
         """Those that are there, in order."""
         found = (file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if file.is_file())
@@ -74,5 +80,5 @@ def resources_in(bundles: ZipBundles) -> Iterator[tuple[str, bytes]]:
         if count >= MAX_FILES:
             raise stored_zip.refused(bundles.path, f"it has more than {MAX_FILES:,} resources")
         name = entry.name[len(PREFIX) :]
-        if is_name(name) and entry.size <= MAX_BYTES:
+        if Resources.may_hold(entry):
             yield name, b"".join(bundles.content(entry))

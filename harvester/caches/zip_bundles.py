@@ -76,10 +76,13 @@ class ZipBundles:
         self._starts: dict[BlockKey, int] = {}
         self._inflated: OrderedDict[BlockKey, IO[bytes]] = OrderedDict()
         self.all = entries
+        self.folder = ""
+        """Of the bundles, with its ``/``; as it is spelled, if any lies there."""
 
     def place(self, folders: Sequence[str]) -> None:
         """Find the bundles below ``folders``."""
-        prefix = "".join(f"{folder}/" for folder in folders).lower()
+        self.folder = "".join(f"{folder}/" for folder in folders)
+        prefix = self.folder.lower()
         for entry in self.all:
             where = f"{self.path}: {entry.name}"
             if not entry.stored:
@@ -99,6 +102,15 @@ class ZipBundles:
                 self._entries[key] = entry
         for key in sorted(self._entries):
             self._levels.setdefault(key.level, []).append(key)
+
+    def is_tiles(self, entry: Entry) -> bool:
+        """True for a bundle, or what has the name of a bundle's index."""
+        name, prefix = entry.name.lower(), self.folder.lower()
+        level, slash, file = name[len(prefix) :].partition("/")
+        if not (prefix and name.startswith(prefix) and slash and file.endswith((".bundle", ".bundlx"))):
+            return False
+        number = bundle_v2.parse_level_folder(level)
+        return number is not None and bundle_v2.parse_bundle_name(number, file[:-1] + "e") is not None
 
     def document(self, name: str) -> bytes:
         """A small entry at the top of the archive. Raises CacheError where it isn't there or too large."""

@@ -181,7 +181,8 @@ async def _join(
                 copy = _Copy(walks, own, target, summary, info, ours_win, wanted, step)
                 await copy.run(levels)
                 if name == "vtpk":
-                    await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
+                    carried = await asyncio.to_thread(carry_resources, [r for _, r in readers], paths.new, disk=disk)
+                    target.changed = target.changed or carried > 0
                 await target.finish(release=stack.close)
             if name in DEDUPLICATED:
                 summary.dedup_saved = await asyncio.to_thread(dedup_saved, out)

@@ -66,6 +66,8 @@ class Target:
     """True where the cache grows under its final name; then what was stored stays, whatever ends the verb."""
     fresh: bool
     """True where nothing of what was there stays."""
+    changed: bool = False
+    """True once a tile, or what belongs to the tiles, came or went."""
     notices: list[str] = field(default_factory=list)
     shifts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """By level of the caller's: the writer's level, and what to add to rows and columns."""
@@ -98,6 +100,7 @@ class Target:
 
     async def flush(self) -> None:
         """Make everything durable that was put and dropped."""
+        self.changed = self.changed or bool(self._batch or self._gone)
         if self._batch:
             await undisturbed(self.writer.store(self._batch))
         if self._gone:
@@ -110,8 +113,14 @@ class Target:
             await undisturbed(self.writer.finish(replace(self.subject, finished=False, applying=delta)))
 
     async def finish(self, release: Callable[[], None] = lambda: None, carry: Carry | None = None) -> None:
-        """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced."""
+        """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced. A package
+        to which nothing came stays as it is, byte for byte."""
         await self.flush()
+        if self.paths.sealed and not (self.fresh or self.changed or carry is not None):
+            await undisturbed(self.writer.close())
+            release()
+            await undisturbed(asyncio.to_thread(_clear, self.paths, self.disk))
+            return
         await undisturbed(self.writer.finish(self.subject))
         for text in getattr(self.writer, "notices", ()):
             notice = text.replace(str(self.paths.new), str(self.out))

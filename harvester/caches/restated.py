@@ -1,0 +1,182 @@
+"""conf.xml, conf.cdi and root.json that are there already: what the tiles changed is stated anew, no other word.
+
+A document that is word for word what would be written of what it says is ours, and is written anew. Any other is
+somebody's: a person's, ArcGIS's. Of that no LOD, text or element goes; LODs and levels are added, its extent grows, and
+its format becomes that of the tiles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harvester.caches import conf, root_json
+from harvester.caches.counted import with_more_lods
+from harvester.caches.description import Description
+from harvester.caches.xml_patch import Path, text, with_contents
+from harvester.errors import CacheError
+from harvester.tiling.scheme import Box
+
+Object = MutableMapping[str, Any]
+
+NEARLY = 1e-9
+"""Part of an extent's size by which another may reach out of it and still lie in it: digits that documents leave out.
+"""
+
+
+def restate_conf(data: bytes, about: Description, where: str) -> bytes:
+    """conf.xml of a cache that is ``about`` now. Raises CacheError."""
+    old = conf.parse_conf(data, where)
+    if conf.render_conf(old) == data:
+        return conf.render_conf(about)
+    changes: dict[Path, str] = {}
+    scheme = with_more_lods(old.scheme, about.scheme)
+    if len(scheme.lods) > len(old.scheme.lods):
+        lods = conf.render_lods(scheme)
+        changes["TileCacheInfo", "LODInfos"] = lods if b"typens" in data else lods.replace(conf.LOD_TYPE, "")
+    if old.tile_format is not about.tile_format:
+        changes["TileImageInfo", "CacheTileFormat"] = text(about.format_name)
+        changes["TileImageInfo", "CompressionQuality"] = format(about.compression_quality, "g")
+    return with_contents(data, changes, where)
+
+
+def restate_cdi(data: bytes, about: Description, where: str) -> bytes:
+    """conf.cdi of a cache that is ``about`` now, whose extent is known. Raises CacheError."""
+    old = conf.parse_cdi(data, where)
+    if conf.render_cdi(replace(about, extent=old)) == data:
+        return conf.render_cdi(about)
+    names = ("XMin", "YMin", "XMax", "YMax")
+    both = grown(old, about.extent)
+    changes: dict[Path, str] = {
+        (name,): conf.number(new) for name, was, new in zip(names, old, both, strict=True) if was != new
+    }
+    return with_contents(data, changes, where)
+
+
+def restate_root(
+    data: bytes,
+    about: Description,
+    where: str,
+    levels: Sequence[int],
+    render: Callable[[Description, Sequence[int]], bytes],
+) -> bytes:
+    """root.json of a cache that is ``about`` now and holds ``levels``. ``render``: as it is written new. Raises
+    CacheError."""
+    old, _ = root_json.parse_root(data, where)
+    root = root_json.load(data, where)
+    stated = [at(root, name) for name in ("minLOD", "maxLOD")]
+    if all(isinstance(level, int) for level in stated) and render(old, stated) == data:
+        return render(about, levels)
+    scheme = with_more_lods(old.scheme, about.scheme)
+    by_level = scheme.by_level
+    held = sorted((by_level[level] for level in {*levels, *stated} if level in by_level), key=lambda lod: lod.level)
+    for names, lod in ((("minLOD", "minScale"), held[:1]), (("maxLOD", "maxScale"), held[-1:])):
+        if lod and at(root, names[0]) not in (None, lod[0].level):
+            put(root, names[0], lod[0].level)
+            if at(root, names[1]) is not None:
+                put(root, names[1], lod[0].scale)
+    if len(scheme.lods) > len(old.scheme.lods):
+        _add_lods(root, scheme.lods)
+    if old.tile_format is not about.tile_format:
+        image = at(root, "tileImageInfo")
+        if isinstance(image, dict):
+            put(image, "format", about.format_name)
+            put(image, "compressionQuality", about.compression_quality)
+    restate_texts(root, old, about)
+    for name, value in (("name", about.name), ("serviceDescription", about.description)):
+        if value and not at(root, name):
+            put(root, name, value)
+    restate_extents(root, old, about)
+    return dumped(root, data, where)
+
+
+def _add_lods(root: Object, lods: Sequence[Any]) -> None:
+    info = at(root, "tileInfo")
+    theirs = {int(at(lod, "level")): lod for lod in at(info, "lods")}
+    made = ({"level": lod.level, "resolution": lod.resolution, "scale": lod.scale} for lod in lods)
+    put(info, "lods", [theirs.get(lod["level"], lod) for lod in made])
+    if isinstance(at(root, "maxzoom"), int):
+        put(root, "maxzoom", max(lod.level for lod in lods))
+
+
+def restate_texts(document: Object, old: Description, about: Description) -> None:
+    """``copyrightText``, where the tiles that came have another."""
+    stated = str(at(document, "copyrightText") or "")
+    if (words := attribution(stated, old, about)) != stated:
+        put(document, "copyrightText", words)
+
+
+def attribution(stated: str, old: Description, about: Description) -> str:
+    """Who is to be named, where tiles of others came: those who were named before them too."""
+    if not about.attribution or about.attribution == old.attribution or about.attribution in stated:
+        return stated
+    return about.attribution if stated in about.attribution else f"{stated}, {about.attribution}"
+
+
+def restate_extents(document: Object, old: Description, about: Description) -> None:
+    """``fullExtent``, and ``initialExtent`` where it was the same: else somebody chose a view."""
+    full, first = at(document, "fullExtent"), at(document, "initialExtent")
+    if not is_grown(old, about):
+        return
+    put(document, "fullExtent", grown_object(full, about.extent))
+    if first == full:
+        put(document, "initialExtent", grown_object(first, about.extent))
+
+
+def is_grown(old: Description, about: Description) -> bool:
+    """Do the tiles reach out of what the extent was?"""
+    return bool(grown(old.extent, about.extent) != old.extent)
+
+
+def grown_object(stated: Any, new: Box | None) -> Any:
+    """A JSON extent with ``new`` in it; what is none stays as it is."""
+    try:
+        old = Box(*(float(at(stated, name)) for name in Box._fields))
+    except (TypeError, ValueError):
+        return stated
+    both = grown(old, new)
+    return stated if both == old else {**stated, **both._asdict()}
+
+
+def grown(old: Box | None, new: Box | None) -> Any:
+    """The box of both; ``old`` itself where ``new`` lies in it."""
+    if old is None or new is None:
+        return old or new
+    slack = NEARLY * max(old.xmax - old.xmin, old.ymax - old.ymin)
+    low = (was if is_ >= was - slack else is_ for was, is_ in zip(old[:2], new[:2], strict=True))
+    high = (was if is_ <= was + slack else is_ for was, is_ in zip(old[2:], new[2:], strict=True))
+    return Box(*low, *high)
+
+
+# ---------------------------------------------------------------------------------------------- JSON objects
+
+
+def at(document: Any, name: str) -> Any:
+    """The value of a key, found without case; None where there is none."""
+    key = _key(document, name)
+    return None if key is None else document[key]
+
+
+def put(document: Object, name: str, value: Any) -> None:
+    """Set a key, spelled as it is there."""
+    document[_key(document, name) or name] = value
+
+
+def _key(document: Any, name: str) -> str | None:
+    if not isinstance(document, dict):
+        return None
+    return next((key for key in document if key.lower() == name.lower()), None)
+
+
+def dumped(document: Object, data: bytes, where: str) -> bytes:
+    """A document in UTF-8; ``data`` itself where it says the same."""
+    if root_json.load(data, where) == document:
+        return data
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 can't
+        return json.dumps(document, separators=(",", ":")).encode()
+    except RecursionError as cause:
+        raise CacheError(f"cannot write {where}: it is nested too deeply", hint="Simplify it.") from cause
