@@ -31,7 +31,7 @@ STORED, ABSENT, FAILED, PENDING = (Tile(2, 0, col) for col in range(4))
 UNCHANGED, GONE, BROKEN, BUSY = (Tile(2, 1, col) for col in range(4))
 
 
-async def make(out: Path, **meta: Any) -> None:
+async def make(out: Path, reason: str = "http_500", **meta: Any) -> None:
     """A cache of LOD 2 with a tile in every state, one that is lost and one that is damaged."""
     plan = make_plan(INFO, [((2,), None)])
     ledger = await open_ledger(out.with_name(out.name + ".ledger"), create=True)
@@ -41,7 +41,7 @@ async def make(out: Path, **meta: Any) -> None:
         [
             BlockChange(KEY, State.STORED, [at(STORED), at(GONE), at(BROKEN)]),
             BlockChange(KEY, State.ABSENT, [at(ABSENT)]),
-            BlockChange(KEY, State.FAILED, [at(FAILED), at(BUSY)], {at(FAILED): "http_500", at(BUSY): "http_503"}),
+            BlockChange(KEY, State.FAILED, [at(FAILED), at(BUSY)], {at(FAILED): reason, at(BUSY): "http_503"}),
             BlockChange(KEY, State.UNCHANGED, [at(UNCHANGED)]),
         ],
         {},
@@ -211,3 +211,23 @@ def test_a_damaged_ledger_is_an_error(out: Path) -> None:
     with pytest.raises(CacheError) as raised:
         why(out, STORED)
     assert raised.value.code == "ledger_damaged"
+
+
+@pytest.mark.parametrize(
+    ("reason", "tries"),
+    [
+        ("http_500", 6),
+        ("http_408", 6),
+        ("truncated", 6),
+        ("http_400", 1),
+        ("http_410", 1),
+        ("forbidden", 1),
+        ("http_429", None),
+    ],
+)
+def test_how_often_a_tile_could_be_tried_depends_on_what_came(tmp_path: Path, reason: str, tries: int | None) -> None:
+    path = tmp_path / "x.mbtiles"
+    asyncio.run(make(path, reason=reason))
+    assert why(path, FAILED).tries == tries
+    if tries == 1:
+        assert f"{reason}, in run 2 (up to 1 try a run)" in told(path, FAILED)

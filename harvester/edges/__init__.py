@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harvester.edges.asking import MAX_TILE_BYTES, Answer, Done, Fault, Host, Next, Request, Transport, Wait
 from harvester.edges.batch import Stored, StoredBatch, bodies_of, groups_of
 from harvester.edges.cache import CacheInfo, CacheReader, CacheWriter, Damage, Stamps, Subject
-from harvester.edges.judging import Outcome, Verdict, WindowAnswer
+from harvester.edges.judging import PASSING, Outcome, Verdict, WindowAnswer
 from harvester.edges.ledger import BlockChange, Ledger, LedgerFailure
 from harvester.edges.source import ServiceInfo, Source, TileFormat, VectorLayer
 from harvester.edges.states import State
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harvester.edges.states import States as States
 
 __all__ = [
-    "MAX_TILE_BYTES", "Answer", "BlockChange", "CacheInfo", "CacheReader", "CacheWriter", "Damage", "Done", "Fault",
-    "Host", "Ledger", "LedgerFailure", "Next", "Outcome", "Request", "ServiceInfo", "Source", "Stamps", "State",
-    "Stored", "StoredBatch", "Subject", "TileFormat", "Transport", "VectorLayer", "Verdict", "Wait", "WindowAnswer",
-    "bodies_of", "groups_of",
+    "MAX_TILE_BYTES", "PASSING", "Answer", "BlockChange", "CacheInfo", "CacheReader", "CacheWriter", "Damage", "Done",
+    "Fault", "Host", "Ledger", "LedgerFailure", "Next", "Outcome", "Request", "ServiceInfo", "Source", "Stamps",
+    "State", "Stored", "StoredBatch", "Subject", "TileFormat", "Transport", "VectorLayer", "Verdict", "Wait",
+    "WindowAnswer", "bodies_of", "groups_of",
 ]  # fmt: skip

@@ -28,6 +28,12 @@ class Outcome(Enum):
     """Wrong in a way that asking again won't mend (403, 400, placeholder of another size ...)."""
 
 
+PASSING = frozenset({408, 409, 421, 423, 425})
+"""Client errors by status that say nothing lasting of what was asked for, and are tried again like a 5xx: a connection
+that was too slow or not the right one, a conflict with the state of now (RFC 9110, 15.5.9, 15.5.10 and 15.5.20), a lock
+(RFC 4918, 11.3), too early (RFC 8470, 5.2)."""
+
+
 class Verdict(NamedTuple):
     """What an answer means. ``reason`` is a stable word such as ``http_500``, ``not_an_image``, ``truncated``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harvester.edges import Answer, Outcome, Request, State
+from harvester.edges import PASSING, Answer, Outcome, Request, State
 from harvester.engine.access import Access
 from harvester.engine.denials import Denials, Ruling, placed
 from harvester.engine.parts import Parts
@@ -66,7 +66,7 @@ class Windows:
         verdict = self._source.judge(request, answer)
         outcome = verdict.outcome
         is_busy, is_denied = outcome is Outcome.THROTTLED, outcome is Outcome.DENIED
-        is_passing = answer.fault is not None or is_busy or answer.status >= 500
+        is_passing = answer.fault is not None or is_busy or answer.status >= 500 or answer.status in PASSING
         means = outcome if is_denied or is_passing else Outcome.WHOLE
         self._tally.throttled += is_busy
         # A pause that is too long ends the run, or another host is asked.

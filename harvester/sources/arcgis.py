@@ -7,7 +7,18 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from harvester.edges import Answer, Fault, Host, Outcome, Request, ServiceInfo, TileFormat, Verdict, WindowAnswer
+from harvester.edges import (
+    PASSING,
+    Answer,
+    Fault,
+    Host,
+    Outcome,
+    Request,
+    ServiceInfo,
+    TileFormat,
+    Verdict,
+    WindowAnswer,
+)
 from harvester.payload import drifted, judge, looks_like_html
 from harvester.redact import redact_url
 from harvester.sources.arcgis_document import ServiceDocument
@@ -199,9 +210,9 @@ def by_status(status: int, answer: Answer) -> Verdict:
         return Verdict(Outcome.FAILED, "forbidden")
     if 300 <= status < 400:
         return Verdict(Outcome.RETRY, "redirect")
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in PASSING:
         return Verdict(Outcome.FAILED, f"http_{status}")
-    if status >= 500:
+    if status >= 400:
         return Verdict(Outcome.RETRY, f"http_{status}")
     return Verdict(Outcome.RETRY, Fault.PROTOCOL.value)
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
-from harvester.edges import Answer, Fault
+from harvester.edges import PASSING, Answer, Fault
 from harvester.redact import redact_url, scrub_json, site_of
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.refusals import REDIRECTS, DocumentError, decode, failure
@@ -34,7 +34,7 @@ MAX_DELAY_SECONDS = 10.0
 MAX_RETRY_AFTER_SECONDS = 30.0
 """A person waits for the first document: a longer Retry-After is told, not waited for."""
 
-TRANSIENT = frozenset({304, 429, 500, 502, 503, 504})
+TRANSIENT = PASSING | {304, 429, 500, 502, 503, 504}
 """304 among them: to who has not asked whether it changed, it says nothing."""
 
 Headers = Sequence[tuple[str, str]]

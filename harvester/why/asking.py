@@ -9,7 +9,7 @@ from typing import Any
 
 from harvester.audited import Audited
 from harvester.coverage_picture.raster import Level, survey
-from harvester.edges import Outcome, State
+from harvester.edges import PASSING, Outcome, State
 from harvester.errors import CacheError, UsageError
 from harvester.output import exists
 from harvester.payload import judge
@@ -23,6 +23,9 @@ from harvester.wording import counted
 UNTRIED = frozenset({"http_401", "http_429", "http_498", "http_499", "http_503", "invalid_token"})
 """Reasons that use up none of ``--retries``."""
 
+FORBIDDEN = "forbidden"
+"""Like most client errors (``http_400`` ...) final at the first try."""
+
 RUNS_LISTED = 20
 """Runs that are named one by one."""
 
@@ -35,6 +38,15 @@ def why(out: Path, tile: Tile) -> Account:
     """
     with Audited(out) as audited:
         return _Asking(audited, tile).account()
+
+
+def _tries(reason: str | None, retries: int) -> int | None:
+    """Tries that a run gives a tile that fails for this reason; None where they are not counted."""
+    if reason in UNTRIED:
+        return None
+    status = (reason or "").removeprefix("http_")
+    is_final = reason == FORBIDDEN or (status.isdecimal() and 400 <= int(status) < 500 and int(status) not in PASSING)
+    return 1 if is_final else 1 + retries
 
 
 class _Asking:
@@ -86,7 +98,7 @@ class _Asking:
             reason=reason,
             planned_by=planned_by,
             url=self._url(),
-            tries=1 + _latest(planned_by).retries if failed and planned_by and reason not in UNTRIED else None,
+            tries=_tries(reason, _latest(planned_by).retries) if failed and planned_by else None,
             failed_in=_latest(planned_by).last_run if failed and planned_by else None,
             fetching_runs=self._fetching_runs(planned_by),
             absent_by=(self._meta("absences") or {}).get(str(tile.level), {}) if state is State.ABSENT else {},
