@@ -123,6 +123,14 @@ class Transport(Protocol):
         """Something can be asked again: call ``next_request`` for every idle lane. Callable from the loop's thread
         only."""
 
+    @property
+    def unasked(self) -> int:
+        """Connections that brought an answer which nobody had asked for. Answers that came over them before may have
+        been each other's; from the first one on each request to that host has a connection of its own."""
+
+    async def linger(self) -> None:
+        """After a drain: wait a moment for such answers, where connections are open that could bring them."""
+
     def rebuild(self) -> None:
         """Drop every connection, idle or stalled; what is in flight ends with ``Fault.RESET``."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from harvester.edges import Done, Next, Source, State
+from harvester.edges import Done, Next, Source, State, Transport
 from harvester.engine.doubt import Ended
 from harvester.engine.flow import Flow
 from harvester.engine.lookback import LookBack
@@ -30,12 +30,14 @@ class Review:
         writer: Writer,
         tally: Tally,
         in_flight: int,
+        transport: Transport,
         clock: Callable[[], float],
         drain: Callable[[Next, Done], Awaitable[None]],
-        wake: Callable[[], None],
         stop: Callable[[StopReason], None],
     ) -> None:
         self.unproven = unproven
+        self._transport = transport
+        self._unasked = transport.unasked
         self._flow = flow
         self._source = source
         self._sites = sites
@@ -44,7 +46,6 @@ class Review:
         self._in_flight = in_flight
         self._clock = clock
         self._drain = drain
-        self._wake = wake
         self._stop = stop
 
     async def begin(self, planned: Callable[[Tile], bool]) -> None:
@@ -55,6 +56,8 @@ class Review:
 
     async def tick(self, now: float) -> None:
         """Looked at now and then."""
+        if self._transport.unasked > self._unasked:
+            self._pause()
         if self.unproven.is_refused():
             await self._keep(self.unproven.keep())
         elif self.unproven.is_due(now):
@@ -73,19 +76,42 @@ class Review:
     def _pause(self) -> None:
         """Ask nothing more until ``goes_on``, which comes when all answers under way are there."""
         self._flow.asking.stopping = True
-        self._wake()
+        self._transport.wake()
 
     async def goes_on(self) -> bool:
         """Look back where that is wanted; True when the run goes on after it. Call while nothing else is asked."""
         self.unproven.is_refused()
         asking = self._flow.asking
+        await self._transport.linger()
         paused, asking.stopping = asking.stopping, False
+        if self._transport.unasked > self._unasked:
+            paused = await self._ask_all_again() or paused
         if self.unproven.wanted:
             await self._writer.flush()
             doubtful = await self._look_back()
             self._flow.ask_again(doubtful)
             paused = paused or bool(doubtful)
         return paused
+
+    async def _ask_all_again(self) -> bool:
+        """An answer came that nobody had asked for: what came before may have been other tiles'. True when something
+        did."""
+        self._unasked = self._transport.unasked
+        await self._writer.flush()
+        try:
+            doubtful = await self.unproven.all_that_came(self._clock())
+        except CacheError as error:
+            self._stop(StopReason.of(error))
+            return False
+        self._flow.doubt.take_out(doubtful)
+        self._flow.ask_again(doubtful)
+        return bool(doubtful)
+
+    async def stopped(self) -> None:
+        """Something ends the run, and the writer writes still: what is in doubt by now is the next one's to fetch."""
+        await self._transport.linger()
+        if self._transport.unasked > self._unasked:
+            await self._ask_all_again()
 
     async def end(self) -> None:
         """The run ends: what was not done is the next one's."""

@@ -132,8 +132,8 @@ class Engine:
         )  # fmt: skip
         self._review = Review(
             Unproven(self._flow.doubt, ledger, tally, guarded=self._flow.access.guarded), flow=self._flow,
-            source=source, sites=sites, writer=self._writer, tally=tally, in_flight=limits.concurrency, clock=clock,
-            drain=self._look_back, wake=transport.wake, stop=self.stop,
+            source=source, sites=sites, writer=self._writer, tally=tally, in_flight=limits.concurrency,
+            transport=transport, clock=clock, drain=self._look_back, stop=self.stop,
         )  # fmt: skip
         self._settling = Settling(
             source=source, flow=self._flow, review=self._review, sites=sites, tally=tally, clock=clock,
@@ -190,6 +190,8 @@ class Engine:
                 await self._drain(self._flow.asking.next_request, self._flow.done)
                 while await self._settling.goes_on():
                     await self._drain(self._flow.asking.next_request, self._flow.done)
+                if self._stop is not None:
+                    await self._review.stopped()
                 self._writer.finish()
                 await writing
                 await self._review.end()

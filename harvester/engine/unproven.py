@@ -61,7 +61,8 @@ class Unproven:
         """Of all that was written since the run began."""
         self._wanted_from = self._next = 0
         self._again = 0
-        self._beyond = self._restless = False
+        self._beyond = self._restless = self._beyond_step = False
+        self._out_of_step = 0
 
     def __repr__(self) -> str:
         return f"Unproven(wanted={self.wanted}, earlier={len(self._earlier)})"
@@ -111,6 +112,20 @@ class Unproven:
         past = self.past()
         return Past(*_without(past.ended, past.marks, await self._gone(past.ended)))
 
+    async def all_that_came(self, now: float) -> list[Ended]:
+        """The last answers of this run, each tile once, whose tiles are still in the state in which they ended: all are
+        in doubt, and asked again. Call when all is recorded."""
+        came = [Ended(0, tile, State.STORED, 0.0, 0.0, digest) for tile, digest in self._written]
+        came += [one for one in self._doubt.recent if one.state is not State.PENDING and not one.indexes]
+        found = list({one.tile: one for one in came}.values())
+        gone = await self._gone(found)
+        doubtful = [one for one in found if one.tile not in gone]
+        self._out_of_step += len(doubtful)
+        self._beyond_step = self._beyond_step or self._tally.ended > REMEMBERED
+        self._written.clear()
+        self._settled = now
+        return doubtful
+
     async def _gone(self, ended: Sequence[Ended]) -> set[Tile]:
         """Tiles that are no longer in the state in which they ended."""
         keys = list(dict.fromkeys(block_of(one.tile) for one in ended))
@@ -137,6 +152,16 @@ class Unproven:
     def notices(self, *, complete: bool) -> tuple[str, ...]:
         """What a person should know of it. ``complete``: no further run will ask for a tile."""
         found = []
+        if self._out_of_step:
+            found.append(
+                "a connection brought an answer that nobody had asked for, so each may have brought another tile's: "
+                f"{counted(self._out_of_step, 'tile')} fetched again{'' if complete else ', by this or the next run'}"
+            )
+        if self._beyond_step:
+            found.append(
+                f"what came before the last {REMEMBERED:,} answers then may be other tiles', and was not asked for "
+                "again: --mode overwrite harvests it anew"
+            )
         if self._again:
             found.append(
                 f"{counted(self._again, 'tile')} that came shortly before the source refused were in doubt, since some "

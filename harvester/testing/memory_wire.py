@@ -36,6 +36,7 @@ class MemoryTransport:
         self.log: list[tuple[float, Request]] = []
         self.most_in_flight = 0
         self.rebuilds = 0
+        self.unasked = 0
         self._answer = answer
         self._connections = connections
         self._timeout = timeout_seconds
@@ -67,6 +68,9 @@ class MemoryTransport:
         """Ask again, as soon as whoever calls has finished."""
         if self._next is not None:
             self._set_alarm(0.0)
+
+    async def linger(self) -> None:
+        """There is nothing to wait for."""
 
     def rebuild(self) -> None:
         """What is in flight ends with ``Fault.RESET``."""

@@ -13,6 +13,7 @@ from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpac
 from harvester.transport.head import Head
 from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
+from harvester.transport.unasked import is_farewell
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -43,6 +44,9 @@ class Pool(Protocol):
 
     def lost(self, lane: Lane) -> None:
         """The connection is no more; nothing is in flight on it."""
+
+    def surplus(self, lane: Lane) -> None:
+        """It brought an answer that nobody had asked for. What is in flight on it is to be ended with ``fail``."""
 
     def closed(self, lane: Lane) -> None:
         """The socket is given back."""
@@ -170,8 +174,8 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes of an answer."""
-        if self.request is None:  # nobody asked: 408 of a server that tires of waiting, or worse
-            self._pool.lost(self)
+        if self.request is None:
+            (self._pool.lost if is_farewell(data) else self._pool.surplus)(self)
             return
         try:
             self._feed(data)
@@ -183,6 +187,9 @@ class Lane(asyncio.Protocol):
                 self.fail(Fault.PROTOCOL, _words(error))
                 return
             self.keep = False  # bytes behind a whole answer
+            if self.reused:  # one of the two nobody asked for, and which is not known
+                self._pool.surplus(self)
+                return
         parts = self._parts
         if self._whole == AT_ONCE and len(parts) == 1 and data[0] == FIRST_BYTE:
             body = parts[0]

@@ -16,6 +16,7 @@ from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
 from harvester.transport.trust import check_trust, tls_context
+from harvester.transport.unasked import Closed
 
 if TYPE_CHECKING:
     import ssl
@@ -30,6 +31,9 @@ more, now fewer, and a harvest of 5,461 tiles from two hosts opens 46 connection
 TURN: Final = 32
 """Answers after which requests go out at once; fewer wait for the end of the loop's turn. A server that is woken once
 for many requests costs less than one that is woken for each: a tenth of a harvest's CPU time."""
+
+LINGER_SECONDS: Final = 0.05
+"""An answer too many comes within about the time of one answer; whoever harvests waits for it once."""
 
 CLOSE_SECONDS: Final = 2.0
 """How long ``close`` waits for sockets that were aborted; they need one turn of the loop."""
@@ -53,6 +57,7 @@ class LaneTransport:
         self._tls: ssl.SSLContext | None = None
         check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
+        self.unasked = 0
         self._connections = connections
         self._lanes: set[Lane] = set()
         """Open and opening connections."""
@@ -105,6 +110,11 @@ class LaneTransport:
         """Something can be asked again: ``next_request`` is called in the loop's next turn for every idle lane."""
         if self._woken is None and self._over is not None:
             self._woken = asyncio.get_running_loop().call_soon(self._pump)
+
+    async def linger(self) -> None:
+        """Wait a moment for answers that nobody asked for, where connections are open that could bring them."""
+        if any(place.idle for place in self._places.values()):
+            await asyncio.sleep(LINGER_SECONDS)
 
     def rebuild(self) -> None:
         """Drop every connection, idle or stalled; what is in flight ends with ``Fault.RESET`` in the loop's next
@@ -159,6 +169,19 @@ class LaneTransport:
 
     def lost(self, lane: Lane) -> None:
         """A lane lost its connection."""
+        self._discard(lane)
+
+    def surplus(self, lane: Lane) -> None:
+        """A lane brought an answer that nobody asked for: the server is out of step, here and maybe on its other
+        connections. None of them is used again, and each further request to it has one of its own."""
+        if lane not in self._lanes:
+            return
+        self.unasked += 1
+        place = lane.place
+        place.idle = Closed(place.idle, self._discard)
+        for other in list(self._lanes):
+            if other.place is place and other.reused and other.request is not None:
+                other.fail(Fault.RESET, "the server is out of step", stale=True)
         self._discard(lane)
 
     def closed(self, lane: Lane) -> None:

@@ -9,7 +9,6 @@ from harvester.errors import AuthError, SourceError
 from harvester.redact import redact_text, redact_url, site_of
 from harvester.transport.retry_after import retry_after
 
-
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 

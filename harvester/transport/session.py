@@ -129,6 +129,14 @@ class SessionTransport:
         self._still()
         self._release()
 
+    @property
+    def unasked(self) -> int:
+        """Not known here: aiohttp closes such a connection and says nothing."""
+        return 0
+
+    async def linger(self) -> None:
+        """There is nothing to wait for."""
+
     def rebuild(self) -> None:
         """Drop every connection; what is in flight ends with ``Fault.RESET``."""
         now = asyncio.get_running_loop().time()

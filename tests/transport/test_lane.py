@@ -67,6 +67,11 @@ class Told:
     def lost(self, lane: Lane) -> None:
         lane.drop()
 
+    def surplus(self, lane: Lane) -> None:
+        if lane.request is not None:
+            lane.fail(Fault.RESET, stale=True)
+        lane.drop()
+
     def closed(self, lane: Lane) -> None: ...
 
     def say(self, *pieces: bytes) -> Answer | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -405,3 +406,136 @@ def test_no_trust_store_is_read_for_plain_http_and_a_broken_one_stops_the_first_
 def test_a_bundle_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--ca-bundle"):
         LaneTransport(Access(ca_bundle=tmp_path / "missing.pem", environ={}))
+
+
+# ---- answers that nobody asked for
+
+
+class Loose:
+    """A server that answers each request with its own path; ``extra`` comes with the answer to every second request of
+    a connection, ``say`` sends something unasked."""
+
+    def __init__(self, extra: bytes = b"") -> None:
+        self.extra = extra
+        self.connections: list[int] = []
+        """Requests of each."""
+        self.writers: list[asyncio.StreamWriter] = []
+        self.held: asyncio.Event | None = None
+        """Where it is set, requests after the first of a connection wait for it."""
+
+    async def __aenter__(self) -> Loose:
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+        self.host = Host(scheme="http", name="127.0.0.1", port=self.server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.server.close()
+        for writer in self.writers:
+            writer.close()
+        await self.server.wait_closed()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(self.connections)
+        self.connections.append(0)
+        self.writers.append(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.connections[number] += 1
+                second = self.connections[number] > 1
+                if second and self.held is not None:
+                    await self.held.wait()
+                writer.write(whole(head.split(b" ")[1]) + (self.extra if second else b""))
+        writer.close()
+
+    def ask(self, row: int) -> Request:
+        return Request(self.host, f"/{row}", Tile(LEVEL, row, 0))
+
+
+def whole(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def right(feed: Feed) -> bool:
+    return all(answer.body == request.path.encode() for request, answer in feed.answers)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not happened():
+            await asyncio.sleep(0.001)
+
+
+def test_after_an_answer_that_nobody_asked_for_each_request_has_a_connection_of_its_own() -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await drained(transport, Feed([server.ask(0), server.ask(1)]))
+            assert (server.connections, transport.unasked) == ([2], 0)
+            server.writers[0].write(whole(b"of nobody"))
+            await until(lambda: transport.unasked == 1)
+            feed = await drained(transport, Feed([server.ask(row) for row in range(2, 5)]))
+            assert right(feed) and server.connections == [2, 1, 1, 1]
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_then_what_is_in_flight_over_used_connections_is_no_answer_and_what_has_its_own_is() -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=3)
+            await drained(transport, Feed([server.ask(0), server.ask(1)]))
+            server.held = asyncio.Event()
+            feed = Feed([server.ask(2), server.ask(3)._replace(fresh=True)])
+            draining = asyncio.create_task(drained(transport, feed))
+            await until(lambda: sorted(server.connections) == [1, 1, 2])
+            idle = next(at for at in (0, 1) if server.connections[at] == 1)
+            server.writers[idle].write(whole(b"of nobody"))
+            await until(lambda: transport.unasked == 1)
+            server.held.set()
+            await draining
+            assert {request.path: (answer.fault, answer.stale) for request, answer in feed.answers} == {
+                "/2": (Fault.RESET, True), "/3": (None, False)
+            }  # fmt: skip
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_of_two_answers_to_a_request_over_a_used_connection_none_counts() -> None:
+    async def main() -> None:
+        async with Loose(extra=whole(b"of nobody")) as server:
+            transport = transport_of(connections=1)
+            feed = await drained(transport, Feed([server.ask(0), server.ask(1), server.ask(2)]))
+            assert [(answer.fault, answer.stale) for _, answer in feed.answers] == [
+                (None, False), (Fault.RESET, True), (None, False)
+            ]  # fmt: skip
+            assert (server.connections, transport.unasked) == ([2, 1], 1)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Bye\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 400 Bad request\r\n\r\n",
+        b"\r\n",
+        b"rest of a body",
+    ],
+)
+def test_what_a_server_says_before_it_closes_a_connection_puts_nothing_in_doubt(said: bytes) -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await drained(transport, Feed([server.ask(0)]))
+            server.writers[0].write(said)
+            await until(lambda: "0 open" in repr(transport))
+            feed = await drained(transport, Feed([server.ask(1), server.ask(2)]))
+            assert right(feed) and (server.connections, transport.unasked) == ([1, 2], 0)
+            await transport.close()
+
+    asyncio.run(main())
