@@ -37,6 +37,8 @@ TURN = 64
 class Wire:
     """A transport that answers in the order of asking, some at each turn of the loop, as sockets would."""
 
+    unasked = 0
+
     def __init__(self, connections: int = CONNECTIONS) -> None:
         self._connections = connections
         self._flying: deque[Request] = deque()
@@ -72,6 +74,8 @@ class Wire:
 
     def wake(self) -> None:
         self._woken.set()
+
+    async def linger(self) -> None: ...
 
     def rebuild(self) -> None:
         raise AssertionError("nothing stalls here")
