@@ -144,12 +144,17 @@ def pack_index(index: Index) -> bytes:
     return _INDEX_HEAD + pack_entries(index) + _INDEX_TAIL
 
 
+def begins_index(data: bytes) -> bool:
+    """Do a file's first bytes, at least INDEX_START, say that it is a .bundlx?"""
+    return data[:INDEX_START] == _INDEX_HEAD
+
+
 def parse_starts(data: bytes) -> NDArray[np.int64] | None:
     """Where each tile's record starts, row-major, 0 where there is none; None where the bytes are no .bundlx.
 
     The words behind the entries are not judged.
     """
-    if len(data) < INDEX_END or data[:INDEX_START] != _INDEX_HEAD:
+    if len(data) < INDEX_END or not begins_index(data):
         return None
     packed = np.frombuffer(data, dtype=np.uint8, count=BLOCK_TILES * ENTRY_SIZE, offset=INDEX_START)
     wide = np.zeros((BLOCK_TILES, 8), dtype=np.uint8)

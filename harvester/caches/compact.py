@@ -114,7 +114,14 @@ def is_empty(path: Path) -> bool:
 
 
 def _may_be_left(entry: Path) -> bool:
-    return entry.is_file() and not is_foreign(entry)
+    if not entry.is_file() or entry.is_symlink():
+        return False
+    return may_be_half(read_document(entry, Disk())[:1]) if entry.suffix == ".part" else not is_foreign(entry)
+
+
+def may_be_half(head: bytes) -> bool:
+    """May a half-written document begin so: not at all, as JSON or XML, or with zeros after a power cut?"""
+    return head[:1] in (b"", b"{", b"<", b"\0")
 
 
 _KEYS = {FILE: KEY, ROOT: "tileInfo", TILES: "tiles"}

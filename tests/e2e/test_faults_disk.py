@@ -254,7 +254,10 @@ def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        *((OUTPUTS[0], left) for left in (0, 1, 100, 512, 4096, 20_000, "garbage behind the head", "zeros behind the head")),
+        *(
+            (OUTPUTS[0], left)
+            for left in (0, 1, 100, 512, 4096, 20_000, "garbage behind the head", "zeros behind the head")
+        ),
         *((name, "half") for name in OUTPUTS),
     ],
 )
