@@ -3,16 +3,23 @@ tried a few times."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from harvester.edges import PASSING, Answer, Outcome, Request, State
 from harvester.engine.access import Access
 from harvester.engine.denials import Denials, Ruling, placed
 from harvester.engine.parts import Parts
+from harvester.engine.sites import Site
 from harvester.tiling.tile import BlockKey, block_of
 
 WINDOW_TRIES = 3
 """Tries for one tilemap window before its tiles are asked instead."""
+
+
+REFUSED_TIMES = 3
+"""Refusals of windows one after the other ("too busy"), none read in between, from which they are the tilemap's own: no
+pause for tiles, and no word of their pace. The tiles themselves say whether the host is busy."""
 
 
 class Windows:
@@ -32,6 +39,7 @@ class Windows:
         self._access = access
         self._ended = ended
         self._denials = denials
+        self._refused: dict[Site, tuple[int, float]] = {}  # how often in a row by a host, and when last
 
     def done(self, now: float, request: Request, answer: Answer) -> None:
         """An answer came."""
@@ -40,7 +48,9 @@ class Windows:
             self._unread(now, request, answer)
             return
         key = block_of(request.tile)
-        pacer = self._sites.of(request.host).pacer
+        site = self._sites.of(request.host)
+        pacer = site.pacer
+        self._refused.pop(site, None)
         pacer.ended(now, Outcome.WHOLE, answer.seconds, first_try=request.attempt == 0)
         if request.credential <= self._access.refused:
             self._waiting.push_at(request, now)  # asked with a token that has ended: whatever this is, it is no answer
@@ -69,10 +79,16 @@ class Windows:
         is_passing = answer.fault is not None or is_busy or answer.status >= 500 or answer.status in PASSING
         means = outcome if is_denied or is_passing else Outcome.WHOLE
         self._tally.throttled += is_busy
-        # A pause that is too long ends the run, or another host is asked.
-        self._sites.heard(now, request, means, answer.seconds, verdict.retry_after)
+        is_own = is_busy and self._is_own(now, request, answer)
+        if is_own:
+            self._sites.of(request.host).pacer.unheard()
+        else:
+            # A pause that is too long ends the run, or another host is asked.
+            self._sites.heard(now, request, means, answer.seconds, verdict.retry_after)
         again = request._replace(attempt=request.attempt + 1)
         may_again, is_new = again.attempt < WINDOW_TRIES, again.attempt < len(self._sites.all)
+        if is_own and not self._sites.are_several:
+            may_again = False
         if denials is not None and (denials.is_open(key) or not (is_passing or is_denied)):
             self._rule(now, key, denials.silent(now, key, request, answer))
         elif is_passing and may_again:
@@ -83,3 +99,13 @@ class Windows:
             self._access.denied(request, verdict)
         else:
             self._feed.window_failed(key)
+
+    def _is_own(self, now: float, request: Request, answer: Answer) -> bool:
+        """A window is refused: True when that is the tilemap's own trouble. Those that were under way together count
+        once."""
+        site = self._sites.of(request.host)
+        times, last = self._refused.get(site, (0, -math.inf))
+        if now - answer.seconds >= last:
+            times, last = times + 1, now
+        self._refused[site] = times, last
+        return times >= REFUSED_TIMES

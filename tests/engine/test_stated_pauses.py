@@ -12,7 +12,7 @@ import pytest
 
 from harvester.edges import Answer, Fault, Request
 from harvester.testing.images import tile_png
-from harvester.testing.memory import MemoryService, broken, http
+from harvester.testing.memory import MemoryService, MemorySource, broken, http, memory_info
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -103,3 +103,41 @@ def test_a_host_that_asks_for_a_short_pause_again_and_again_is_asked_little_and_
     assert sum(at < during[0] + 10.0 for at in during) < 32 + 60, "what was in flight, then less each time"
     assert len(during) < 200
     assert bench.seconds < 126.0 + 1.5 * 20_480 * seconds / 32 + 15.0
+
+
+# ------------------------------------------------------------------------------------------------ a tilemap's
+
+
+@pytest.mark.parametrize(("status", "pause"), [(429, 1), (429, 2), (503, 1), (503, None)])
+def test_a_tilemap_that_is_always_refused_costs_a_few_pauses_and_the_tiles_none(status: int, pause: int | None) -> None:
+    """Two are kept, for the host may be busy; what comes then is the tilemap's own, and its tiles are asked."""
+    headers = {} if pause is None else {"retry-after": str(pause)}
+    busy = http(status, headers=headers)
+    info = memory_info(tilemap=True)
+    bench = Bench(
+        service=MemoryService(scripted=lambda request: busy if request.window else None),
+        source=MemorySource(info),
+        plan=plan_of((0, 1, 2, 3, 4, 5), info),
+        probe=True,
+    )
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (TILES, TILES, 0, 0, 0, 0))
+    assert bench.seconds < 8.0 + 3 * (pause or 0)
+    assert sum(request.window > 0 for request in bench.asked) <= 12
+
+
+def test_a_tilemap_that_is_refused_for_a_while_is_read_after_it() -> None:
+    info = memory_info(tilemap=True)
+    refused: list[Request] = []
+
+    def scripted(request: Request) -> Answer | None:
+        if request.window and len(refused) < 4:
+            refused.append(request)
+            return http(429, headers={"retry-after": "2"})
+        return None
+
+    service = MemoryService(scripted=scripted, absent=lambda tile: tile.level == 5 and tile.row > 3)
+    bench = Bench(service=service, source=MemorySource(info), plan=plan_of((2, 3, 4, 5), info), probe=True)
+    outturn = bench.go()
+    assert outturn.tally.counts() == (1360, 1360 - 28 * 32, 0, 28 * 32, 0, 0)
+    assert sum(not request.window for request in bench.asked) < 1360 - 28 * 32 + 40, "the tilemap was read"
