@@ -144,6 +144,8 @@ class Job:
     """False: the service's fullExtent does not bound the plan."""
     placeholders: tuple[str, ...] = ()
     """xxh3-128 hex digests of bodies that mean "no data"."""
+    file: Path | None = field(default=None, repr=False, compare=False)
+    """The job file that it was read from."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -169,6 +171,13 @@ class Job:
                     hint="Copy it from the report: the summary of a run names bodies that came often.",
                 )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that a run of this job reads: none of them may be written over."""
+        named = [self.file, self.ca_bundle, None if "://" in self.source else Path(self.source)]
+        areas = (area.path for policy in self.policies for area in policy.aoi)
+        return (*(path for path in named if path is not None), *areas)
+
     @classmethod
     def from_file(cls, path: str | Path) -> Job:
         """Read a TOML job file; relative paths are relative to it.
@@ -187,7 +196,7 @@ class Job:
         Raises UsageError for a bad value, TypeError for a name that is no option (the selection is none).
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        mine = {item.name for item in fields(Job)} - {"policies", "limits", "auth"}
+        mine = {item.name for item in fields(Job)} - {"policies", "limits", "auth", "file"}
         limits = {item.name for item in fields(Limits)}
         login = {item.name for item in fields(Auth)}
         unknown = given.keys() - mine - limits - login

@@ -63,7 +63,7 @@ def read_job(path: Path) -> Job:
     if policies is not None:
         values["policies"] = _policies(policies, path, folder)
     with _at(str(path)):
-        return Job(**values)
+        return Job(**values, file=path)
 
 
 # ---------------------------------------------------------------------------------------------- the file

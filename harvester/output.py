@@ -4,19 +4,21 @@ finishing a swap."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harvester.caches import compact
 from harvester.caches.belongings import not_itself, require_own
 from harvester.caches.foreign_tables import DATABASES
 from harvester.caches.open import is_empty_or_missing
 from harvester.caches.recognising import sniff_here
-from harvester.database import foreign_beside, remove_journal
+from harvester.database import foreign_beside, is_written_here, remove_journal
 from harvester.durable import FILE, FOLDER, Disk, Lock, kind_of
 from harvester.errors import CacheError, UsageError
 from harvester.ledger_reader import is_ledger
 
-NEW, PART, OLD = ".new", ".part", ".old"
+NEW, PART, OLD, WORK = ".new", ".part", ".old", ".work"
 """Endings of what is made beside an output, and of what it replaces."""
 
 
@@ -72,7 +74,7 @@ class OutputPaths:
     @property
     def work(self) -> Path:
         """``OUT.work/``: where a sealed format is collected."""
-        return self._beside(".work")
+        return self._beside(WORK)
 
     @property
     def part(self) -> Path:
@@ -148,6 +150,37 @@ def require_elsewhere(file: Path, option: str, out: Path, *, inside: bool = Fals
             f"{option} {file} would be written over {out}, into it, or under a name that belongs to it",
             hint="Name another file; nothing was changed.",
         )
+
+
+def require_unread(file: Path, option: str, read: Iterable[Path]) -> None:
+    """A file that is written besides is none of those that the command reads. Raises UsageError; nothing was opened."""
+    place = _real(file)
+    for path in read:
+        if place == _real(path) or _is_one(file, path):
+            raise UsageError(
+                f"{option} {file} would be written over {path}, which the command reads or writes itself",
+                hint="Name another file; nothing was changed.",
+            )
+
+
+def require_outside(out: Path) -> None:
+    """An output lies in none of another cache's folders, there or in the making. Raises UsageError."""
+    for folder in Path(os.path.realpath(out)).parents:
+        base = next((end for end in (NEW, PART, OLD, WORK) if folder.name.endswith(end)), "")
+        cache = folder.with_name(folder.name.removesuffix(base)) if folder.name else folder
+        ledger = cache.with_name(f"{cache.name}.ledger") if cache.name else cache
+        if compact.is_cache_folder(folder) or is_written_here(ledger) or is_ledger(ledger):
+            raise UsageError(
+                f"{out} lies in {folder}, which belongs to the cache {cache}",
+                hint="Choose a place beside it; nothing was changed.",
+            )
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _real(path: Path) -> Path:

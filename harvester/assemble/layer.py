@@ -28,7 +28,7 @@ from harvester.errors import CacheError
 from harvester.events import Event, Notice
 from harvester.job import Job, Limits
 from harvester.ledger_reader import LISTED, LISTING
-from harvester.output import OutputPaths, require_names, require_own_names
+from harvester.output import OutputPaths, require_names, require_outside, require_own_names
 from harvester.report import Report, Took
 from harvester.version import __version__
 from harvester.wording import counted
@@ -73,6 +73,7 @@ class LayerRun:
                 f"{out} is on a network share: a local disk is safer and faster; copy the finished cache there"
             )
         paths = OutputPaths(out=behind_links(out), sealed=is_sealed(self.format), overwrite=job.mode == "overwrite")
+        require_outside(paths.out)
         require_names(paths)
         folders, made = Made(disk), Made(disk)
         async with AsyncExitStack() as stack:

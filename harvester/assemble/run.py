@@ -28,7 +28,7 @@ from harvester.engine import StopSwitch
 from harvester.errors import HarvesterError, UsageError
 from harvester.events import Event, Finished, Notice
 from harvester.job import Job
-from harvester.output import require_elsewhere
+from harvester.output import require_elsewhere, require_unread
 from harvester.report import LeftOut, Report, WebMapReport
 
 
@@ -50,6 +50,7 @@ async def harvest_job(
     if job.report is None:
         return await _harvest(job, output, emit, listener, switch, disk, command, began)
     require_elsewhere(job.report, "--report", output)
+    require_unread(job.report, "--report", job.files)
     place = job.report.absolute()
     disk.try_whole(place)  # now, not after the harvest
     with ExitStack() as stack:

@@ -103,6 +103,15 @@ def _layout(folder: Path) -> Layout | None:
     return Layout(folder=folder, conf=files.get(CONF), cdi=files.get(CDI), root=files.get(ROOT))
 
 
+def is_cache_folder(folder: Path) -> bool:
+    """Does a folder say, by one of its documents, that it is a cache? Nothing is listed."""
+    found = [folder / name for name in (CONF, ROOT, TILES) if (folder / name).is_file()]
+    try:
+        return bool(found) and not any(is_foreign(path) for path in found)
+    except CacheError:
+        return False
+
+
 def is_empty(path: Path) -> bool:
     """True for a folder with nothing in it but what a kill at the very start of a run leaves."""
     entries = list(path.iterdir())

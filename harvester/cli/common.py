@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,13 @@ class Common:
         for out in outs:
             if out is not None and "://" not in str(out):
                 require_elsewhere(self.log_file, "--log-file", Path(out))
+
+    def keep_log_from_read(self, files: Iterable[Path]) -> None:
+        """The log is none of the files that the command reads. Raises UsageError; it was not opened then."""
+        if self.log_file is not None:
+            from harvester.output import require_unread
+
+            require_unread(self.log_file, "--log-file", files)
 
 
 def common_params() -> list[click.Parameter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from harvester.cli.common import Common
 from harvester.errors import UsageError
 from harvester.job import AoiFile, Job, Policy
 from harvester.job_text import (
@@ -140,7 +141,9 @@ def build_job(target: str, options: dict[str, Any]) -> Job:
         with _as_typed():
             job = Job(source=target, policies=(_policy(given),))
     with _as_typed():
-        return job.with_options(**_overrides(given))
+        job = job.with_options(**_overrides(given))
+    _keep_log_from([*job.files, *([job.report] if job.report is not None else [])])
+    return job
 
 
 def chosen_part(options: dict[str, Any]) -> Policy | None:
@@ -149,7 +152,17 @@ def chosen_part(options: dict[str, Any]) -> Policy | None:
     if not given:
         return None
     with _as_typed():
-        return _policy(given)
+        policy = _policy(given)
+    _keep_log_from([area.path for area in policy.aoi])
+    return policy
+
+
+def _keep_log_from(files: Iterable[Path]) -> None:
+    """The log is written over none of these. Raises UsageError."""
+    context = click.get_current_context(silent=True)
+    common = context.find_object(Common) if context is not None else None
+    if common is not None:
+        common.keep_log_from_read(files)
 
 
 def _is_job_file(target: str) -> bool:

@@ -33,6 +33,7 @@ from harvester.output import (
     recover,
     remove_ledger,
     require_free,
+    require_outside,
     require_own_names,
     swap,
 )
@@ -164,6 +165,7 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
 async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputPaths]:
     """Hold an output's lock; what a killed verb left is cleared away. Raises CacheError where a run isn't finished."""
     out = behind_links(out)
+    require_outside(out)
     paths = OutputPaths(out=out, sealed=FORMATS[format].sealed, overwrite=True)
     made = _make_folder(out, disk)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -137,3 +138,50 @@ def test_a_cache_under_two_names_has_one_lock_and_one_ledger(cli, serve, tmp_pat
         assert cli(*run, "-o", f"links/{link}", "--mode", "overwrite").code == 0
         assert (tmp_path / "links" / link).is_symlink() and len(held(tmp_path / output)) == 5
         (tmp_path / "links" / link).unlink()
+
+
+AREA = '{"type": "Polygon", "coordinates": [[[0, 0], [50, 0], [50, 50], [0, 0]]]}'
+
+
+@pytest.mark.parametrize("option", ["--report", "--log-file"])
+def test_nothing_that_a_run_reads_is_written_over_with_its_report_or_log(cli, serve, tmp_path, option):
+    service = serve()
+    (tmp_path / "area.geojson").write_text(AREA)
+    (tmp_path / "job.toml").write_text(
+        f'source = "{service.url}"\noutput = "out.mbtiles"\n[[policy]]\nlods = "0-1"\naoi = "area.geojson"\n'
+    )
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "hard.json").hardlink_to(tmp_path / "area.geojson")
+    for name in ("job.toml", "./area.geojson", *(["hard.json"] if option == "--log-file" else [])):
+        refused(cli, tmp_path, "run", "job.toml", option, name, *HASTY)
+    run = ("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY)
+    refused(cli, tmp_path, *run, "--aoi", "area.geojson", option, "area.geojson")
+    refused(cli, tmp_path, *run, "--ca-bundle", "ca.pem", option, "ca.pem")
+    assert service.log.count("tile") == 0
+    assert cli("run", "job.toml", "--report", "report.json", "--log-file", "run.log", *HASTY).code == 0
+
+
+def test_a_report_and_a_log_are_two_files_and_a_log_is_none_of_a_verbs_areas(cli, serve, tmp_path):
+    run = ("run", serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY)
+    refused(cli, tmp_path, *run, "--report", "both", "--log-file", "./both")
+    assert cli(*run).code == 0
+    (tmp_path / "area.geojson").write_text(AREA)
+    for verb in (("convert", "out.mbtiles", "part.mbtiles"), ("plan", serve().url)):
+        refused(cli, tmp_path, *verb, "--aoi", "area.geojson", "--log-file", "area.geojson")
+
+
+@pytest.mark.parametrize("inner", ["a/b", "a/b.mbtiles", "a.work/b", "a.new/b.mbtiles"])
+def test_no_cache_is_made_inside_of_another_one_not_even_of_one_that_is_being_made(cli, serve, tmp_path, inner):
+    run = ("run", serve().url, "--lods", "0-1", *HASTY)
+    assert cli(*run, "-o", "a/").code == 0
+    make(tmp_path / "in.mbtiles", TILES, format="mbtiles")
+    for verb in ((*run, "-o", inner), ("convert", "in.mbtiles", inner)):
+        before = lies_there(tmp_path)
+        result = cli(*verb)
+        assert result.code == 2 and "which belongs to the cache" in result.err, result.err
+        assert lies_there(tmp_path) == before
+    for path in (tmp_path / "a").iterdir():  # a run that has just begun has a ledger, and no cache yet
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert cli(*run, "-o", inner).code == 2
+    (tmp_path / "a.ledger").unlink()
+    assert cli(*run, "-o", inner).code == 0
