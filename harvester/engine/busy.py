@@ -30,6 +30,14 @@ REDEEMED_SHARE = 4
 MOST_WEIGHED = 32
 """No more refusals are weighed: what was true of a region soon is no more once the host itself becomes busy."""
 
+TWICE = 8
+MOST_TWICE = 1024
+"""So many tiles refused when they were asked for the first time, and as many served when they were asked again: tiles
+are made on demand, and the pace has nothing to do with it. Where that was wrong, twice as many the next time."""
+
+EXCEPTIONS = 8
+"""One in so many may be served at first or refused again: it was asked as a question before, or is busy itself."""
+
 UNCHECKED = 32
 MOST_UNCHECKED = 512
 """Refusals without a good answer after which a known tile is asked whether the host is still well; then twice as
@@ -60,6 +68,16 @@ class Busy:
         self._presumed = False
         self._unchecked = 0
         self._patience = UNCHECKED
+        self._first = self._second = 0  # tiles refused at first, and served then
+        self._others = 0  # tiles served at first, or refused again
+        self._at_once = 0  # tiles that were served when they were first asked for, by then
+        self._served = 0  # tiles that were served after a refusal
+        self._twice = TWICE
+
+    @property
+    def is_on_demand(self) -> bool:
+        """True while tiles are refused the first time they are asked for, and served the second time."""
+        return min(self._first, self._second) >= max(self._twice, EXCEPTIONS * self._others)
 
     @property
     def is_presumed(self) -> bool:
@@ -71,14 +89,19 @@ class Busy:
         """True when so many were taken for that in a row that a known tile should be asked about the host."""
         return self._presumed and self._unchecked >= self._patience
 
-    def saw(self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True) -> tuple[int, bool]:
-        """A tile is throttled; ``good``: whole tiles that came so far; ``alone``: all are asked of one host. Gives how
-        often that was so with others answered well in between (from 1), and whether it is the tile's own trouble.
+    def saw(
+        self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True, whole: int = 0
+    ) -> tuple[int, bool]:
+        """A tile is throttled; ``good``: whole tiles that came so far, questions among them, and ``whole`` without
+        these; ``alone``: all are asked of one host. Gives how often that was so with others answered well in between
+        (from 1), and whether it is the tile's own trouble.
 
         Where the host refused more than it answered meanwhile, it is the host that is busy, unless what is refused is
         refused always.
         """
         again = tile in self.seen
+        if alone:
+            self._count(whole - self._served, again=again)
         times, good_then, host_then, _ = self.seen.get(tile, (0, good - 1, self._host, ""))
         self._good = good
         if again:
@@ -98,13 +121,23 @@ class Busy:
             self.presume()
         amid_good = self._presumed or good - good_then > self._host - host_then
         times += amid_good
-        own = self._presumed or (amid_good and times >= OWN_TIMES)
+        own = self._presumed or self.is_on_demand or (amid_good and times >= OWN_TIMES)
         self._host += not own
         self._unchecked += self._presumed
         self.seen[tile] = (times, good, self._host, reason if own else "")
         if len(self.seen) > REMEMBERED:
             del self.seen[next(iter(self.seen))]
         return times, own
+
+    def _count(self, at_once: int, *, again: bool) -> None:
+        was = self.is_on_demand
+        self._others += again + max(0, at_once - self._at_once)
+        self._at_once = at_once
+        self._first += not again
+        if self._others * EXCEPTIONS > max(self._twice, min(self._first, self._second)):
+            if was:
+                self._twice = min(2 * self._twice, MOST_TWICE)
+            self._first = self._second = self._others = 0
 
     def _needed(self, good: int, chance: float) -> float:
         """Refusals of tiles asked again, without one that was served, until they are chance only so seldom."""
@@ -118,6 +151,8 @@ class Busy:
     def served(self, tile: Tile) -> None:
         """A tile that was refused is served after all."""
         del self.seen[tile]
+        self._served += 1
+        self._second += 1
         self._redeemed += 1
         if REDEEMED_SHARE * self._redeemed > self._again:
             self.doubt()

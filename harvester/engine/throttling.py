@@ -97,9 +97,9 @@ class Throttling:
         the tile's own: it is the caller's."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
         pacer, several = site.pacer, self._sites.are_several
-        presumed, again = busy.is_presumed, tile in self.refused_tiles
+        own_before, again = busy.is_presumed or busy.is_on_demand, tile in self.refused_tiles
         here = site.good if several else good + self._checks
-        times, own = busy.saw(tile, here, verdict.reason, alone=not several)
+        times, own = busy.saw(tile, here, verdict.reason, alone=not several, whole=good)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
         on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
@@ -119,7 +119,7 @@ class Throttling:
             pacer.ended(
                 now, verdict.outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
             )
-        if busy.is_presumed and not presumed:
+        if (busy.is_presumed or busy.is_on_demand) and not own_before:
             # What was concluded for the pace came of tiles that say nothing about it.
             pacer.begin_again(now)
         if own and verdict.outcome is Outcome.RETRY and times >= OWN_TIMES:

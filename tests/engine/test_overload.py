@@ -150,3 +150,36 @@ def test_tiles_that_are_served_when_they_are_asked_for_the_second_time_all_come(
     assert outturn.tally.counts() == (4**level, 4**level, 0, 0, 0, 0)
     assert len(bench.asked) < 2.1 * 4**level + 20
     assert bench.seconds < most
+
+
+@pytest.mark.parametrize(("level", "most"), [(4, 90), (6, 180)])
+def test_so_do_those_that_are_busy_when_they_are_asked_for_the_first_time(level, most):
+    """638 and over ten thousand seconds where such refusals are taken for a word of the pace."""
+    seen: set[Tile] = set()
+
+    def scripted(request: Request) -> Answer | None:
+        if request.tile in seen:
+            return None
+        seen.add(request.tile)
+        return http(503)
+
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.05), plan=plan_of((level,)))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert outturn.tally.counts() == (4**level, 4**level, 0, 0, 0, 0)
+    assert bench.seconds < most
+
+
+def test_a_host_that_serves_one_request_a_second_is_none_that_makes_tiles_on_demand():
+    served: list[float] = [-1.0]
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        if now - served[-1] < 1.0:
+            return http(503, headers={"retry-after": "1"}, seconds=0.005)
+        served.append(now)
+        return None
+
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.05), plan=plan_of((4,)))
+    assert bench.go().tally.counts() == (256, 256, 0, 0, 0, 0)
+    assert len(bench.asked) < 3 * 256
