@@ -53,7 +53,8 @@ class TilemapDoubt:
     agree: Callable[[], Awaitable[Agreement]]
     fetch: Callable[[Agreement, Limits], Awaitable[Outturn]]
     was_unproven: bool = False
-    """An earlier run, of this plan or another one, ended before what the tilemap denied was held against any tile."""
+    """An earlier run, of this plan or another one, ended before what the tilemap denied was held against any tile; or
+    this one asks for all, and some are absent by its word."""
     is_distrusted: bool = False
     """The tilemap was found to deny what is there."""
 
@@ -65,6 +66,9 @@ class TilemapDoubt:
     async def recall(self) -> None:
         """What earlier runs found."""
         self.was_unproven = bool(await self.ledger.get_meta(UNPROVEN))
+        if not self.job.tilemap:  # whoever leaves it out now does not take its word of before either
+            known = await self.ledger.get_meta("absences") or {}
+            self.was_unproven |= any("tilemap" in known.get(str(lod.level), ()) for lod in self.plan.lods)
         self.is_distrusted = bool(await self.ledger.get_meta(DISTRUSTED))
 
     async def begin(self) -> None:

@@ -260,6 +260,24 @@ def test_a_run_that_was_killed_when_it_had_found_the_lie_is_gone_on_with(serve, 
     assert cli("verify", "out.mbtiles").code == 0
 
 
+def test_without_the_tilemap_what_it_denied_before_is_asked_once(serve, cli):
+    """Too few wrong denials to be met by questions."""
+    denied = {Tile(5, 3, 3), *(Tile(5, row, col) for row in range(32) for col in range(16))}
+    service = serve(
+        ArcGisSite(
+            tilemap="on", absent=lambda tile: tile in denied and tile != (5, 3, 3),
+            tilemap_says=lambda tile: tile not in denied,
+        )
+    )  # fmt: skip
+    first = cli("run", service.url, "--lods", "5", *HASTY, "-o", "out.mbtiles")
+    assert (first.code, first.json["absent"]) == (0, 512)
+    result = cli("run", service.url, "--lods", "5", *HASTY, "--tilemap", "off", "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, 513, 511)
+    service.log.clear()
+    assert cli("run", service.url, "--lods", "5", *HASTY, "--tilemap", "off", "-o", "out.mbtiles").code == 0
+    assert service.log.count("tile") == 0
+
+
 def test_once_all_was_asked_that_is_recorded(serve, cli, tmp_path):
     service = serve(
         ArcGisSite(
