@@ -14,7 +14,7 @@ from typing import Self
 
 from harvester.caches import compact, conf, root_json
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
-from harvester.caches.description import Description, format_word
+from harvester.caches.description import Description, format_word, held_format, seen_format
 from harvester.caches.restated import restate_cdi, restate_conf, restate_root
 from harvester.caches.vector_layers import join_layers, with_layers, without_layers
 from harvester.durable import Disk
@@ -29,15 +29,6 @@ DEFAULT_JPEG_QUALITY = 75.0
 
 _RASTERS = frozenset({TileFormat.PNG, TileFormat.JPEG, TileFormat.MIXED, TileFormat.WEBP, TileFormat.UNKNOWN})
 """Kinds that may lie in one cache: each tile says by its first bytes what it is."""
-
-_KINDS = {
-    "png": TileFormat.PNG,
-    "jpg": TileFormat.JPEG,
-    "webp": TileFormat.WEBP,
-    "gif": TileFormat.MIXED,
-    "lerc": TileFormat.LERC,
-    "pbf": TileFormat.PBF,
-}
 
 
 class Documents:
@@ -65,7 +56,8 @@ class Documents:
         self._subject = subject
         self._disk = disk
         self._begun = old is not None
-        self._format = _joined(old.tile_format if old else None, subject.info.tile_format)
+        self._seen = old.tile_format if old is not None else TileFormat.UNKNOWN
+        self._format = held_format(subject.info.tile_format, self._seen)
         stated = compact.read_manifest(layout, disk) if layout is not None else None
         self._layers = without_layers(stated or "")[1]
 
@@ -118,11 +110,10 @@ class Documents:
 
     def begin(self, kinds: Iterable[str]) -> None:
         """Before a batch: the documents are there, and name a format that its tiles have."""
-        joined = self._format
-        for kind in kinds:
-            joined = _joined(joined, _KINDS.get(kind, TileFormat.UNKNOWN))
-        if not self._begun or joined is not self._format:
-            self._format = joined
+        self._seen = seen_format(self._seen, kinds)
+        held = held_format(self._subject.info.tile_format, self._seen)
+        if not self._begun or held is not self._format:
+            self._format = held
             self._write(self._describe(self._subject, self._subject.levels), self._subject.levels)
             self._begun = True
 
@@ -204,13 +195,6 @@ def _listed(scheme: TilingScheme, old: TilingScheme | None, levels: Sequence[int
 
 def _fits(old: TileFormat, new: TileFormat) -> bool:
     return old is new or (old in _RASTERS and new in _RASTERS) or TileFormat.UNKNOWN in (old, new)
-
-
-def _joined(old: TileFormat | None, new: TileFormat) -> TileFormat:
-    """The format of a cache that holds both."""
-    if old is None or old is new or old is TileFormat.UNKNOWN:
-        return new
-    return old if new is TileFormat.UNKNOWN else TileFormat.MIXED
 
 
 def _union(one: Box, other: Box | None) -> Box:

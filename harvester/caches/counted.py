@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from harvester.caches.around import AroundWriter
-from harvester.caches.description import format_word
+from harvester.caches.description import format_word, held_format, seen_format, tile_format_of
 from harvester.caches.placed import Place, place_levels
 from harvester.caches.reach import Reach, extent_of
-from harvester.edges import CacheReader, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
+from harvester.edges import CacheReader, ServiceInfo, Stamps, Stored, Subject, TileFormat, bodies_of, groups_of
 from harvester.errors import CacheError
 from harvester.manifest import KEY, Manifest, TileSum, counted_from, held_lods, joined_policies, joined_sources
 from harvester.tiling.grouping import Group
@@ -41,12 +41,15 @@ class CountedWriter(AroundWriter):
     _sums: dict[tuple[int, int, int], TileSum | None] = field(default_factory=dict)
     """By block in the source's levels; None: something was taken out, so it has to be read."""
     _counts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _kinds: set[str] = field(default_factory=set)
+    """Of the tiles that were stored."""
 
     async def store(self, batch: Sequence[Stored]) -> Stamps:
         """Write a batch durably, and count it."""
         # Before it is written: what came last is still in the CPU's cache.
         counted = [(group.key, self._sum(batch, group)) for group in groups_of(batch)]
         stamps = await self.inner.store(batch)
+        self._kinds.update({stored.kind for stored in batch})
         for key, more in counted:
             total = self._sums.setdefault(key, TileSum())
             if total is not None:
@@ -92,7 +95,7 @@ class CountedWriter(AroundWriter):
             applying=subject.applying or "",
             scheme=info.scheme,
             source_extent=info.extent,
-            format=_format(info.tile_format, info.format_name),
+            format=self._format(info, None),
             quality=info.compression_quality,
         ).of_all(subject.sources)
         reader = self.look()
@@ -106,11 +109,13 @@ class CountedWriter(AroundWriter):
                     policies=joined_policies((there.policies, manifest.policies)),
                     applying=there.applying if subject.applying is None else subject.applying,
                     scheme=with_more_lods(info.scheme, there.scheme),
+                    format=self._format(info, there),
                 )
                 if there.sources and not subject.sources:
                     manifest = manifest.of_all(joined_sources((there.sources, (manifest.source,))))
             # What a source doesn't say, the tiles that came have told.
-            manifest = replace(manifest, format=manifest.format or _format(reader.info.tile_format, ""))
+            if not manifest.format or reader.info.tile_format is TileFormat.MIXED:
+                manifest = replace(manifest, format=_format(reader.info.tile_format, ""))
             if not subject.finished:
                 return replace(subject, manifest=manifest)
             # A cache that can't be read to its end is described without what it holds; verify says what is wrong.
@@ -145,6 +150,12 @@ class CountedWriter(AroundWriter):
             extent=subject.extent if extent is None else extent,
             levels=levels or subject.levels,
         )
+
+    def _format(self, info: ServiceInfo, there: Manifest | None) -> str:
+        """What the tiles are: those that were stored, and those that were there before."""
+        before = TileFormat.UNKNOWN if there is None else tile_format_of(there.format)
+        held = held_format(info.tile_format, seen_format(before, sorted(self._kinds)))
+        return _format(held, info.format_name)
 
     def _described(self, reader: CacheReader) -> TilingScheme:
         """The cache's scheme, with those of our LODs that its documents don't list before they are written again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,6 +78,33 @@ def format_word(tile_format: TileFormat, stated: str) -> str:
     if tile_format in (TileFormat.PNG, TileFormat.LERC) and word.isalnum() and tile_format_of(word) is tile_format:
         return word
     return _WORDS[tile_format]
+
+
+_KINDS = {
+    "png": TileFormat.PNG,
+    "jpg": TileFormat.JPEG,
+    "webp": TileFormat.WEBP,
+    "gif": TileFormat.MIXED,
+    "lerc": TileFormat.LERC,
+    "pbf": TileFormat.PBF,
+}
+
+
+def seen_format(seen: TileFormat, kinds: Iterable[str]) -> TileFormat:
+    """The format of tiles that were ``seen`` (UNKNOWN: none was) and of those of these kinds, together."""
+    for kind in kinds:
+        one = _KINDS.get(kind, TileFormat.UNKNOWN)
+        if seen is TileFormat.UNKNOWN:
+            seen = one
+        elif one not in (seen, TileFormat.UNKNOWN):
+            seen = TileFormat.MIXED
+    return seen
+
+
+def held_format(stated: TileFormat, seen: TileFormat) -> TileFormat:
+    """The format of a cache: what its tiles are, whatever was stated of them; MIXED where the source says that they
+    are, since it may have others."""
+    return stated if stated is TileFormat.MIXED or seen is TileFormat.UNKNOWN else seen
 
 
 class Domain(NamedTuple):

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harvester.caches.geopackage_schema import Grid
+from harvester.caches.geopackage_schema import SOURCE, Grid
 from harvester.edges import Subject
 from harvester.tiling.scheme import Box
 
@@ -91,7 +91,7 @@ def texts(subject: Subject, grid: Grid, *, several: bool) -> tuple[str, str]:
     if several:
         levels = sorted(grid.places)
         name += f" LOD {levels[0]}" + (f"-{levels[-1]}" if len(levels) > 1 else "")
-    return name, "\n".join(filter(None, (info.description, info.attribution, f"Source: {info.source}")))
+    return name, "\n".join(filter(None, (info.description, info.attribution, f"{SOURCE}{info.source}")))
 
 
 def contents(connection: sqlite3.Connection, tables: Sequence[str]) -> dict[str, tuple[Any, ...]]:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harvester.caches.geopackage_schema import ABOUT, MANIFEST, quoted
+from harvester.caches.geopackage_schema import ABOUT, MANIFEST, SOURCE, quoted
 from harvester.caches.geopackage_state import FileState, metadata_row, read_state
 from harvester.caches.geopackage_tables import Table, choose, inexact, list_tables, read_table, scheme_of
 from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
@@ -107,7 +107,7 @@ class GeoPackageReader(OpenedDatabase):
             name=details.get("name") or first.identifier or first.name,
             attribution=details.get("attribution", ""),
             extent=_union(boxes),
-            details={"description": first.description, **details},
+            details={"description": _words(first.description) if about else first.description, **details},
         )
 
     def _tile_format(self) -> TileFormat:
@@ -236,6 +236,11 @@ class GeoPackageReader(OpenedDatabase):
         for place in self._query(sql):
             numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
             yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
+
+
+def _words(description: str) -> str:
+    """A person's description of a table of ours; what is written there for want of one names the source."""
+    return "" if description.rpartition("\n")[2].startswith(SOURCE) else description
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -74,6 +74,9 @@ METADATA = (
 METADATA_EXTENSION = "http://www.geopackage.org/spec120/#extension_metadata"
 WEBP_EXTENSION = "http://www.geopackage.org/spec120/#extension_tiles_webp"
 
+SOURCE = "Source: "
+"""How the last line of a description begins that is made of what a source says of itself."""
+
 ABOUT = "urn:harvester:cache"
 """md_standard_uri of the row with what a person may want to know: a JSON object."""
 
@@ -186,6 +189,13 @@ class Grid:
         box, (cols, rows) = self.box, self.size(zoom)
         return (box.xmax - box.xmin) / (cols * self.tile_width), (box.ymax - box.ymin) / (rows * self.tile_height)
 
+    def _named(self, zoom: int, row: int, col: int) -> str:
+        """A tile as its source calls it."""
+        for level, place in self.places.items():
+            if place.zoom == zoom:
+                return f"{level}/{row - place.row_offset}/{col - place.col_offset}"
+        return f"{zoom}/{row}/{col}"
+
     def grown(self, zoom: int, row: int, col: int) -> Grid:
         """The grid with a tile's row and column in it. Raises CacheError where it cannot grow."""
         cols, rows = self.size(zoom)
@@ -196,7 +206,7 @@ class Grid:
             if self.is_world:
                 where, hint = "the web-mercator world", "Write compactv2, compact, exploded or tpkx instead."
             raise CacheError(
-                f"tile {zoom}/{row}/{col} lies outside of {where}",
+                f"tile {self._named(zoom, row, col)} lies outside of {where}",
                 hint=hint,
                 code="schema",
             )

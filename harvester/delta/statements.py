@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harvester.caches.compact_documents import DEFAULT_JPEG_QUALITY
 from harvester.caches.counted import manifest_of
 from harvester.caches.vector_layers import join_layers
 from harvester.delta.schemes import stated_scheme
@@ -47,7 +48,8 @@ def service_info(path: Path, reader: CacheReader) -> ServiceInfo:
         quality = float(details.get("compressionQuality", "0"))
     except ValueError:
         quality = 0.0
-    if manifest is not None and not quality:
+    if manifest is not None and (not quality or (stated and quality == DEFAULT_JPEG_QUALITY)):
+        # What is written where a source states none is nobody's word.
         quality = manifest.quality
     return ServiceInfo(
         source=str(path),

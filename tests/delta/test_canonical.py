@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from harvester.caches.counted import manifest_of
 from harvester.caches.open import FORMATS, open_cache
 from harvester.delta.join import convert, merge
+from harvester.delta.statements import service_info
 from harvester.edges import TileFormat
 from harvester.loop import run_loop
 from harvester.manifest import Manifest
@@ -106,6 +108,52 @@ def test_so_it_is_on_a_foreign_grid(tmp_path_factory, tiles, names, sealed):
     assert one == other
 
 
+def foreign(path, tiles, stated):
+    """An MBTiles file that another program made: it has a name, and says of its tiles what it likes."""
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "CREATE TABLE metadata (name TEXT, value TEXT); CREATE TABLE tiles (zoom_level INTEGER, tile_column INTEGER,"
+        " tile_row INTEGER, tile_data BLOB); CREATE UNIQUE INDEX places ON tiles (zoom_level, tile_column, tile_row)"
+    )
+    connection.executemany(
+        "INSERT INTO metadata VALUES (?, ?)", [("name", "t"), *([("format", stated)] if stated else [])]
+    )
+    rows = ((z, col, (1 << z) - 1 - row, body) for (z, row, col), body in tiles.items())
+    connection.executemany("INSERT INTO tiles VALUES (?, ?, ?, ?)", rows)
+    connection.commit()
+    connection.close()
+    return path
+
+
+@NO_TIMES
+@given(
+    tiles=st.dictionaries(st.sampled_from(PLACES), st.sampled_from(["PNG", "JPEG", "WEBP"]), min_size=1),
+    one_kind=st.sampled_from([None, None, "JPEG"]), stated=st.sampled_from(["png", "jpg", None]),
+    names=st.lists(st.sampled_from(RASTERS), min_size=1, max_size=3), sealed=st.sampled_from(SEALED),
+)  # fmt: skip
+def test_what_another_s_file_does_not_say_nobody_invents(tmp_path_factory, tiles, one_kind, stated, names, sealed):
+    """No quality, no description, pictures of several kinds: the package is the same made of the file itself, or of
+    whatever was made of it."""
+    kinds = {Tile(*place): one_kind or kind for place, kind in tiles.items()}
+    if len(set(kinds.values())) > 1:
+        names, sealed = [name for name in names if name != "pmtiles"] or ["gpkg"], sealed.replace("pmtiles", "tpkx")
+    pictures = {tile: picture(sum(tile), kind=kind) for tile, kind in kinds.items()}
+    folder = tmp_path_factory.mktemp("foreign")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        last = made = foreign(folder / "made.mbtiles", pictures, stated)
+        whole, ends = folder / f"whole{SUFFIX[sealed]}", folder / f"ends{SUFFIX[sealed]}"
+        run_loop(convert(made, whole))
+        for number, name in enumerate(names):
+            path = folder / f"{number}{SUFFIX[name]}"
+            run_loop(convert(last, path, format=name))
+            last = path
+            with open_cache(last) as reader:
+                assert not service_info(last, reader).description
+        run_loop(convert(last, ends))
+    assert files(whole) == files(ends)
+
+
 @pytest.mark.parametrize("between", [name for name in RASTERS if name != "tpkx"])
 def test_what_a_format_has_no_words_for_comes_back(tmp_path, monkeypatch, between):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -184,8 +232,6 @@ def test_a_manifest_whose_scheme_has_no_place_for_the_tiles_is_not_believed(tmp_
 
 
 def add_zoom(path):
-    import sqlite3
-
     connection = sqlite3.connect(path)
     connection.execute("INSERT INTO tiles VALUES (7, 1, 1, ?)", (picture(9),))
     connection.commit()
