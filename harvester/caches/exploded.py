@@ -46,6 +46,10 @@ class ExplodedNaming:
         """The name of a tile's file."""
         return f"C{number:08x}"
 
+    def size(self, level: int) -> int | None:
+        """Rows, and columns, of a level: no scheme has an end."""
+        return None
+
     def parse_level(self, name: str) -> int | None:
         """The level that a folder's name means; None for another name."""
         level = bundle_v2.parse_level_folder(name)

@@ -30,6 +30,9 @@ EXTENSIONS = ("png", "jpg", "webp", "gif", "lerc", "pbf", "jpeg", "mvt")
 MAX_LISTED = 2048
 """Names of one folder listed to find the 128 of a block; where there are more, each possible name is asked for."""
 
+END = 1 << 62
+"""Of levels without an end."""
+
 LOOK_BYTES = 64
 """Of a file, to see what it is."""
 
@@ -48,6 +51,9 @@ class Naming(Protocol):
 
     def inner(self, number: int) -> str:
         """The file of a column (or row) in that, without its extension."""
+
+    def size(self, level: int) -> int | None:
+        """Rows, and columns, of a level; None where it has no end."""
 
     def parse_level(self, name: str) -> int | None:
         """The level of a folder, None where it is none."""
@@ -115,17 +121,33 @@ class TileFolder:
             if parsed is not None:
                 yield parsed[0]
 
+    def outside(self) -> Iterator[Tile]:
+        """Tiles beyond their level's rows and columns, by level."""
+        for level in self.levels():
+            size = self.naming.size(level)
+            for outer in self.outers(level) if size is not None else ():
+                for inner in sorted(set(self.inners(level, outer))):
+                    if size is not None and max(outer, inner) >= size:
+                        yield Tile(level, outer, inner) if self.naming.row_outer else Tile(level, inner, outer)
+
+    def is_inside(self, tile: Tile) -> bool:
+        """Has its level such a row and column?"""
+        size = self.naming.size(tile.level)
+        return size is None or max(tile.row, tile.col) < size
+
     def keys(self, level: int) -> list[BlockKey]:
-        """Blocks of a level that have a file, by row, then column."""
+        """Blocks of a level that have a file within its rows and columns, by row, then column."""
         found: set[tuple[int, int]] = set()
+        end = self.naming.size(level) or END
         for outer in self.outers(level):
             band = outer & ~127
-            found |= {(band, inner & ~127) for inner in self.inners(level, outer)}
+            found |= {(band, inner & ~127) for inner in self.inners(level, outer) if max(outer, inner) < end}
         pairs = found if self.naming.row_outer else {(inner, outer) for outer, inner in found}
         return [BlockKey(level, row, col) for row, col in sorted(pairs)]
 
     def look(self, key: BlockKey) -> dict[int, Found]:
-        """The tiles of a block by row-major position, in that order, empty files too."""
+        """The tiles of a block by row-major position, in that order, empty files too; none beyond the level's rows and
+        columns."""
         found: dict[int, Found] = {}
         first_outer, first_inner = (key.row, key.col) if self.naming.row_outer else (key.col, key.row)
         level = self.root / self.naming.level(key.level)
@@ -136,6 +158,8 @@ class TileFolder:
                 old = found.get(number)
                 if old is None or file.time > old.time:
                     found[number] = file
+        if self.naming.size(key.level) is not None:
+            found = {number: file for number, file in found.items() if self.is_inside(key.tile(number))}
         return dict(sorted(found.items()))
 
     def _files_of(self, folder: Path, first: int) -> Iterator[tuple[int, Found]]:
@@ -200,6 +224,8 @@ class FolderReader:
         if min(level, row, col) < 0:
             return None
         tile = Tile(level, row, col)
+        if not self._files.is_inside(tile):
+            return None
         # Twice: between the look and the reading, a writer may put a file of another format in its place.
         for _ in range(2):
             for file in self._files.files(tile):
@@ -233,6 +259,7 @@ class FolderReader:
     def check(self) -> Iterator[Damage]:
         """Structural damage, the whole cache over, without decoding tiles."""
         yield from self._files.misplaced()
+        yield from self.lost()
         for level in self._files.levels():
             for key in self._files.keys(level):
                 for number, file in self._files.look(key).items():
@@ -244,6 +271,12 @@ class FolderReader:
                         head = read_file(path, self._disk, LOOK_BYTES)
                         if head and kind_of(head) is None:
                             yield Damage(str(path), f"it begins with {head[:8]!r}, which is no tile", tile)
+
+    def lost(self) -> Iterator[Damage]:
+        """What ``tiles`` leaves out: files of tiles that lie outside of the grid."""
+        for tile in self._files.outside():
+            where = self._files.path(tile, "").name.rstrip(".")
+            yield Damage(str(self._files.folder(tile) / where), "it lies outside of the grid", tile)
 
     def close(self) -> None:
         """Nothing is held."""

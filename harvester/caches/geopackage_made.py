@@ -13,6 +13,7 @@ from harvester.caches.geopackage_schema import Grid, quoted
 from harvester.caches.geopackage_sql import ensure_core, ensure_grid, ensure_webp
 from harvester.crs import Crs
 from harvester.database import Database
+from harvester.errors import CacheError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,13 @@ def grids_for(rows: Mapping[str, Mapping[Address, bytes]], grids: Mapping[str, G
         for zoom in {address[0] for address in tiles}:
             columns = [address[1] for address in tiles if address[0] == zoom]
             lines = [address[2] for address in tiles if address[0] == zoom]
-            grid = grid.grown(zoom, min(lines), min(columns)).grown(zoom, max(lines), max(columns))
+            try:
+                grid = grid.grown(zoom, min(lines), min(columns)).grown(zoom, max(lines), max(columns))
+            except CacheError:
+                # The corner of all tiles need not be one of them: the first that has no place is named.
+                for row, col in zip(lines, columns, strict=True):
+                    grid.grown(zoom, row, col)
+                raise
         grown[table] = grid
     return grown
 

@@ -64,6 +64,10 @@ class XyzNaming:
         """The name of a tile's file."""
         return str(number)
 
+    def size(self, level: int) -> int | None:
+        """Rows, and columns, of a level: the world's."""
+        return 1 << level
+
     def parse_level(self, name: str) -> int | None:
         """The level that a folder's name means; None for another name."""
         number = self.parse_inner(name)

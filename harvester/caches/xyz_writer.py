@@ -98,7 +98,7 @@ class XyzDocuments:
             cols: list[int] = []
             rows: list[int] = []
             for col in self.files.outers(zoom):
-                found = set(self.files.inners(zoom, col))
+                found = {row for row in self.files.inners(zoom, col) if self.files.is_inside(Tile(zoom, row, col))}
                 if found:
                     cols.append(col)
                     rows += [min(found), max(found)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -43,14 +44,40 @@ def told(text: str, words: Mapping[str, str]) -> str:
     """A hint or notice of a run with these words in place of its options."""
     for theirs, ours in words.items():
         text = text.replace(theirs, ours)
-    return text
+    return _as_call(text) if words is CALL else text
+
+
+_COMMAND_LINE = re.compile(r"(harvester [a-z]+ [^.;]*)")
+"""A command that is shown stays one."""
+
+_OPTION = re.compile(r"--([a-z][a-z-]+)(?:[ =](\d[\w.]*|off|auto))?")
+
+
+def _as_call(text: str) -> str:
+    """Options as the keywords that they are in a call."""
+
+    def keyword(found: re.Match[str]) -> str:
+        name, value = found[1].replace("-", "_"), found[2]
+        if value is None:
+            return name
+        return f"{name}={value if value.replace('.', '', 1).isdigit() else repr(value)}"
+
+    for theirs, ours in (
+        ("Run the same", "Make the same"),
+        ("run the same", "make the same"),
+        ("same command", "same call"),
+    ):
+        text = text.replace(theirs, ours)
+    parts = _COMMAND_LINE.split(text)
+    return "".join(part if number % 2 else _OPTION.sub(keyword, part) for number, part in enumerate(parts))
 
 
 @contextmanager
 def own_words(words: Mapping[str, str]) -> Iterator[None]:
-    """Errors that come out of here have their hints in these words."""
+    """Errors that come out of here speak in these words."""
     try:
         yield
     except HarvesterError as error:
-        error.hint = told(error.hint, words)
+        error.message, error.hint = told(error.message, words), told(error.hint, words)
+        error.args = (error.message,)
         raise

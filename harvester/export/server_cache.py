@@ -65,11 +65,8 @@ class IncompleteExportError(HarvesterError):
         if report.stop is None:
             super().__init__(missing, hint="The same call again fetches what is missing.")
         else:
-            message = (
-                f"{report.stop.message}: {report.output}"
-                if counts.failed == counts.pending == 0
-                else f"{report.stop.message}; {missing}"
-            )
+            why = told(report.stop.message, CALL)
+            message = f"{why}: {report.output}" if counts.failed == counts.pending == 0 else f"{why}; {missing}"
             super().__init__(message, hint=told(report.stop.hint, CALL), code=report.stop.code)
         self.report = report
         self.exit_code = report.exit_code

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.caches.open import FORMATS
+from harvester.caches.open import FORMATS, open_cache
 from harvester.delta.application import apply
 from harvester.delta.difference import diff
 from harvester.delta.join import convert
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.loop import run_loop
-from harvester.tiling.tile import Tile
+from harvester.tiling.tile import BlockKey, Tile
 from tests.caches.making import subject
 from tests.delta.making import SUFFIX, files, held, make, picture, some
 
@@ -83,3 +83,29 @@ def test_an_archive_is_not_made_of_a_work_folder_that_holds_such_tiles(tmp_path:
     with pytest.raises(UnsupportedFormatError, match="tile 7/3/128 lies outside"):
         seal("pmtiles", tmp_path / "work", tmp_path / "out.pmtiles", subject(levels=(7,)), disk=Disk())
     assert not (tmp_path / "out.pmtiles").exists()
+
+
+def test_files_outside_of_the_grid_are_damage_in_every_verb(tmp_path: Path):
+    folder = make(tmp_path / "in", some("2/1/1", "2/3/3"), format="xyz")
+    stray = folder / "2" / "4" / "0.png"
+    stray.parent.mkdir()
+    for path in (stray, folder / "2" / "1" / "9.png"):
+        path.write_bytes(picture(7))
+    with open_cache(folder) as reader:
+        assert {damage.tile for damage in reader.check()} == {Tile(2, 0, 4), Tile(2, 9, 1)}
+        assert reader.read(2, 0, 4) is None and int(reader.present(BlockKey(2, 0, 0)).sum()) == 2
+    for format in ("xyz", "pmtiles", "mbtiles", "gpkg", "compactv2"):
+        out = tmp_path / f"out-{format}{SUFFIX[format]}"
+        summary = run_loop(convert(folder, out, format=format))
+        assert (summary.tiles, summary.damaged, summary.exit_code) == (2, 2, 1)
+        assert held(out) == some("2/1/1", "2/3/3")
+    with pytest.raises(CacheError, match="outside"):
+        run_loop(diff(tmp_path / "out-mbtiles.mbtiles", folder, tmp_path / "delta"))
+    assert stray.read_bytes() == picture(7)
+
+
+def test_a_geopackage_names_the_tile_that_it_has_no_place_for(tmp_path: Path):
+    """And not the corner of all that came with it."""
+    source = make(tmp_path / "in", some("2/3/1", "2/0/4", "2/2/2"), format="compactv2")
+    with pytest.raises(CacheError, match="tile 2/0/4 lies outside"):
+        run_loop(convert(source, tmp_path / "out.gpkg"))
