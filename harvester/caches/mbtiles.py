@@ -127,18 +127,13 @@ class MBTilesWriter:
         """Which tiles of a block of the source's are there, by index; shape (128, 128)."""
         import numpy as np
 
-        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
         looking = self._file.looking
         if looking is None or not (self._is_ours or self._seen_stamp):
-            return mask
+            return np.zeros((BLOCK, BLOCK), dtype=np.bool_)
         place = self._places.of(key.level)
         top, left = key.row + place.row_offset, key.col + place.col_offset
         with sqlite_errors(self.path, "read"):
-            found = present_in(looking, self._schema, place.zoom, top, left, trusted=self._prepared)
-        if found:
-            rows, cols = np.array(found).T
-            mask[rows - top, cols - left] = True
-        return mask
+            return present_in(looking, self._schema, place.zoom, top, left, trusted=self._prepared)
 
     def stamps(self, keys: Sequence[BlockKey]) -> Stamps:
         """The stamp of the whole file under None; empty while there is no file."""

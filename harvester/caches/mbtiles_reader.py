@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
 from harvester.caches.mbtiles_state import FileState
-from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
+from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips, mask_of
 from harvester.caches.tile_look import Look, look_at
 from harvester.caches.vector_layers import parse_text
 from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
@@ -74,21 +74,18 @@ def read_metadata(connection: sqlite3.Connection) -> dict[str, str]:
     return {str(name): str(value) for name, value in rows if name is not None and value is not None}
 
 
-def present_in(
-    connection: sqlite3.Connection, schema: Schema, zoom: int, row: int, col: int, *, trusted: bool
-) -> list[tuple[int, int]]:
-    """(row, col), top-down, of the tiles in the window of 128 x 128 at ``row``, ``col``; by index alone if trusted."""
+def present_in(connection: sqlite3.Connection, schema: Schema, zoom: int, row: int, col: int, *, trusted: bool) -> Mask:
+    """Which tiles of the window of 128 x 128 at ``row``, ``col`` (top-down) are there; by index alone if trusted."""
     top, left = max(row, 0), max(col, 0)
     bottom, right = min(row + BLOCK, 1 << zoom) - 1, min(col + BLOCK, 1 << zoom) - 1
-    if zoom > MAX_GOOGLE_ZOOM or bottom < top or right < left:
-        return []
-    # The index is by column, then row: one seek for each column, however many rows lie above and below the window.
-    columns = ",".join(map(str, range(left, right + 1)))
-    sql = f"SELECT tile_row, tile_column FROM {_table(schema, trusted)} WHERE zoom_level = ?"
-    sql += f" AND tile_column IN ({columns}) AND tile_row BETWEEN ? AND ?{_whole(trusted)}"
-    rows = connection.execute(sql, (zoom, tms_row(zoom, bottom), tms_row(zoom, top))).fetchall()
-    lowest = tms_row(zoom, 0)
-    return [(lowest - tile_row, tile_column) for tile_row, tile_column in rows]
+    where = "0"
+    if zoom <= MAX_GOOGLE_ZOOM and bottom >= top and right >= left:
+        # The index is by column, then row: one seek for each column, however many rows lie above and below the window.
+        columns = ",".join(map(str, range(left, right + 1)))
+        where = f"zoom_level = {zoom} AND tile_column IN ({columns})"
+        where += f" AND tile_row BETWEEN {tms_row(zoom, bottom)} AND {tms_row(zoom, top)}{_whole(trusted)}"
+    position = f"({tms_row(zoom, 0)} - tile_row - {row}) * {BLOCK} + tile_column - {col}"
+    return mask_of(connection.execute(f"SELECT {position} FROM {_table(schema, trusted)} WHERE {where}"))
 
 
 def _table(schema: Schema, trusted: bool) -> str:
@@ -169,14 +166,6 @@ class MBTilesReader(OpenedDatabase):
 
     def present(self, key: BlockKey) -> Mask:
         """Which tiles of a block are there; shape (128, 128)."""
-        import numpy as np
-
-        mask = np.zeros((BLOCK, BLOCK), dtype=np.bool_)
-        for row, col in self._present(key):
-            mask[row - key.row, col - key.col] = True
-        return mask
-
-    def _present(self, key: BlockKey) -> list[tuple[int, int]]:
         connection = self._open
         with sqlite_errors(self.path, "read"):
             return present_in(connection, self.schema, key.level, key.row, key.col, trusted=self._trusted)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harvester.database import sqlite_errors
 from harvester.tiling.tile import BLOCK
+
+if TYPE_CHECKING:
+    from harvester.edges import Mask
 
 STRIP_BYTES = 4 << 20
 """Of tiles in one answer: a block of the smallest ones, two rows of the usual 15 KB."""
@@ -26,8 +31,21 @@ and come to no whole tile. NULL stays NULL."""
 
 NO_BODY = "tile_data IS NULL OR length(tile_data) = 0"
 
+POSITIONS_AT_ONCE = 1024
+"""Rows of an answer in memory: those of a whole block would take two megabytes, and with the next one's four."""
+
 Query = Callable[[int, int], sqlite3.Cursor]
 """Rows (position row-major in the block, bytes), in any order, of the block's rows of tiles ``first .. last - 1``."""
+
+
+def mask_of(cursor: sqlite3.Cursor) -> Mask:
+    """The tiles at these positions of a block (row-major, one a row of the answer); shape (128, 128)."""
+    import numpy as np
+
+    mask = np.zeros(BLOCK * BLOCK, dtype=np.bool_)
+    while rows := cursor.fetchmany(POSITIONS_AT_ONCE):
+        mask[np.fromiter(chain.from_iterable(rows), np.int64, len(rows))] = True
+    return mask.reshape(BLOCK, BLOCK)
 
 
 class Strips:

@@ -16,6 +16,10 @@ from harvester.errors import CacheError
 BUSY_SECONDS = 20.0
 """How long to wait for another process: a reader holds the file for one query, a commit for as long as a sync takes."""
 
+BESIDE_KIB = 256
+"""Page cache of a connection beside the writer's. It asks for one block after the other, for which the inner pages are
+enough; SQLite's own 2 MB fill as a cache grows, and 10^6 tiles then take 4 to 6 MB more than 10^4."""
+
 WRITTEN_HERE: set[tuple[int, int]] = set()
 """Device and inode of the files that this process writes. A POSIX lock belongs to the process and ends when *any* of
 its descriptors on the file is closed: none but SQLite may open and close these (sqlite.org/howtocorrupt.html, 2.2)."""
@@ -76,8 +80,10 @@ def _roll_back(path: Path) -> bool:
 
 
 def open_beside_writer(path: Path) -> sqlite3.Connection:
-    """A read-only connection to a database that this process writes."""
-    return _connect(path, "mode=ro")
+    """A read-only connection to a database that this process writes. It remembers little: a run has several."""
+    connection = _connect(path, "mode=ro")
+    connection.execute(f"PRAGMA cache_size={-BESIDE_KIB}")
+    return connection
 
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
