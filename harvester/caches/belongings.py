@@ -15,7 +15,7 @@ from harvester.errors import CacheError
 
 MOVE = "Move it away or choose another output; nothing was changed."
 
-ADDS = "Merge adds to the cache and keeps the rest; else move it away or choose another output. Nothing was changed."
+ADDS = "Where it has tiles, merge adds to them and keeps the rest; else move it away. Nothing was changed."
 
 ESRI_FOLDERS = frozenset({"compact", "compactv2", "exploded"})
 """Storage formats of one kind of cache: one may replace another."""

@@ -111,9 +111,9 @@ class _Folder:
         if len(parts) == 1 and not is_folder:
             if low in _LOOKED_INTO and compact.is_foreign(Path(entry.path)):
                 return False
-            if low in self._documents or low in _AUX or low in _LITTER:
+            if low in self._documents or low in _LITTER:
                 return True
-            if low in self._parts:
+            if low in self._parts or low in _AUX:
                 return compact.may_be_half(_head(entry, 1))
         if not is_folder and entry.name.lower() in _LITTER:
             return True

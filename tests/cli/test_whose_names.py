@@ -55,6 +55,7 @@ def url(serve):
                 "_alllayers/L05/R0000C0000.bundle.part",
                 "delta/index.json",
                 "conf.xml.part",
+                "conf.xml.aux.xml",
                 ".incoming/5.part",
                 "resources/x",
             )
