@@ -69,7 +69,7 @@ class Busy:
         self._unchecked = 0
         self._patience = UNCHECKED
         self._first = self._second = 0  # tiles refused at first, and served then
-        self._others = 0  # tiles served at first, or refused again
+        self._not_first = self._not_second = 0  # tiles served at first, and refused again
         self._at_once = 0  # tiles that were served when they were first asked for, by then
         self._served = 0  # tiles that were served after a refusal
         self._twice = TWICE
@@ -77,7 +77,9 @@ class Busy:
     @property
     def is_on_demand(self) -> bool:
         """True while tiles are refused the first time they are asked for, and served the second time."""
-        return min(self._first, self._second) >= max(self._twice, EXCEPTIONS * self._others)
+        return self._first >= max(self._twice, EXCEPTIONS * self._not_first) and self._second >= max(
+            self._twice, EXCEPTIONS * self._not_second
+        )
 
     @property
     def is_presumed(self) -> bool:
@@ -131,13 +133,16 @@ class Busy:
 
     def _count(self, at_once: int, *, again: bool) -> None:
         was = self.is_on_demand
-        self._others += again + max(0, at_once - self._at_once)
+        self._not_first += max(0, at_once - self._at_once)
+        self._not_second += again
         self._at_once = at_once
         self._first += not again
-        if self._others * EXCEPTIONS > max(self._twice, min(self._first, self._second)):
+        if EXCEPTIONS * self._not_first > max(self._twice, self._first) or EXCEPTIONS * self._not_second > max(
+            self._twice, self._second
+        ):
             if was:
                 self._twice = min(2 * self._twice, MOST_TWICE)
-            self._first = self._second = self._others = 0
+            self._first = self._second = self._not_first = self._not_second = 0
 
     def _needed(self, good: int, chance: float) -> float:
         """Refusals of tiles asked again, without one that was served, until they are chance only so seldom."""

@@ -152,8 +152,11 @@ def test_tiles_that_are_served_when_they_are_asked_for_the_second_time_all_come(
     assert bench.seconds < most
 
 
-@pytest.mark.parametrize(("level", "most"), [(4, 90), (6, 180)])
-def test_so_do_those_that_are_busy_when_they_are_asked_for_the_first_time(level, most):
+@pytest.mark.parametrize(
+    ("levels", "most", "headers"),
+    [((4,), 90, {}), ((6,), 180, {}), ((0, 1, 2, 3, 4), 120, {"retry-after": "1"})],
+)
+def test_so_do_those_that_are_busy_when_they_are_asked_for_the_first_time(levels, most, headers):
     """638 and over ten thousand seconds where such refusals are taken for a word of the pace."""
     seen: set[Tile] = set()
 
@@ -161,12 +164,13 @@ def test_so_do_those_that_are_busy_when_they_are_asked_for_the_first_time(level,
         if request.tile in seen:
             return None
         seen.add(request.tile)
-        return http(503)
+        return http(503, headers=headers)
 
-    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.05), plan=plan_of((level,)))
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.05), plan=plan_of(levels))
     outturn = bench.go()
     assert outturn.stop is None
-    assert outturn.tally.counts() == (4**level, 4**level, 0, 0, 0, 0)
+    tiles = sum(4**level for level in levels)
+    assert outturn.tally.counts() == (tiles, tiles, 0, 0, 0, 0)
     assert bench.seconds < most
 
 
