@@ -142,7 +142,9 @@ class _Folder:
         level = bundle_v2.parse_level_folder(parts[1]) if len(parts) > 1 else 0
         if level is None or is_folder:
             return level is not None
-        return bundle_v2.parse_bundle_name(level, parts[2]) is not None
+        # A kill or a power cut while a bundle is begun leaves it under this name; nobody else writes in a work folder.
+        name = parts[2].removesuffix(".part") if self._is_work else parts[2]
+        return bundle_v2.parse_bundle_name(level, name) is not None
 
     def _is_compact_v1(self, parts: list[str], is_folder: bool) -> bool:
         name = re.sub(r"\.bundlx$", ".bundle", parts[-1])
