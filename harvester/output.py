@@ -110,16 +110,30 @@ def require_names(paths: OutputPaths) -> None:
             )
 
 
-def require_own_names(paths: OutputPaths, format: str) -> None:
+def require_own_names(paths: OutputPaths, format: str, *, rebuilding: bool = False) -> None:
     """Whoever holds the lock has nothing of anybody's under the names of its ledgers and of SQLite's journals, which
-    are filled, replaced and removed. Raises CacheError; nothing was changed then."""
+    are filled, replaced and removed. ``rebuilding``: what lies under the name of the ledger of a cache that is there
+    is put aside, and that ledger made anew. Raises CacheError; nothing was changed then."""
+    goes_on = not paths.overwrite and (exists(paths.out) or exists(paths.work))
     for ledger in _ledgers(paths):
+        if rebuilding and goes_on and ledger == paths.final_ledger:
+            continue
         if exists(ledger) and not is_ledger(ledger):
             raise _taken(paths, ledger, "it is no ledger", " (a ledger that was damaged is made anew from the cache)")
     caches = (paths.out, paths.new) if format in DATABASES else ()
     for database in (*_ledgers(paths), *caches):
         if (found := foreign_beside(database)) is not None:
             raise _taken(paths, found, "it is no journal of a run's")
+
+
+def put_aside(ledger: Path, disk: Disk) -> Path:
+    """Give what is no ledger, or none any more, another name; gives that."""
+    number, aside = 1, ledger.with_name(f"{ledger.name}.damaged")
+    while kind_of(aside):
+        number += 1
+        aside = ledger.with_name(f"{ledger.name}.damaged-{number}")
+    disk.replace(ledger, aside)
+    return aside
 
 
 def _taken(paths: OutputPaths, place: Path, what: str, more: str = "") -> CacheError:

@@ -21,7 +21,8 @@ from harvester.durable import Disk
 from harvester.edges import ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
-from harvester.output import PART, OutputPaths, exists
+from harvester.ledger_reader import is_ledger
+from harvester.output import PART, OutputPaths, exists, put_aside
 from harvester.planning import Plan
 from harvester.tiling.scheme import Box
 from harvester.tiling.scheme_json import scheme_from_json, scheme_to_json
@@ -186,8 +187,12 @@ async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> Sqlite
         if error.code != "ledger_damaged":
             raise
     remove_journal(path, disk)
-    disk.remove(path)
-    notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again")
+    kept = ""
+    if is_ledger(path):
+        disk.remove(path)
+    else:
+        kept = f"; what was there is in {put_aside(path, disk).name}"
+    notices.append(f"{path.name} was damaged: it is rebuilt from the cache, absent tiles are asked again{kept}")
     return await open_ledger(path, create=True, disk=disk)
 
 

@@ -81,7 +81,7 @@ class LayerRun:
             stack.enter_context(folders)
             folders.folders(paths.out.absolute().parent)
             paths = replace(paths, held=stack.enter_context(lock(paths.lock)))
-            require_own_names(paths, self.format)
+            require_own_names(paths, self.format, rebuilding=True)
             stack.enter_context(made)
             for text in notices:
                 self.emit(Notice(text=text))

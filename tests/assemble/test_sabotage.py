@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import harvester
-from harvester.errors import CacheError
 from harvester.events import Event, Progress
 from harvester.testing.script import Script
 from harvester.testing.service import ArcGisSite, FaultyService
@@ -124,11 +123,6 @@ def test_the_run_ends_with_4_and_its_report_and_the_same_command_goes_on(
     assert report.stop.message.count(name) == 1, "the file is named once"
     assert "readonly" not in report.stop.message, "what happened is told in words"
     out.parent.mkdir(exist_ok=True)
-    if act is ledger_is_overwritten:
-        with pytest.raises(CacheError, match="it is no ledger"):
-            harvester.run(job)
-        assert _ledger(out).read_bytes().startswith(b"garbage")
-        _ledger(out).unlink()
     again: Any = harvester.run(job)
     assert (again.exit_code, again.stored) == (0, TILES)
     assert len(held(out)) == TILES

@@ -41,6 +41,8 @@ def test_a_file_of_somebodys_under_a_name_of_ours_stays_and_is_named(cli, url, t
         place.write_text("my own lockfile\n")
         for mode in ("merge", "overwrite"):
             for verb in (("run", url, "--lods", "0", "-o", output, *HASTY), ("convert", "in.mbtiles", output)):
+                if there and name == ".ledger" and mode == "merge" and verb[0] == "run":
+                    continue  # the ledger of a cache that is there: it is put aside (tests/e2e/test_faults_disk.py)
                 refused(cli, tmp_path, *verb, "--mode", mode, code=4, words=(place.name, "Move it away"))
         place.unlink()
 

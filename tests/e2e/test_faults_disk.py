@@ -256,7 +256,7 @@ def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
     [
         *(
             (OUTPUTS[0], left)
-            for left in (0, 1, 100, 512, 4096, 20_000, "garbage behind the head", "zeros behind the head")
+            for left in (0, 1, 100, 512, 4096, 20_000, "garbage", "garbage behind the head", "zeros behind the head")
         ),
         *((name, "half") for name in OUTPUTS),
     ],
@@ -267,7 +267,9 @@ def test_a_damaged_ledger_is_rebuilt_from_the_cache(serve, cli, tmp_path, name, 
     assert cli("run", service.url, *SMALL, "-o", name, "-q").code == 0
     ledger = tmp_path / f"{name}.ledger"
     data = ledger.read_bytes()
-    if left == "garbage behind the head":
+    if left == "garbage":
+        data = b"no ledger of ours" * 1000
+    elif left == "garbage behind the head":
         data = data[:100] + b"no ledger of ours" * 1000
     elif left == "half":
         data = data[: len(data) // 2]
@@ -285,11 +287,27 @@ def test_a_damaged_ledger_is_rebuilt_from_the_cache(serve, cli, tmp_path, name, 
         assert any("rebuilt" in text for text in result.json["notices"])
 
 
-@pytest.mark.parametrize("mode", ["merge", "overwrite"])
-def test_what_does_not_begin_as_a_ledger_is_somebodys_and_made_anew_once_it_is_moved_away(serve, cli, tmp_path, mode):
+def test_what_does_not_begin_as_a_ledger_is_put_aside_where_its_cache_is(serve, cli, tmp_path):
     service = serve()
-    command = ("run", service.url, *SMALL, "-o", OUTPUTS[0], "--mode", mode, *HASTY)
+    command = ("run", service.url, *SMALL, "-o", OUTPUTS[0], *HASTY)
     assert cli(*command).code == 0
+    ledger = tmp_path / f"{OUTPUTS[0]}.ledger"
+    for number in ("", "-2"):
+        ledger.write_bytes(b"my accounts\n" * 1000)
+        rebuilt = cli(*command, "--json")
+        assert rebuilt.code == 0
+        assert any("rebuilt" in text and f"{ledger.name}.damaged{number}" in text for text in rebuilt.json["notices"])
+        assert (tmp_path / f"{ledger.name}.damaged{number}").read_bytes() == b"my accounts\n" * 1000
+        assert cli("verify", OUTPUTS[0]).code == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_does_not_begin_as_a_ledger_is_somebodys_where_no_cache_goes_on(serve, cli, tmp_path, there):
+    service = serve()
+    command = ("run", service.url, *SMALL, "-o", OUTPUTS[0], *HASTY)
+    if there:
+        assert cli(*command).code == 0
+        command += ("--mode", "overwrite")
     ledger = tmp_path / f"{OUTPUTS[0]}.ledger"
     ledger.write_bytes(b"my accounts\n" * 1000)
     refused = cli(*command)
