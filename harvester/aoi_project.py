@@ -9,9 +9,10 @@ import numpy as np
 import shapely
 
 from harvester.aoi_bend import NoWayError, bent
-from harvester.aoi_shape import closed_over_pole, folded, made_valid, only_polygons, polygons_of
-from harvester.crs import MERCATOR_HALF_WIDTH, MERCATOR_MAX_LATITUDE, WGS84, Crs, projector
+from harvester.aoi_shape import HALF_TURN, closed_over_pole, folded, made_valid, only_polygons, polygons_of
+from harvester.crs import MERCATOR_HALF_WIDTH, MERCATOR_MAX_LATITUDE, WGS84, Crs, project_box, projector
 from harvester.errors import UsageError
+from harvester.wording import share_words
 
 MARGINS_DEGREES = (30.0, 15.0, 5.0, 0.0)
 """How far around a CRS's area of use an area is still kept, where the whole of it cannot be projected: services often
@@ -22,6 +23,16 @@ SAMPLES = 16
 
 DEGREE_METRES = 450_000.0
 """Four times a degree's length: tolerances in degrees on the way through WGS 84 are that much finer."""
+
+SHARE_DEGREES = 0.01
+"""How far off an edge may be where only the share of an area is wanted: a kilometre."""
+
+END_SLACK_DEGREES = 1e-5
+"""By which an area may reach beyond the last latitude of web mercator, as that is written with few decimals: a
+metre."""
+
+METRES_PER_DEGREE_THERE = 1.3e6
+"""Units of web mercator in a degree of latitude at its end."""
 
 
 def turn_of(crs: Crs) -> tuple[float, float] | None:
@@ -39,8 +50,8 @@ def project_polygons(polygons: Any, source: Crs, target: Crs, tolerance: float, 
     """
     if source.same_as(target):
         turn = turn_of(target)
-        return polygons if turn is None else folded(_in_domain(polygons, source, target), turn[0])
-    polygons = _in_domain(polygons, source, target)
+        return polygons if turn is None else folded(_cut(polygons, source, target, where, notices), turn[0])
+    polygons = _cut(polygons, source, target, where, notices)
     try:
         return _project_all(polygons, source, target, tolerance)
     except NoWayError:
@@ -101,6 +112,54 @@ def _in_domain(polygons: Any, source: Crs, target: Crs) -> Any:
     if -limit <= south and north <= limit:
         return polygons
     return only_polygons(shapely.intersection(polygons, shapely.box(west - 1, -limit, east + 1, limit)))
+
+
+def _cut(polygons: Any, source: Crs, target: Crs, where: str, notices: list[str]) -> Any:
+    """The same within the latitudes of ``target``, with a notice of what they leave out."""
+    inside = _in_domain(polygons, source, target)
+    share = _share_cut(polygons, inside, source, target)
+    if share > 0:
+        notices.append(
+            f"{where}: {share_words(share)} of the area lies beyond latitude {MERCATOR_MAX_LATITUDE:.4f}, where web "
+            "mercator ends, and is left out"
+        )
+    return inside
+
+
+def _share_cut(polygons: Any, inside: Any, source: Crs, target: Crs) -> float:
+    """Share on the ground of what lies beyond the web-mercator square; 0 where that is not where anything is cut."""
+    if not target.is_web_mercator or polygons.is_empty:
+        return 0.0
+    if source.is_geographic or source.is_web_mercator:
+        slack = END_SLACK_DEGREES if source.is_geographic else END_SLACK_DEGREES * METRES_PER_DEGREE_THERE
+        before, after = polygons.bounds, (inside.bounds if not inside.is_empty else (np.inf,) * 4)
+        if inside is polygons or max(abs(before[1] - after[1]), abs(before[3] - after[3])) <= slack:
+            return 0.0
+    else:  # nothing is cut before: a projection into web mercator runs along the square's rim
+        try:
+            _, south, _, north = project_box(polygons.bounds, source, WGS84)
+            if south >= -MERCATOR_MAX_LATITUDE and north <= MERCATOR_MAX_LATITUDE:
+                return 0.0
+            polygons, source = _project_all(polygons, source, WGS84, SHARE_DEGREES), WGS84
+        except (UsageError, NoWayError):
+            return 0.0
+        inside = _in_domain(polygons, source, target)
+        if inside is polygons:
+            return 0.0
+    whole = _ground(polygons, source)
+    return 1.0 - _ground(inside, source) / whole if whole > 0 else 0.0
+
+
+def _ground(polygons: Any, crs: Crs) -> float:
+    """What polygons cover of a sphere, in degrees or web mercator, in a unit of its own: there the width of a strip and
+    the difference of the sines of its latitudes (Archimedes) are its area."""
+    step = 1.0 if crs.is_geographic else MERCATOR_HALF_WIDTH / HALF_TURN
+
+    def flat(at: Any) -> Any:
+        sines = np.sin(np.radians(at[:, 1])) if crs.is_geographic else np.tanh(at[:, 1] * np.pi / MERCATOR_HALF_WIDTH)
+        return np.column_stack([at[:, 0], sines])
+
+    return float(shapely.transform(shapely.segmentize(polygons, step), flat).area)
 
 
 def _project_all(polygons: Any, source: Crs, target: Crs, tolerance: float) -> Any:

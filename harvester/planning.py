@@ -22,6 +22,7 @@ from harvester.tiling.coverage import EXTENT_SLACK, MAX_INDEX, Outline, Runs, co
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import BlockKey, Tile
 from harvester.tiling.tile_rows import TileRows
+from harvester.wording import share_words
 
 if TYPE_CHECKING:
     from harvester.edges import Mask
@@ -252,33 +253,36 @@ def _covered(scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box
 def _check_inside(
     scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box | None, name: str, notices: list[str]
 ) -> None:
-    """Refuse an area that lies wholly outside the extent; tell how much of it is cut off."""
+    """Refuse an area that lies wholly outside the extent; tell how much is cut, there or at the world's end."""
     unused = sorted(area.by_level.keys() - set(levels))
     if unused:
         listed = ", ".join(map(str, unused))
         notices.append(f"{name}features of LODs that are not selected are left out: {listed}")
     geometries = [geometry for geometry in (area.geometry, *area.by_level.values()) if geometry is not None]
-    if bound is None or not geometries or not levels:
+    edge = bound or (world(scheme, levels[0]) if levels else None)
+    if edge is None or not geometries or not levels:
         return
+    limits = "the service's extent" if bound is not None else "the web-mercator world"
     slack = min(max(scheme.span(level)) for level in levels) * EXTENT_SLACK
     xmin, ymin, xmax, ymax = shapely.total_bounds(geometries).tolist()
     if (
-        xmin >= bound.xmin - slack
-        and ymin >= bound.ymin - slack
-        and xmax <= bound.xmax + slack
-        and ymax <= bound.ymax + slack
+        xmin >= edge.xmin - slack
+        and ymin >= edge.ymin - slack
+        and xmax <= edge.xmax + slack
+        and ymax <= edge.ymax + slack
     ):
         return
-    share = _share_outside(geometries, bound)
+    share = _share_outside(geometries, edge)
+    if share >= 1.0 and bound is None:
+        return  # it holds no tile, and whoever counts says so
     if share >= 1.0:
         raise UsageError(
             f"{name}the area lies outside the service's extent: "
-            f"{_box_in_words(Box(xmin, ymin, xmax, ymax))} against {_box_in_words(bound)} (in the service's CRS)",
+            f"{_box_in_words(Box(xmin, ymin, xmax, ymax))} against {_box_in_words(edge)} (in the service's CRS)",
             hint="Check the area's CRS; --no-extent drops the extent's bound.",
         )
     if share > 0:
-        percent = "less than 0.1%" if share < 0.001 else "more than 99.9%" if share > 0.999 else f"{share:.1%}"
-        notices.append(f"{name}{percent} of the area lies outside the service's extent and is left out")
+        notices.append(f"{name}{share_words(share)} of the area lies outside {limits} and is left out")
 
 
 def _share_outside(geometries: Sequence[Any], bound: Box) -> float:

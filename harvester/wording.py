@@ -28,6 +28,15 @@ def box_words(box: Sequence[float], *, degrees: bool) -> str:
     return ", ".join(plain_number(value, decimals) for value in box)
 
 
+def share_words(share: float) -> str:
+    """A part of a whole, as ``12.5%``; never ``0.0%`` of what is some, nor ``100.0%`` of what is not all."""
+    if 0.0 < share < 0.001:
+        return "less than 0.1%"
+    if 0.999 < share < 1.0:
+        return "more than 99.9%"
+    return "all" if share >= 1.0 else f"{share:.1%}"
+
+
 def plain_number(value: float, decimals: int = 6) -> str:
     """A number without exponent, trailing zeros or a minus before nothing."""
     text = f"{value:.{decimals}f}"

@@ -62,7 +62,51 @@ def test_a_box_of_the_whole_world_stays_whole_and_is_cut_at_the_square() -> None
     half = MERCATOR_HALF_WIDTH
     assert area.geometry.area == pytest.approx((2 * half) ** 2, rel=1e-12)
     assert area.geometry.bounds == pytest.approx((-half, -half, half, half), abs=1e-6)
+    assert [said.partition(" of")[0] for said in area.notices] == ["bbox: 0.4%"]
+
+
+POLAR = Crs(wkid=3413)
+NAMED_3857 = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}}
+NAMED_3413 = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3413"}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "share"),
+    [
+        (Policy(bbox=(-109, 80, -102, 89)), "23.8%"),
+        (Policy(bbox=(10, -90, 20, -60)), "2.8%"),
+        (Policy(bbox=(-180, -90, 180, 90)), "0.4%"),
+        (Policy(geometry=polygon(ring((0, 80), (10, 80), (10, 89), (0, 89)))), "23.8%"),
+    ],
+)
+def test_what_web_mercator_cannot_show_is_left_out_with_the_share_on_the_ground(policy: Policy, share: str) -> None:
+    area = load_area(policy, WEB_MERCATOR, 1.0)
+    assert area is not None
+    (notice,) = area.notices
+    assert f"{share} of the area lies beyond latitude 85.0511" in notice
+    assert notice.startswith(("bbox: ", "geometry: "))
+    whole = load_area(policy, WGS84, 1e-4)
+    assert whole is not None and not whole.notices
+
+
+@pytest.mark.parametrize("edge", [85.0511, 85.05112878, 85.051129, 85.05113])
+def test_an_area_up_to_where_web_mercator_ends_as_people_write_it_is_not_cut(edge: float) -> None:
+    area = load_area(Policy(bbox=(-180, -edge, 180, edge)), WEB_MERCATOR, 1.0)
+    assert area is not None and not area.notices
+    half = round(MERCATOR_HALF_WIDTH, 2)
+    area = area_from({**shapely.geometry.mapping(shapely.box(0, 0, half, half)), "crs": NAMED_3857}, crs=WEB_MERCATOR)
     assert not area.notices
+
+
+def test_what_a_polar_projection_has_beyond_the_square_is_left_out_with_its_share() -> None:
+    cap = shapely.Point(0, 0).buffer(1_000_000, quad_segs=64)
+    area = area_from({**shapely.geometry.mapping(cap), "crs": NAMED_3413}, crs=WEB_MERCATOR)
+    (notice,) = [said for said in area.notices if "web mercator ends" in said]
+    _, y = projector(POLAR, WGS84)(np.array([1_000_000.0]), np.array([0.0]))
+    expected = (1 - math.sin(math.radians(85.0511287798))) / (1 - math.sin(math.radians(float(y[0]))))
+    assert f"{expected:.1%} of the area" in notice
+    far = shapely.box(2_000_000, 0, 2_500_000, 500_000)
+    assert not area_from({**shapely.geometry.mapping(far), "crs": NAMED_3413}, crs=WEB_MERCATOR).notices
 
 
 def test_web_mercator_numbers_beyond_the_square_are_cut_at_it() -> None:

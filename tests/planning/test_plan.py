@@ -95,6 +95,17 @@ def test_the_extent_bounds_an_area_and_the_share_cut_is_told(philadelphia: Servi
     assert free.notices == ()
 
 
+def test_without_an_extent_the_world_bounds_an_area_and_the_share_cut_is_told(service: Service) -> None:
+    half = 20037508.342789244
+    over = Area(geometry=shapely.box(0, half - 1000, 1000, half + 3000))
+    assert make_plan(service(), [((0, 5), over)]).notices == (
+        "75.0% of the area lies outside the web-mercator world and is left out",
+    )
+    assert make_plan(service(), [((0, 5), Area(geometry=shapely.box(-half, -half, half, half)))]).notices == ()
+    with pytest.raises(UsageError, match="the selection holds no tile"):
+        make_plan(service(), [((0, 5), Area(geometry=shapely.box(0, half + 1000, 1000, half + 3000)))])
+
+
 def test_an_area_as_large_as_the_extent_is_cut_by_nothing(philadelphia: ServiceInfo) -> None:
     extent = philadelphia.extent
     assert extent is not None
