@@ -63,6 +63,8 @@ class TileFailed:
 
     tile: Tile
     reason: str
+    detail: str = ""
+    """What came, for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

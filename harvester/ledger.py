@@ -163,7 +163,7 @@ class SqliteLedger:
         """Failed tiles with their reasons, in plan order."""
         sql = "SELECT level, row, col, position, reason FROM failure ORDER BY level, row, col, position LIMIT ?"
         rows = await self._execute(sql, (limit,))
-        return [LedgerFailure(BlockKey(*key).tile(position), reason) for *key, position, reason in rows]
+        return [LedgerFailure.of(BlockKey(*key).tile(position), reason) for *key, position, reason in rows]
 
     async def get_meta(self, name: str) -> Any:
         """One fact, None when unknown."""

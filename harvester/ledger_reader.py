@@ -36,6 +36,10 @@ LISTING, LISTED = "listing", "listed"
 UNPROVEN = "tilemap_unproven"
 """Fact: fingerprints of plans of which tiles may be absent by a tilemap that was not held against any tile yet."""
 
+TRIED = "tried"
+"""Fact: pending tiles that a run asked before it ended: ``tiles``, lists of run, what came (``edges.told``) and tiles
+(level, row, col); ``more``: whether others are not listed."""
+
 DAMAGED = "ledger_damaged"
 """``code`` of the CacheError for a ledger that can't be trusted; the cache knows its tiles still."""
 
@@ -216,13 +220,13 @@ class LedgerReader(OpenedDatabase):
         """Failed tiles with their reasons, in plan order."""
         sql = "SELECT level, row, col, position, reason FROM failure ORDER BY level, row, col, position LIMIT ?"
         rows = self._query(sql, (-1 if limit is None else limit,))
-        return [LedgerFailure(BlockKey(*key).tile(position), reason) for *key, position, reason in rows]
+        return [LedgerFailure.of(BlockKey(*key).tile(position), reason) for *key, position, reason in rows]
 
-    def reason(self, tile: Tile, key: BlockKey) -> str | None:
+    def failure(self, tile: Tile, key: BlockKey) -> LedgerFailure | None:
         """Why a tile failed; None when it didn't."""
         sql = "SELECT reason FROM failure WHERE level = ? AND row = ? AND col = ? AND position = ?"
         rows = self._query(sql, (*key, key.position(tile)))
-        return rows[0][0] if rows else None
+        return LedgerFailure.of(tile, rows[0][0]) if rows else None
 
     def meta(self, name: str) -> Any:
         """One fact, None when unknown."""

@@ -37,6 +37,11 @@ def share_words(share: float) -> str:
     return "all" if share >= 1.0 else f"{share:.1%}"
 
 
+def with_detail(reason: str, detail: str) -> str:
+    """``tls (tiles.example.org:443: certificate has expired)``."""
+    return f"{reason} ({detail})" if detail else reason
+
+
 def plain_number(value: float, decimals: int = 6) -> str:
     """A number without exponent, trailing zeros or a minus before nothing."""
     text = f"{value:.{decimals}f}"

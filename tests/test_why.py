@@ -31,7 +31,7 @@ STORED, ABSENT, FAILED, PENDING = (Tile(2, 0, col) for col in range(4))
 UNCHANGED, GONE, BROKEN, BUSY = (Tile(2, 1, col) for col in range(4))
 
 
-async def make(out: Path, reason: str = "http_500", **meta: Any) -> None:
+async def make(out: Path, reason: str = "http_500", runs: tuple[int | None, ...] = (4, 0, None), **meta: Any) -> None:
     """A cache of LOD 2 with a tile in every state, one that is lost and one that is damaged."""
     plan = make_plan(INFO, [((2,), None)])
     ledger = await open_ledger(out.with_name(out.name + ".ledger"), create=True)
@@ -54,7 +54,7 @@ async def make(out: Path, reason: str = "http_500", **meta: Any) -> None:
             "absences": {"2": {"tilemap": 1}}, **meta,
         }
     )  # fmt: skip
-    for fetched in (4, 0, None):
+    for fetched in runs:
         run = await ledger.add_run(str(out))
         if fetched is not None:
             await ledger.finish_run(run, {"fetched": fetched})
@@ -127,8 +127,38 @@ def test_ways_to_say_absent_are_told_as_far_as_they_are_known(tmp_path: Path, ab
 def test_a_pending_tile_has_no_answer_yet(out: Path) -> None:
     text = told(out, PENDING)
     assert text.splitlines()[1].startswith("pending: It is planned and has no end yet")
-    assert "came          nothing yet" in text
+    assert "no answer to it is on record" in text and "came          no answer is on record" in text  # one was killed
     assert "address       https://a.test/0/3" in text
+
+
+@pytest.mark.parametrize(
+    ("tried", "words"),
+    [
+        ({"tiles": [], "more": False}, "no run came so far"),
+        ({"tiles": [[1, "protocol: bad", [[2, 0, 0]]]], "more": False}, "no run came so far"),
+        ({"tiles": [], "more": True}, "no answer to it is on record"),
+        (
+            {"tiles": [[2, "protocol: Duplicate Content-Length", [[2, 0, 3]]]], "more": False},
+            "It was asked in run 2, which ended before a tile came: protocol (Duplicate Content-Length)",
+        ),
+    ],
+)
+def test_a_pending_tile_tells_what_came_when_a_run_asked_it(tmp_path: Path, tried: Any, words: str) -> None:
+    path = tmp_path / "x.mbtiles"
+    asyncio.run(make(path, runs=(4, 0), tried=tried))
+    assert words in told(path, PENDING)
+    if "protocol" in words:
+        text = told(path, PENDING)
+        assert "came          protocol (Duplicate Content-Length), in run 2" in text
+        assert "asked         https://a.test/0/3" in text
+
+
+def test_a_failed_tile_tells_what_came_beside_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbtiles"
+    asyncio.run(make(path, reason="tls: tiles.test:443: certificate has expired"))
+    account = why(path, FAILED)
+    assert (account.reason, account.detail) == ("tls", "tiles.test:443: certificate has expired")
+    assert "It failed: tls (tiles.test:443: certificate has expired)." in told(path, FAILED)
 
 
 def test_an_unchanged_tile_is_told_as_such(out: Path) -> None:

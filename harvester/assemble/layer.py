@@ -15,7 +15,7 @@ from harvester.assemble.made import Made
 from harvester.assemble.paces import pacers_of
 from harvester.assemble.placeholders import take_out_placeholders
 from harvester.assemble.plan import PlannedLayer, require_size
-from harvester.assemble.remember import absences, remember_job
+from harvester.assemble.remember import absences, remember_job, remember_tried
 from harvester.assemble.saved import with_saved
 from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.assemble.tile_index import index_of
@@ -129,6 +129,7 @@ class LayerRun:
             try:
                 known = await ledger.get_meta("absences")
                 await ledger.set_meta({"absences": absences(tally, absent_before, known)})
+                await remember_tried(ledger, run, outturn.tried)
             except CacheError as error:  # the ledger is lost, the report is not
                 outturn = replace(outturn, stop=outturn.stop or StopReason.of(error))
         if outturn.stop is None or outturn.stop.exit_code != CacheError.exit_code:

@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from harvester.edges import Request, Source, State
-from harvester.engine import Tally
+from harvester.engine import TRIED_REMEMBERED, Tally
 from harvester.job import Job
 from harvester.ledger import SqliteLedger
+from harvester.ledger_reader import TRIED
 from harvester.plan_record import bounded, job_record
 from harvester.planning import Plan
 from harvester.redact import redact_url
-from harvester.tiling.tile import Tile
+from harvester.tiling.tile import BlockKey, Tile, block_of
 
 JOBS_KEPT = 200
 """Jobs of other policies that one cache remembers; the oldest are forgotten first."""
 
 PROBE_ROW, PROBE_COL = 1_234_567, 7_654_321
 """Numbers that occur in no service's address, to be found again in the address of their tile."""
+
+BLOCKS_LOOKED_AT = 64
+"""Of which states are held at a time: 1 MB."""
 
 MOST_HOSTS = 16
 """Tile servers among which rows may be shared out."""
@@ -78,6 +82,35 @@ def _pattern(request: Request, row: int) -> str | None:
     if url.count(str(row)) != 1 or url.count(str(PROBE_COL)) != 1 or "{" in url:
         return None
     return url.replace(str(row), "{row}").replace(str(PROBE_COL), "{col}")
+
+
+async def remember_tried(
+    ledger: SqliteLedger, run: int, tried: Mapping[Tile, str], *, keep: int = TRIED_REMEMBERED
+) -> None:
+    """Keep what came last of tiles that were asked and have no end, of this run and of those before it; the latest."""
+    before = await ledger.get_meta(TRIED) or {}
+    if not tried and not before:
+        return
+    known = {Tile(*tile): (at, text) for at, text, tiles in before.get("tiles", ()) for tile in tiles}
+    for tile, text in tried.items():
+        known.pop(tile, None)
+        known[tile] = run, text
+    blocks: dict[BlockKey, list[Tile]] = {}
+    for tile in known:
+        blocks.setdefault(block_of(tile), []).append(tile)
+    keys = list(blocks)
+    pending: set[Tile] = set()
+    for first in range(0, len(keys), BLOCKS_LOOKED_AT):
+        some = keys[first : first + BLOCKS_LOOKED_AT]
+        for key, states in zip(some, await ledger.states(some), strict=True):
+            flat = states.reshape(-1)
+            pending.update(tile for tile in blocks[key] if flat[key.position(tile)] == State.PENDING)
+    left = [(tile, what) for tile, what in known.items() if tile in pending]
+    groups: dict[tuple[int, str], list[list[int]]] = {}
+    for tile, what in left[-keep:]:
+        groups.setdefault(what, []).append(list(tile))
+    more = len(left) > keep or len(tried) >= keep or (bool(before.get("more")) and bool(left))
+    await ledger.set_meta({TRIED: {"tiles": [[at, text, at_] for (at, text), at_ in groups.items()], "more": more}})
 
 
 def absences(

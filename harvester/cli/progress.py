@@ -16,7 +16,7 @@ from harvester.cli.frame import say
 from harvester.events import Event, Finished, Notice, Progress, Started, TileFailed
 from harvester.redact import redact_text
 from harvester.report import Report, WebMapReport
-from harvester.wording import counted
+from harvester.wording import counted, with_detail
 
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal (a log, a mail from cron)."""
@@ -48,7 +48,7 @@ def _log_too(show: Callable[[Event], None]) -> Callable[[Event], None]:
         elif isinstance(event, Started):
             log.info("started %s -> %s: %s", event.source, event.output, event.counts._asdict())
         elif isinstance(event, TileFailed):
-            log.warning("tile %s failed: %s", event.tile, event.reason)
+            log.warning("tile %s failed: %s", event.tile, with_detail(event.reason, event.detail))
         elif isinstance(event, Progress):
             log.debug("%s", event.counts._asdict())
         elif isinstance(event, Finished) and isinstance(event.report, Report):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harvester.wording import counted
+from harvester.wording import counted, with_detail
 
 if TYPE_CHECKING:
     from harvester.report import Report
@@ -80,8 +80,9 @@ def summary(report: Report) -> str:
         told = ", ".join(
             f"{number:,} x {reason}" for reason, number in sorted(reasons.items(), key=lambda item: -item[1])
         )
+        first = report.failures[0]
         lines.append(
-            f"failed: {told}; the first: {report.failures[0].level}/{report.failures[0].row}/{report.failures[0].col}"
+            f"failed: {told}; the first: {with_detail(f'{first.level}/{first.row}/{first.col}', first.detail)}"
         )
     if report.repeats:
         from harvester.report.repeated import repeated

@@ -17,7 +17,7 @@ from harvester.redact import redact_text
 from harvester.tiling.tile import Tile
 
 if TYPE_CHECKING:
-    from harvester.edges import Answer, Verdict
+    from harvester.edges import Answer, Request, Verdict
     from harvester.job import Job
 
 SHOWN_HEADERS = (
@@ -94,10 +94,10 @@ def _from_cache(path: Path, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
 
 def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
     from harvester.assemble.sources import open_job_source, transport_for
-    from harvester.edges import Outcome
+    from harvester.edges import Outcome, what_came
     from harvester.loop import run_loop
 
-    async def work() -> tuple[Answer, Verdict]:
+    async def work() -> tuple[Request, Answer, Verdict]:
         opened = await open_job_source(job)
         try:
             if opened.is_web_map:
@@ -108,7 +108,8 @@ def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
             if tile.level not in layer.source.info.scheme.by_level:
                 levels = ", ".join(str(lod.level) for lod in layer.source.info.scheme.lods)
                 raise UsageError(f"the service has no LOD {tile.level}", hint=f"Its LODs: {levels}.")
-            todo = [layer.source.request(tile, 0)]
+            asked = layer.source.request(tile, 0)
+            todo = [asked]
             answers: list[Answer] = []
             transport = transport_for(job, layer)
             try:
@@ -117,18 +118,19 @@ def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
                 )
             finally:
                 await transport.close()
-            return answers[0], layer.source.judge(layer.source.request(tile, 0), answers[0])
+            return asked, answers[0], layer.source.judge(asked, answers[0])
         finally:
             await opened.close()
 
-    answer, verdict = run_loop(work())
+    asked, answer, verdict = run_loop(work())
     headers = {name: answer.headers[name] for name in SHOWN_HEADERS if name in answer.headers}
     document = {
         "headers": headers,
         "tile": str(tile),
-        "status": answer.status,
+        "status": answer.status or None,
         "verdict": verdict.outcome.value,
-        "reason": verdict.reason or answer.detail,
+        "reason": verdict.reason,
+        "detail": what_came(asked, answer),
         "kind": verdict.kind,
         "bytes": len(answer.body),
         "seconds": round(answer.seconds, 3),

@@ -10,7 +10,7 @@ import click
 from harvester.cli.common import Common
 from harvester.cli.frame import show, show_json, verb
 from harvester.cli.tile import parse_address
-from harvester.wording import box_words, counted
+from harvester.wording import box_words, counted, with_detail
 
 if TYPE_CHECKING:
     from harvester.why import Account
@@ -43,7 +43,12 @@ def account_lines(account: Account) -> list[str]:
 
     rows = [("planned by", text) for text in _planned(account).split("\n")]
     if account.url is not None:
-        rows.append(("asked" if account.state.name not in ("PENDING", "UNPLANNED") else "address", account.url))
+        rows.append(
+            (
+                "asked" if account.reason or account.state.name not in ("PENDING", "UNPLANNED") else "address",
+                account.url,
+            )
+        )
     elif account.has_ledger and account.unplanned is None:
         rows.append(("asked", "the address of tiles of this LOD is not kept"))
     rows.append(("came", _came(account)))
@@ -105,12 +110,17 @@ def _came(account: Account) -> str:
     if state == "FAILED":
         where = "" if account.failed_in is None else f", in run {account.failed_in}"
         tries = "" if account.tries is None else f" (up to {counted(account.tries, 'try')} a run)"
-        return f"{account.reason or 'the reason was not kept'}{where}{tries}"
+        reason = with_detail(account.reason, account.detail) if account.reason else "the reason was not kept"
+        return f"{reason}{where}{tries}"
     if state in ("STORED", "UNCHANGED") and account.has_ledger:
         return f"a whole tile, in {runs}" if runs else "it was in the cache before the first run"
     if state == "ABSENT":
         return "no such tile"
-    return "" if state == "UNPLANNED" else "nothing yet"
+    if state == "UNPLANNED":
+        return ""
+    if account.reason is not None:
+        return f"{with_detail(account.reason, account.detail)}, in run {account.tried_in}"
+    return "nothing yet" if account.untried else "no answer is on record"
 
 
 def _runs_words(runs: tuple[int, ...]) -> str:

@@ -6,11 +6,22 @@ Names are imported from here; each file has one edge.
 
 from typing import TYPE_CHECKING
 
-from harvester.edges.asking import MAX_TILE_BYTES, Answer, Done, Fault, Host, Next, Request, Transport, Wait
+from harvester.edges.asking import (
+    MAX_TILE_BYTES,
+    Answer,
+    Done,
+    Fault,
+    Host,
+    Next,
+    Request,
+    Transport,
+    Wait,
+    what_came,
+)
 from harvester.edges.batch import Stored, StoredBatch, bodies_of, groups_of
 from harvester.edges.cache import CacheInfo, CacheReader, CacheWriter, Damage, Stamps, Subject
 from harvester.edges.judging import PASSING, Outcome, Verdict, WindowAnswer
-from harvester.edges.ledger import BlockChange, Ledger, LedgerFailure
+from harvester.edges.ledger import BlockChange, Ledger, LedgerFailure, told
 from harvester.edges.source import ServiceInfo, Source, TileFormat, VectorLayer
 from harvester.edges.states import State
 
@@ -22,5 +33,5 @@ __all__ = [
     "MAX_TILE_BYTES", "PASSING", "Answer", "BlockChange", "CacheInfo", "CacheReader", "CacheWriter", "Damage", "Done",
     "Fault", "Host", "Ledger", "LedgerFailure", "Next", "Outcome", "Request", "ServiceInfo", "Source", "Stamps",
     "State", "Stored", "StoredBatch", "Subject", "TileFormat", "Transport", "VectorLayer", "Verdict", "Wait",
-    "WindowAnswer", "bodies_of", "groups_of",
+    "WindowAnswer", "bodies_of", "groups_of", "told", "what_came",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from harvester.redact import redact_text
 from harvester.tiling.tile import Tile
 
 MAX_TILE_BYTES = (1 << 24) - 1
@@ -95,6 +96,29 @@ class Answer(NamedTuple):
     """RESET on a connection that had served before, and no byte of an answer came: it was closed while the request was
     on its way, which says nothing of the tile or of the host."""
 
+
+CONNECTING = {
+    Fault.DNS: "the name of the host can't be found",
+    Fault.CONNECT: "no connection",
+    Fault.TLS: "no TLS",
+}
+"""Faults before anything was asked, which are the host's: of several hosts it may be one."""
+
+
+def what_came(request: Request, answer: Answer) -> str:
+    """What a person reads beside the reason of a request that failed: no URL, no secret; empty where the reason says
+    all."""
+    fault, detail = answer.fault, redact_text(answer.detail)[:MOST_DETAIL]
+    if fault in CONNECTING:
+        host = request.host
+        place = f"[{host.name}]:{host.port}" if ":" in host.name else f"{host.name}:{host.port}"
+        words = CONNECTING[fault] if fault is Fault.DNS or not detail else detail
+        return f"{place}: {words}"
+    return detail
+
+
+MOST_DETAIL = 200
+"""Characters of it that are kept."""
 
 Next = Callable[[], "Request | Wait | None"]
 """Gives the next request, or a Wait, or None at the end. Never blocks, never raises."""

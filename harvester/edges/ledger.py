@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from harvester.edges.cache import Stamps
 from harvester.edges.states import State
@@ -11,6 +11,10 @@ from harvester.tiling.tile import BlockKey, Tile
 
 if TYPE_CHECKING:
     from harvester.edges.states import Mask, States
+
+
+SEPARATOR = ": "
+"""Between a failed tile's reason, which is a word, and what came."""
 
 
 class BlockChange(NamedTuple):
@@ -21,7 +25,7 @@ class BlockChange(NamedTuple):
     state: State
     indexes: Sequence[int]
     reasons: Mapping[int, str] = {}
-    """Of failed tiles, by index."""
+    """Of failed tiles, by index: the stable word, and perhaps what came (``told``)."""
 
 
 class LedgerFailure(NamedTuple):
@@ -29,6 +33,20 @@ class LedgerFailure(NamedTuple):
 
     tile: Tile
     reason: str
+    """A stable word."""
+    detail: str = ""
+    """What came, for a person."""
+
+    @classmethod
+    def of(cls, tile: Tile, text: str) -> Self:
+        """What ``told`` made one text of."""
+        reason, _, detail = text.partition(SEPARATOR)
+        return cls(tile, reason, detail)
+
+
+def told(reason: str, detail: str) -> str:
+    """Reason and detail as the ledger keeps them, one text."""
+    return f"{reason}{SEPARATOR}{detail}" if detail else reason
 
 
 class Ledger(Protocol):

@@ -2,8 +2,11 @@
 happens."""
 
 from harvester.engine.agreement import Agreement, Holding, agree
+from harvester.engine.ends import TRIED_REMEMBERED
 from harvester.engine.run import Engine, Outturn
 from harvester.engine.stop import StopReason, StopSwitch
 from harvester.engine.tally import Tally
 
-__all__ = ["Agreement", "Engine", "Holding", "Outturn", "StopReason", "StopSwitch", "Tally", "agree"]
+__all__ = [
+    "TRIED_REMEMBERED", "Agreement", "Engine", "Holding", "Outturn", "StopReason", "StopSwitch", "Tally", "agree",
+]  # fmt: skip

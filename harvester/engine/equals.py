@@ -79,7 +79,6 @@ class Equals:
         claim = self._claims.get(request.tile)
         if not self.opinions.asks_another(now, request, claim.said if claim is not None else ()):
             return False
-        self._ends.trouble = verdict.reason
         self.throttling.heard(request, well=False)
         self.opinions.refuses(now, request, answer.seconds)
         self._ask_another(now, request)

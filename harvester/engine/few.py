@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait
+from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait, what_came
 from harvester.engine.sites import Site, Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
 from harvester.engine.witness import Witness
 from harvester.pacing import Pacer
 from harvester.tiling.tile import Tile
+from harvester.wording import with_detail
 
 LOOK_SECONDS = 1.0
 """How often somebody's wish to stop is looked for in a pause."""
@@ -126,7 +127,7 @@ class Few:
             self.answers += asked.answers[-1:] if sites.are_several else asked.answers
             self._saw(asked.tile, verdict)
             return
-        self.trouble = verdict.reason
+        self.trouble = with_detail(verdict.reason, what_came(request, answer))
         self._tally.throttled += outcome is Outcome.THROTTLED
         if site not in asked.silent:
             asked.silent.append(site)

@@ -170,6 +170,8 @@ class Flow:
     def _otherwise(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> None:
         """Any answer to a tile's own request that is no whole tile."""
         outcome = verdict.outcome
+        if outcome is not Outcome.ABSENT and outcome is not Outcome.UNCHANGED:
+            self.ends.was_none(request, answer, verdict.reason)
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
         if outcome is Outcome.DENIED or outcome is Outcome.THROTTLED:
             self.doubt.refusals.add(now, self.whole + self._taken_back)
@@ -180,7 +182,6 @@ class Flow:
                 self._pacer.faults.passed(now)
         is_busy = outcome is Outcome.THROTTLED or (outcome is Outcome.RETRY and self._pacer.faults.are_refusals)
         if is_answer and is_busy:
-            self.ends.trouble = verdict.reason
             came = self.whole + self._taken_back
             own = self._throttling.refused(
                 now, request, answer, verdict, came, only_one=self.asking.is_finished, ended=self.any_ended
@@ -225,7 +226,6 @@ class Flow:
             self._witness.served = request.tile
             ends.unchanged(now, request.tile)
             return
-        ends.trouble = verdict.reason
         if outcome is Outcome.DENIED:
             self.access.denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harvester.edges import CacheWriter, Done, Ledger, LedgerFailure, Next, Source, Transport
@@ -55,6 +55,8 @@ class Outturn:
     stop: StopReason | None
     failures: tuple[LedgerFailure, ...]
     repeats: tuple[Repeat, ...] = ()
+    tried: Mapping[Tile, str] = field(default_factory=dict)
+    """Tiles that may have no end though an answer came, and why it was none; the last ones of many."""
     notices: tuple[str, ...] = ()
     """What a person should know of hosts that did not serve, and of tiles that a refusal put in doubt."""
 
@@ -175,6 +177,7 @@ class Engine:
             self.stop(StopReason.of(error))
         return Outturn(
             tally=tally, stop=self._stop, failures=tuple(failures[:FAILURES_KEPT]), repeats=self._repeats.told(),
+            tried=self._flow.ends.tried,
             notices=(
                 *self._review.unproven.notices(complete=not tally.counts().pending), *self._sites.notices(self._clock())
             ),
@@ -259,7 +262,8 @@ class Engine:
         self._review.unproven.saw(batch)
         for key, reasons in batch.reasons.items():
             for index, reason in reasons.items():
-                self._emit(TileFailed(tile=key.tile(index), reason=reason))
+                failure = LedgerFailure.of(key.tile(index), reason)
+                self._emit(TileFailed(tile=failure.tile, reason=failure.reason, detail=failure.detail))
 
     async def _tick(self) -> None:
         """Close old batches, end what has run too long, renew what runs out, shake off a stalled pool."""

@@ -88,7 +88,7 @@ class Report(ByState):
             seconds=sum(took),
             took=took,
             failures=tuple(
-                FailedTile(level=failure.tile.level, row=failure.tile.row, col=failure.tile.col, reason=failure.reason)
+                FailedTile(**failure.tile._asdict(), reason=failure.reason, detail=failure.detail)
                 for failure in outturn.failures
             ),
             notices=tuple(notices),
@@ -149,7 +149,9 @@ class Report(ByState):
             "seconds": round(self.seconds, 3),
             "lods": [{"level": lod.level, **lod.counts._asdict()} for lod in self.lods],
             "failures": [
-                {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason} for tile in self.failures
+                {"level": tile.level, "row": tile.row, "col": tile.col, "reason": tile.reason}
+                | ({"detail": tile.detail} if tile.detail else {})
+                for tile in self.failures
             ],
         }
         if self.questions:

@@ -76,6 +76,9 @@ class FailedTile:
     row: int
     col: int
     reason: str
+    """A stable word."""
+    detail: str = ""
+    """What came, for a person; with the host where there was no connection."""
 
 
 class Took(NamedTuple):

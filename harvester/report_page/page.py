@@ -17,7 +17,7 @@ from harvester.report_page.coverage import Coverage, draw_maps
 from harvester.report_page.plots import reason_bars, run_columns, state_bar
 from harvester.report_page.stored import FAILURES_SHOWN, StoredRun
 from harvester.version import __version__
-from harvester.wording import counted
+from harvester.wording import counted, with_detail
 
 if TYPE_CHECKING:
     from harvester.coverage_picture import Backdrop
@@ -233,7 +233,7 @@ def _failures(document: Mapping[str, Any], name: str) -> str:
         of = f"<p>The first {len(failures):,} of {document['failed']:,} failed tiles; the ledger has all.</p>"
     rows = "".join(
         f"<tr><td>{failure['level']}</td><td>{failure['row']}</td><td>{failure['col']}</td>"
-        f'<td class="text">{_text(failure["reason"])}</td></tr>'
+        f'<td class="text">{_text(with_detail(failure["reason"], failure.get("detail", "")))}</td></tr>'
         for failure in failures
     )
     first = failures[0]

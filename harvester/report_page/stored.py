@@ -123,7 +123,11 @@ def _unfinished(run: Run, ledger: LedgerReader, out: Path, is_last: bool) -> dic
         **(counts._asdict() if counts else dict.fromkeys(Counts._fields)),
         **dict.fromkeys(UNKNOWN),
         "lods": [{"level": level, **lod._asdict()} for level, lod in lods.items()],
-        "failures": [{**failure.tile._asdict(), "reason": failure.reason} for failure in failures],
+        "failures": [
+            {**failure.tile._asdict(), "reason": failure.reason}
+            | ({"detail": failure.detail} if failure.detail else {})
+            for failure in failures
+        ],
         "error": {
             "code": "did_not_end",
             "message": f"run {run.id} did not end: it was killed{_or_runs_still(out) if is_last else ''}",

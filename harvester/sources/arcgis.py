@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from harvester.edges import (
     PASSING,
     Answer,
-    Fault,
     Host,
     Outcome,
     Request,
@@ -35,6 +34,9 @@ BLANK_TILE_VERSION: Final = 10.2
 """From this ``currentVersion`` on a server turns its "no data" pictures into 404 for ``blankTile=false``."""
 
 THROTTLING: Final = frozenset({429, 503})
+TRANSFORMED: Final = 203
+"""A 200 that a proxy on the way has changed, made smaller for instance (RFC 9110, 15.3.4): its body says what it is."""
+
 DENYING: Final = frozenset({401, 498, 499})
 
 HeaderPairs = tuple[tuple[str, str], ...]
@@ -145,7 +147,7 @@ class ArcGisSource:
         """What the answer to a tile request means. Never raises."""
         if answer.fault is not None:
             return Verdict(Outcome.RETRY, answer.fault.value)
-        if answer.status != 200:
+        if answer.status != 200 and answer.status != TRANSFORMED:
             if answer.status == 304 and not request.headers:
                 return Verdict(Outcome.RETRY, "http_304")  # nothing was asked about, so it says nothing, of no picture
             return self._judge_status(answer)
@@ -214,7 +216,7 @@ def by_status(status: int, answer: Answer) -> Verdict:
         return Verdict(Outcome.FAILED, f"http_{status}")
     if status >= 400:
         return Verdict(Outcome.RETRY, f"http_{status}")
-    return Verdict(Outcome.RETRY, Fault.PROTOCOL.value)
+    return Verdict(Outcome.RETRY, f"http_{status}")
 
 
 def merge_headers(*groups: HeaderPairs) -> HeaderPairs:

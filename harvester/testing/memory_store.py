@@ -207,7 +207,7 @@ class MemoryLedger:
         """Failed tiles in plan order: level, block row, block column, row, column."""
         failed = sorted(self._reasons, key=lambda tile: (*block_of(tile), tile.row, tile.col))
         return [
-            LedgerFailure(tile, self._reasons[tile])
+            LedgerFailure.of(tile, self._reasons[tile])
             for tile in failed
             if self._states[block_of(tile)][tile.row & 127, tile.col & 127] == State.FAILED
         ][:limit]

@@ -11,6 +11,7 @@ from harvester.edges import State
 from harvester.plan_record import Planner
 from harvester.tiling.scheme import Box, Lod
 from harvester.tiling.tile import Tile
+from harvester.wording import with_detail
 
 WAYS = {
     "http_404": "a 404",
@@ -59,6 +60,13 @@ class Account:
     """Whether the numbers of ``box`` are degrees."""
     state: State
     reason: str | None
+    """Of a failed tile a stable word; of a pending one that was asked the same."""
+    detail: str
+    """What came then, for a person."""
+    tried_in: int | None
+    """The run in which a pending tile was asked last, as far as that is on record."""
+    untried: bool
+    """Whether the record holds that no run asked a pending tile: every run since has ended in order, and told all."""
     planned_by: tuple[Planner, ...]
     url: str | None
     tries: int | None
@@ -83,6 +91,7 @@ class Account:
             "box": list(self.box),
             "state": self.state.name.lower(),
             "reason": self.reason,
+            "detail": self.detail,
             "explanation": explanation(self),
             "planned_by": [
                 {
@@ -95,6 +104,7 @@ class Account:
             "asked": self.url,
             "tries_allowed": self.tries,
             "failed_in_run": self.failed_in,
+            "tried_in_run": self.tried_in,
             "fetching_runs": None if self.fetching_runs is None else list(self.fetching_runs),
             "absent_by": dict(self.absent_by) or None,
             "cache": None if held is None else {
@@ -133,8 +143,14 @@ def explanation(account: Account) -> str:
     if state is State.ABSENT:
         return f"The source said that there is no such tile{_absent_words(account.absent_by, account.lod.level)}."
     if state is State.FAILED:
-        return f"It failed: {account.reason or 'for a reason that was not kept'}. The same harvester run asks it again."
-    return "It is planned and has no end yet: no run came so far. The same harvester run goes on with it."
+        why = with_detail(account.reason, account.detail) if account.reason else "for a reason that was not kept"
+        return f"It failed: {why}. The same harvester run asks it again."
+    goes_on = "The same harvester run goes on with it."
+    if account.reason is not None:
+        came = with_detail(account.reason, account.detail)
+        return f"It was asked in run {account.tried_in}, which ended before a tile came: {came}. {goes_on}"
+    so_far = "no run came so far" if account.untried else "no answer to it is on record"
+    return f"It is planned and has no end yet: {so_far}. {goes_on}"
 
 
 def _held_words(held: Held) -> str:

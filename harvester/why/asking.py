@@ -9,8 +9,9 @@ from typing import Any
 
 from harvester.audited import Audited
 from harvester.coverage_picture.raster import Level, survey
-from harvester.edges import PASSING, Outcome, State
+from harvester.edges import PASSING, LedgerFailure, Outcome, State
 from harvester.errors import CacheError, UsageError
+from harvester.ledger_reader import TRIED
 from harvester.output import exists
 from harvester.payload import judge
 from harvester.plan_record import Planner, planners
@@ -87,7 +88,10 @@ class _Asking:
             state = State.PENDING
         planned_by = tuple(planner for planner in meant if planner.in_shard) if state is not State.UNPLANNED else ()
         failed = state is State.FAILED and self.ledger is not None
-        reason = self.ledger.reason(tile, block_of(tile)) if failed and self.ledger is not None else None
+        failure = self.ledger.failure(tile, block_of(tile)) if failed and self.ledger is not None else None
+        tried = self._tried() if state is State.PENDING else None
+        reason = tried[1].reason if tried is not None else failure.reason if failure is not None else None
+        known = tried[1] if tried is not None else failure
         return Account(
             output=self.audited.out,
             tile=tile,
@@ -96,6 +100,9 @@ class _Asking:
             degrees=scheme.crs.is_geographic,
             state=state,
             reason=reason,
+            detail=known.detail if known is not None else "",
+            tried_in=tried[0] if tried is not None else None,
+            untried=self._is_untried(planned_by),
             planned_by=planned_by,
             url=self._url(),
             tries=_tries(reason, _latest(planned_by).retries) if failed and planned_by else None,
@@ -139,6 +146,21 @@ class _Asking:
             for run in self.ledger.runs()
             if run.id >= since and (run.report is None or run.report.get("fetched"))
         )[-RUNS_LISTED:]
+
+    def _tried(self) -> tuple[int, LedgerFailure] | None:
+        """The run that asked a pending tile last, and what came."""
+        place = list(self.tile)
+        for run, text, tiles in (self._meta(TRIED) or {}).get("tiles", ()):
+            if place in tiles:
+                return run, LedgerFailure.of(self.tile, text)
+        return None
+
+    def _is_untried(self, planned_by: Sequence[Planner]) -> bool:
+        """Would the ledger know if a run had asked the tile?"""
+        if self.ledger is None or (self._meta(TRIED) or {}).get("more"):
+            return False
+        since = min((planner.first_run for planner in planned_by), default=1)
+        return all(run.report is not None for run in self.ledger.runs() if run.id >= since)
 
     def _held(self) -> Held | None:
         placed = self.audited.placed

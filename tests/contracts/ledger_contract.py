@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.edges import BlockChange, Ledger, State
+from harvester.edges import BlockChange, Ledger, LedgerFailure, State, told
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class Oracle:
                 elif state in (State.STORED, State.UNCHANGED, State.ABSENT):
                     self.put(tile, State.PENDING)
 
-    def failures(self) -> list[tuple[Tile, str]]:
-        return sorted(self.reasons.items(), key=lambda item: (block_of(item[0]), item[0]))
+    def failures(self) -> list[LedgerFailure]:
+        known = sorted(self.reasons.items(), key=lambda item: (block_of(item[0]), item[0]))
+        return [LedgerFailure.of(tile, text) for tile, text in known]
 
 
 indexes = st.lists(st.sampled_from([0, 1, 2, 127, 128, 129, 5000, 16383]), max_size=6)
@@ -145,7 +146,7 @@ class LedgerContract(ABC):
             assert states.shape == (BLOCK, BLOCK)
             found = {key.tile(int(index)): State(states.flat[index]) for index in np.flatnonzero(states)}
             assert found == {tile: state for tile, state in oracle.tiles.items() if block_of(tile) == key}
-        assert [tuple(failure) for failure in await ledger.failures(1000)] == oracle.failures()
+        assert await ledger.failures(1000) == oracle.failures()
         assert dict(await ledger.stamps(BLOCKS)) == oracle.stamped
 
     def test_a_new_ledger_knows_nothing(self, path: Path) -> None:
@@ -176,10 +177,10 @@ class LedgerContract(ABC):
             await ledger.enlist([(key, np.ones((BLOCK, BLOCK), dtype=np.bool_))])
             everything = list(range(BLOCK * BLOCK))
             await ledger.record([BlockChange(key, State.STORED, everything)], {key: "1:2"})
-            await ledger.record([BlockChange(key, State.FAILED, [5, 4, 130], dict.fromkeys((4, 5), "reset"))], {})
+            await ledger.record([BlockChange(key, State.FAILED, [5, 4, 130], {4: told("tls", "a: b"), 5: "reset"})], {})
             assert [tuple(failure) for failure in await ledger.failures(2)] == [
-                (key.tile(4), "reset"),
-                (key.tile(5), "reset"),
+                (key.tile(4), "tls", "a: b"),
+                (key.tile(5), "reset", ""),
             ]
             (states,) = await ledger.states([key])
             assert int((states == State.STORED).sum()) == BLOCK * BLOCK - 3

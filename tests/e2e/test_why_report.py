@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import sqlite3
 import sys
 import time
@@ -85,6 +86,36 @@ def test_a_failed_tile_is_told_with_its_reason_until_a_run_mends_it(cli, serve, 
     assert cli(*run).code == 0
     mended = cli("why", "out.mbtiles", "3/2/2", "--json").json
     assert (mended["state"], mended["reason"], mended["fetching_runs"]) == ("stored", None, [1, 3])
+
+
+def test_a_fault_of_the_transport_is_told_in_words_wherever_its_tile_is_told_of(cli, serve, tmp_path):
+    service = serve(None, Script(rules=(Rule(tiles=("0/0/0",), do="bad_length"),)))
+    run = ("run", service.url, "--lods", "0-3", "-o", "out.mbtiles", "--concurrency", "1")
+    assert cli(*run, "--max-tiles", "10", "-q").code == 1
+    said = cli("why", "out.mbtiles", "0/0/0", "--json").json
+    assert (said["state"], said["reason"], said["tried_in_run"]) == ("pending", "protocol", 1)
+    assert said["detail"] and "ended before a tile came: protocol (" in said["explanation"]
+    assert "no run came so far" in cli("why", "out.mbtiles", "3/7/7").out
+    again = cli(*run, "--retries", "0", "--debug", "--log-file", "run.log")
+    failed = cli("why", "out.mbtiles", "0/0/0", "--json").json
+    words = f"protocol ({failed['detail']})"
+    assert failed["detail"] and words in failed["explanation"]
+    assert f"the first: 0/0/0 ({failed['detail']})" in again.err
+    assert f"tile 0/0/0, try 1: {words}" in (tmp_path / "run.log").read_text()
+    assert cli("report", "out.mbtiles", "--json").json["failures"][0]["detail"] == failed["detail"]
+    asked = cli("tile", service.url, "0/0/0")
+    assert failed["detail"] in asked.err and "status 0" not in asked.err
+
+
+def test_no_connection_to_a_host_of_tiles_is_told_with_the_host(cli, serve, tmp_path):
+    with socket.socket() as bound:  # bound and never listening: nobody else takes the port
+        bound.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{bound.getsockname()[1]}"
+        service = serve(ArcGisSite(tile_servers=(f"http://{place}/x",)))
+        run = ("run", service.url, "--lods", "0", "-o", "out.mbtiles", "--retries", "0", "--allow-host", place)
+        assert cli(*run).code == 1
+    said = cli("why", "out.mbtiles", "0/0/0", "--json").json
+    assert (said["reason"], said["detail"].partition(": ")[0]) == ("connect", place)
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,9 @@ def test_the_reader_tells_blocks_counts_failures_facts_and_runs(path: Path) -> N
             (BLOCKS[1].tile(251), "truncated"),
         ]
         assert len(reader.failures(1)) == 1
-        assert reader.reason(BLOCKS[1].tile(251), BLOCKS[1]) == "truncated"
-        assert reader.reason(BLOCKS[1].tile(252), BLOCKS[1]) is None
+        failure = reader.failure(BLOCKS[1].tile(251), BLOCKS[1])
+        assert failure is not None and failure.reason == "truncated"
+        assert reader.failure(BLOCKS[1].tile(252), BLOCKS[1]) is None
         assert reader.states(BLOCKS[2]).sum() == 0
         assert reader.meta("source") == "https://gis.example.org"
         assert reader.meta("nothing") is None
