@@ -68,6 +68,7 @@ class Fault(StrEnum):
     """How a request ended without a whole answer. The value is the reason that a person reads."""
 
     CONNECT = "connect"
+    PROXY = "proxy"
     DNS = "dns"
     TLS = "tls"
     RESET = "reset"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harvester.edges import Fault, Host
+from harvester.transport.trust import tls_words
 
 if TYPE_CHECKING:
     from harvester.transport.lane import Lane
@@ -144,10 +145,3 @@ async def look_up(name: str, port: int) -> list[str]:
     if not addresses:
         raise DialError(Fault.DNS, name)
     return addresses
-
-
-def tls_words(error: ssl.SSLError) -> str:
-    """Why TLS failed, as OpenSSL says it."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return error.reason or "no TLS"

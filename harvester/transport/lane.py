@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,6 +14,7 @@ from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpac
 from harvester.transport.head import Head
 from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
+from harvester.transport.trust import tls_words
 from harvester.transport.unasked import is_farewell
 
 if TYPE_CHECKING:
@@ -249,6 +251,8 @@ class Lane(asyncio.Protocol):
         pieces = self._pieces
         if self.request is None:
             self._pool.lost(self)
+        elif isinstance(exc, ssl.SSLError) and not pieces.headed and not self.reused:
+            self.fail(Fault.TLS, tls_words(exc))  # of TLS 1.3 servers that want a certificate: they say so after it
         elif not pieces.headed:
             self.fail(Fault.RESET, stale=self.reused and not pieces.head)
         elif exc is not None:

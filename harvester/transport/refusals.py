@@ -28,15 +28,45 @@ class DocumentError(SourceError):
         self.status = status
 
 
+OPERATOR = "That is for the server's operator to mend"
+
+TLS_WORDS = (
+    (("has expired",), "its certificate has expired", f"{OPERATOR}; look at the date of this machine, too."),
+    (("not yet valid",), "its certificate is not valid yet", f"{OPERATOR}; look at the date of this machine, too."),
+    (("mismatch",), "its certificate is that of another name", "Use the name that the certificate is for."),
+    (
+        ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW"),
+        "it speaks no version of TLS that is safe",
+        f"{OPERATOR}: TLS 1.2 or 1.3 has to be allowed.",
+    ),
+    (("WRONG_VERSION_NUMBER", "HTTP_REQUEST"), "what answers there speaks no TLS", "Check the port, or write http://."),
+    (
+        ("HANDSHAKE_FAILURE", "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE"),
+        "it ends the TLS handshake",
+        "It may want a certificate of its clients, which harvester can't give, or other ciphers: ask its operator.",
+    ),
+    (
+        ("certificate", "CERTIFICATE_VERIFY_FAILED"),
+        "its certificate can't be verified",
+        "If your organisation has its own certificate authority, name its file with --ca-bundle.",
+    ),
+)
+"""Parts of OpenSSL's own words, what a person reads of them, and the remedy; the first that fits counts."""
+
 FAULT_WORDS = {
     Fault.DNS: (
         "the name of its host can't be found",
         "Check the spelling and the network; behind a proxy use --proxy.",
     ),
     Fault.CONNECT: ("no connection", "Check address, network and VPN; behind a proxy use --proxy."),
+    Fault.PROXY: (
+        "the proxy gives no connection",
+        # Without a scheme, which --proxy does not need: else the login's place would be taken out as a login is.
+        "Check the proxy's address; where it wants a login (407), give that with it: --proxy USER:PASSWORD@HOST:PORT",
+    ),
     Fault.TLS: (
-        "its certificate can't be verified",
-        "If your organisation has its own certificate authority, name its file with --ca-bundle.",
+        "no TLS with it",
+        "Check the port; ask the server's operator which versions and ciphers of TLS it allows.",
     ),
     Fault.TIMEOUT: ("no whole answer in time", "Try again later, or allow more with --timeout."),
     Fault.RESET: ("the connection was closed before an answer", "Try again later."),
@@ -54,7 +84,7 @@ STATUS_WORDS = {
     404: ("is not there (404)", "Check the address; open it in a browser to see the services that there are."),
     407: (
         "can't be reached: the proxy wants a login (407)",
-        "Give the login with it: --proxy http://USER:PASSWORD@HOST:PORT",
+        "Give the login with it: --proxy USER:PASSWORD@HOST:PORT",
     ),
     429: ("is busy (429)", "Try again later."),
 }
@@ -76,7 +106,7 @@ def failure(answer: Answer, url: str) -> SourceError:
     """The error for a document that did not come, in words, without a secret."""
     where = redact_url(url)
     if answer.fault is not None:
-        words, hint = FAULT_WORDS[answer.fault]
+        words, hint = _fault_words(answer)
         detail = f" ({redact_text(answer.detail)})" if answer.detail else ""
         return DocumentError(f"{where}: {words}{detail}", hint=hint)
     if answer.status in DENIED_WORDS:
@@ -96,6 +126,16 @@ def failure(answer: Answer, url: str) -> SourceError:
     if asked and answer.status in (429, 503):
         hint = f"The server asks to come back in {asked:.0f} seconds."
     return DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
+
+
+def _fault_words(answer: Answer) -> tuple[str, str]:
+    """What a fault is called, and its remedy; of TLS by what went wrong in it."""
+    assert answer.fault is not None
+    if answer.fault is Fault.TLS:
+        for parts, words, hint in TLS_WORDS:
+            if any(part in answer.detail for part in parts):
+                return words, hint
+    return FAULT_WORDS[answer.fault]
 
 
 def stated(body: bytes) -> str:

@@ -103,3 +103,10 @@ def _load_certifi(context: ssl.SSLContext) -> None:
     except ImportError:
         return
     context.load_verify_locations(cafile=certifi.where())
+
+
+def tls_words(error: BaseException) -> str:
+    """Why TLS failed, as OpenSSL says it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return getattr(error, "reason", None) or "no TLS"

@@ -13,7 +13,7 @@ from harvester.edges import Answer, Fault
 from harvester.transport.access import LEAST_RATE, Access
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
 from harvester.transport.proxies import Proxies
-from harvester.transport.trust import check_trust, is_default_trust, tls_context
+from harvester.transport.trust import check_trust, is_default_trust, tls_context, tls_words
 
 Headers = Sequence[tuple[str, str]]
 
@@ -177,13 +177,13 @@ def fault_of(error: BaseException) -> tuple[Fault, str]:
         case aiohttp.ClientConnectorDNSError():
             return Fault.DNS, error.host
         case aiohttp.ClientConnectorCertificateError():
-            return Fault.TLS, _tls_words(error.certificate_error)
+            return Fault.TLS, tls_words(error.certificate_error)
         case aiohttp.ClientConnectorSSLError():
-            return Fault.TLS, _tls_words(error.os_error)
+            return Fault.TLS, tls_words(error.os_error)
         case aiohttp.ClientHttpProxyError():
-            return Fault.CONNECT, f"the proxy answered {error.status}"
+            return Fault.PROXY, f"it answered {error.status}"
         case aiohttp.ClientProxyConnectionError():
-            return Fault.CONNECT, f"the proxy: {error.os_error.strerror or 'no connection'}"
+            return Fault.PROXY, error.os_error.strerror or "no connection"
         case aiohttp.ClientConnectorError():
             return Fault.CONNECT, _os_words(error.os_error)
         case aiohttp.ClientPayloadError():
@@ -191,7 +191,7 @@ def fault_of(error: BaseException) -> tuple[Fault, str]:
         case aiohttp.ClientResponseError():
             return Fault.PROTOCOL, error.message.splitlines()[0][:100] if error.message else ""
         case ssl.SSLError():
-            return Fault.TLS, _tls_words(error)
+            return Fault.TLS, tls_words(error)
         case aiohttp.ClientConnectionError() | OSError():
             return Fault.RESET, ""
     return Fault.PROTOCOL, type(error).__name__
@@ -210,12 +210,6 @@ def _payload_fault(error: aiohttp.ClientPayloadError) -> tuple[Fault, str]:
     ):
         return Fault.PROTOCOL, "broken chunks"
     return Fault.TRUNCATED, ""
-
-
-def _tls_words(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return getattr(error, "reason", None) or "no TLS"
 
 
 def _os_words(error: OSError) -> str:

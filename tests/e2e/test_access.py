@@ -440,7 +440,7 @@ def test_a_proxy_with_a_login_gets_it_and_one_without_says_so(serve, cli, tmp_pa
         assert "canary" not in result.out + result.err
         assert result.code == (0 if good else 3)
         if not good:
-            assert "407" in result.err and "--proxy" in result.err
+            assert "407" in result.err and "--proxy USER:PASSWORD@HOST:PORT" in result.err
             assert len(service.log) == 0
             assert list(tmp_path.iterdir()) == []
     assert not any(b"canary" in asked.raw for asked in service.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from random import Random
 from time import monotonic
 from typing import Any
@@ -395,3 +396,22 @@ def test_what_frames_the_chunks_of_a_body_is_none_of_it() -> None:
     assert told.lane.drips(began + 10.0, patience=10.0)
     told.say(b"10000\r\n" + b"a" * 0x10000 + b"\r\n")
     assert not told.lane.drips(began + 10.0, patience=10.0)
+
+
+# ---- TLS
+
+
+def test_tls_that_ends_before_any_answer_is_told_in_its_own_words() -> None:
+    """A server of TLS 1.3 asks for a certificate only once the client takes the handshake for done (RFC 8446, 4.4)."""
+    refused = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required")
+    refused.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    answer = Told().end(refused)
+    assert (answer.fault, answer.detail) == (Fault.TLS, "TLSV13_ALERT_CERTIFICATE_REQUIRED")
+
+
+def test_tls_that_ends_on_a_used_connection_is_a_reset() -> None:
+    told = Told()
+    told.say(OK)
+    told.ask()
+    told.lane.connection_lost(ssl.SSLError(1, "bad record"))
+    assert told.answers[-1].fault is Fault.RESET and told.answers[-1].stale

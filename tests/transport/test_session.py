@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harvester.edges import MAX_TILE_BYTES, Fault, Host, Request
+from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Host, Request
 from harvester.errors import AuthError, SourceError, UsageError
 from harvester.job import Job, Limits
+from harvester.redact import redact_text
 from harvester.testing import FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
 from harvester.transport.documents import DOCUMENT_TRIES, MAX_RETRY_AFTER_SECONDS
-from harvester.transport.refusals import DeniedError, DocumentError
+from harvester.transport.refusals import DeniedError, DocumentError, failure
 from harvester.transport.session import Access, Session, SessionTransport
 from tests.contracts.transport_contract import Feed
 
@@ -166,8 +167,32 @@ def test_a_proxy_that_refuses_is_told_without_its_password(refuse: int) -> None:
                     with pytest.raises(SourceError) as caught:
                         await session.get_json(f"{scheme}://gis.example.org:{service.port}/?f=json")
                     assert str(refuse) in caught.value.message and "canary" not in repr(caught.value)
+                    if refuse == 407:
+                        assert "--proxy USER:PASSWORD@HOST:PORT" in redact_text(caught.value.hint)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("detail", "words", "remedy"),
+    [
+        ("certificate has expired", "has expired", "date"),
+        ("certificate is not yet valid", "not valid yet", "date"),
+        ("Hostname mismatch, certificate is not valid for 'localhost'.", "another name", "name"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS that is safe", "1.2"),
+        ("UNSUPPORTED_PROTOCOL", "no version of TLS that is safe", "1.2"),
+        ("WRONG_VERSION_NUMBER", "speaks no TLS", "port"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "ends the TLS handshake", "certificate of its clients"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "ends the TLS handshake", "certificate of its clients"),
+        ("unable to get local issuer certificate", "can't be verified", "--ca-bundle"),
+        ("self-signed certificate", "can't be verified", "--ca-bundle"),
+        ("no TLS", "no TLS with it", "port"),
+    ],
+)
+def test_the_remedy_of_tls_fits_what_went_wrong_in_it(detail: str, words: str, remedy: str) -> None:
+    error = failure(Answer(0, {}, b"", 0.0, True, Fault.TLS, detail), "https://gis.example.org/?f=json")
+    assert words in error.message and detail in error.message and remedy in error.hint
+    assert ("--ca-bundle" in error.hint) == (remedy == "--ca-bundle")
 
 
 def test_a_proxy_that_is_not_there_is_named_as_the_cause() -> None:
