@@ -57,6 +57,7 @@ def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None
     from harvester.aoi_shape import only_polygons
 
     work = _Work(crs=crs, tolerance=PIXELS * finest_resolution, metres=policy.buffer_metres or 0.0)
+    work.chosen = any(file.where is not None for file in policy.aoi)
     if policy.bbox is not None:
         work.add_box(policy.bbox)
     for layer in _layers(policy):
@@ -117,6 +118,9 @@ class _Work:
         self.notices: list[str] = []
         self.places: list[str] = []
         self.had_area = False
+        self.chosen = False
+        """A condition chose among the features."""
+        self.features = 0
         self.bounds: list[tuple[float, float, float, float] | None] = []
 
     def lonlat(self) -> tuple[float, float, float, float] | None:
@@ -147,6 +151,7 @@ class _Work:
         polygons: defaultdict[int | None, list[Any]] = defaultdict(list)
         lines: defaultdict[int | None, list[Any]] = defaultdict(list)
         missing = 0
+        self.features += len(layer.features)
         for feature in layer.features:
             if feature.geometry is None or feature.geometry.is_empty:
                 missing += 1
@@ -243,9 +248,22 @@ class _Work:
     def nothing(self) -> UsageError:
         """Why no area is left."""
         where = ", ".join(self.places)
+        if not self.had_area and not self.features and self.chosen:
+            return UsageError(
+                f"{where}: no feature of it meets the condition",
+                hint="Check the field's name and its values: --aoi-where, in a job file where.",
+            )
+        if not self.had_area and not self.features:
+            return UsageError(
+                f"{where}: no feature in it, so no polygon with an area",
+                hint="Choose another file; an empty one from harvester holes says that no tile is missing.",
+            )
         if not self.had_area:
             said = "; ".join(dict.fromkeys(self.notices))[:400]
-            return UsageError(f"{where}: no polygon with an area{f' ({said})' if said else ''}")
+            return UsageError(
+                f"{where}: no polygon with an area{f' ({said})' if said else ''}",
+                hint="Give polygons, or lines and points with --buffer METRES.",
+            )
         limit = f" (latitudes up to {MERCATOR_MAX_LATITUDE:.4f})" if self.crs.is_web_mercator else ""
         return UsageError(
             f"{where}: lies wholly outside of what {self.crs} can show{limit}", hint="Check the AOI's CRS."

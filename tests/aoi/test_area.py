@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from pyproj import Geod
 from harvester.aoi import load_area, looks_swapped
 from harvester.crs import MERCATOR_HALF_WIDTH, WEB_MERCATOR, WGS84, Crs, local_equidistant, project_box, projector
 from harvester.errors import UsageError
-from harvester.job import Policy
+from harvester.job import AoiFile, Policy
 
-from .making import area_from, box, polygon, ring
+from .making import area_from, box, by_gdal, polygon, ring
 
 UTM_18N = Crs(wkid=26918)
 GEOD = Geod(ellps="WGS84")
@@ -460,3 +461,20 @@ def test_an_area_far_outside_the_domain_of_a_projected_crs_looks_swapped(
     west, south, east, north = home
     assert looks_swapped(area_from(polygon(box(south, west, north, east)), crs=crs), extent)
     assert not looks_swapped(area_from(polygon(box(west, south, east, north)), crs=crs), extent)
+
+
+# ---------------------------------------------------------------------------------------------- nothing chosen
+
+
+def test_a_condition_that_chooses_nothing_is_named_as_the_cause(tmp_path: Path) -> None:
+    path = by_gdal(tmp_path / "a.gpkg", [shapely.box(0, 0, 1, 1)], name=["here"])
+    with pytest.raises(UsageError, match="no feature of it meets the condition") as caught:
+        load_area(Policy(aoi=(AoiFile(path=path, where="name = 'there'"),)), WEB_MERCATOR, 1.0)
+    assert "--aoi-where" in caught.value.hint
+    assert load_area(Policy(aoi=(AoiFile(path=path, where="name = 'here'"),)), WEB_MERCATOR, 1.0) is not None
+
+
+def test_a_collection_without_features_is_told_as_such() -> None:
+    with pytest.raises(UsageError, match="no feature in it") as caught:
+        area_from({"type": "FeatureCollection", "features": []})
+    assert "harvester holes" in caught.value.hint
