@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harvester.caches import compact
 from harvester.caches.foreign_names import foreign_in, foreign_incoming, link_in
-from harvester.caches.foreign_tables import DATABASES, foreign_table
+from harvester.caches.foreign_tables import DATABASES, foreign_part
 from harvester.caches.recognising import is_empty_or_missing, sniff, sniff_here
 from harvester.errors import CacheError
 
@@ -26,14 +26,14 @@ def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str 
 
     ``format``: of what lies there. ``is_work``: it is the work folder of a package. ``remedy``: what to do then.
     """
-    what, name = "", None
+    name = None
     if place.is_dir():
         name = foreign_in(place, format, is_work=is_work)
     elif format in DATABASES:
-        what, name = "the table ", foreign_table(place, format)
+        name = foreign_part(place, format)
     if name is not None:
         raise CacheError(
-            f"{place} holds {what}{name}, which is no part of a cache: it is not replaced", hint=remedy, code="foreign"
+            f"{place} holds {name}, which is no part of a cache: it is not replaced", hint=remedy, code="foreign"
         )
 
 

@@ -1,16 +1,20 @@
-"""Which tables of a database are no tile cache's: one that holds a person's own is added to, and not replaced.
+"""What of a database is no tile cache's: one that holds a person's own is added to, and not replaced.
 
 MBTiles: the tables of the specification (mapbox/mbtiles-spec 1.3, UTFGrid included), those in which the tools in use
-keep each picture once, and ours; each by its columns too, since a table ``map`` or ``images`` may be anybody's.
-GeoPackage: the tables that describe tiles (OGC 12-128r17, clauses 1.1, 2.2 and annex F.8) and the tile tables of one
-cache. What the standard names beside them may be there, and empty.
+keep each picture once, and ours. A table ``map`` or ``images`` may be anybody's: it is a cache's where a view of the
+specification shows it. GeoPackage: the tables that describe tiles (OGC 12-128r17, clauses 1.1, 2.2 and annex F.8) and
+the tile tables of one cache; of the rows that may be about anything, ours, GDAL's and those about the tile tables. What
+the standard names beside them may be there, and empty. Every table has the columns that it is known with, and no other.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Mapping, Set
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from harvester.caches.geopackage_schema import quoted
@@ -27,42 +31,79 @@ DATABASES = frozenset({"mbtiles", "gpkg"})
 
 _PLACE = frozenset({"zoom_level", "tile_column", "tile_row"})
 
-_ANYWHERE = {DELTA: frozenset({"name", "value"}), "android_metadata": frozenset({"locale"})}
+
+class _Known(NamedTuple):
+    """A table that a cache may have."""
+
+    columns: Set[str]
+    optional: Set[str] = frozenset()
+    """Columns that some programs add."""
+    is_shown: bool = False
+    """A cache's where a view of the specification reads it: else the name alone says nothing."""
+    is_empty: bool = False
+    """It is made by habit, and a cache's without a row."""
+
+
+_ANYWHERE = {DELTA: _Known({"name", "value"}), "android_metadata": _Known({"locale"})}
 """The second is made by Android with every database that an app opens to write."""
 
+_VIEWS = ("tiles", "grids", "grid_data")
+"""What the specification lets be a view."""
+
 _MBTILES = _ANYWHERE | {
-    "metadata": frozenset({"name", "value"}),
-    "tiles": _PLACE | {"tile_data"},
-    "grids": _PLACE | {"grid"},
-    "grid_data": _PLACE | {"key_name", "key_json"},
-    "map": _PLACE,
-    "images": frozenset({"tile_id", "tile_data"}),
-    "grid_key": frozenset({"grid_id", "key_name"}),
-    "grid_utfgrid": frozenset({"grid_id", "grid_utfgrid"}),
-    "keymap": frozenset({"key_name", "key_json"}),
-    "tiles_shallow": _PLACE | {"tile_data_id"},
-    "tiles_data": frozenset({"tile_data_id", "tile_data"}),
-    "tiles_with_hash": _PLACE | {"tile_data", "tile_hash"},
-    "harvester_new_hashes": frozenset({"entries"}),
-    "harvester_hashes": frozenset({"hash", "picture"}),
+    "metadata": _Known({"name", "value"}),
+    # The time is MapProxy's.
+    "tiles": _Known(_PLACE | {"tile_data"}, optional={"last_modified"}),
+    "grids": _Known(_PLACE | {"grid"}),
+    "grid_data": _Known(_PLACE | {"key_name", "key_json"}),
+    "map": _Known(_PLACE | {"tile_id"}, optional={"grid_id"}, is_shown=True),
+    "images": _Known({"tile_id", "tile_data"}, is_shown=True),
+    "grid_key": _Known({"grid_id", "key_name"}, is_shown=True),
+    "grid_utfgrid": _Known({"grid_id", "grid_utfgrid"}, is_shown=True),
+    "keymap": _Known({"key_name", "key_json"}, is_shown=True),
+    "tiles_shallow": _Known(_PLACE | {"tile_data_id"}, is_shown=True),
+    "tiles_data": _Known({"tile_data_id", "tile_data"}, is_shown=True),
+    "tiles_with_hash": _Known(_PLACE | {"tile_data", "tile_hash"}, is_shown=True),
+    # TileMill's and tilelive's.
+    "geocoder_data": _Known({"type", "shard", "data"}, is_empty=True),
+    "harvester_new_hashes": _Known({"entries"}),
+    "harvester_hashes": _Known({"hash", "picture"}),
 }
 
-_GEOPACKAGE = frozenset(
-    {
-        "gpkg_spatial_ref_sys",
-        "gpkg_contents",
-        "gpkg_tile_matrix_set",
-        "gpkg_tile_matrix",
-        "gpkg_extensions",
-        "gpkg_metadata",
-        "gpkg_metadata_reference",
-        *_ANYWHERE,
-    }
-)
+_GEOPACKAGE = _ANYWHERE | {
+    # The two more: extension gpkg_crs_wkt (annex F.10).
+    "gpkg_spatial_ref_sys": _Known(
+        {"srs_name", "srs_id", "organization", "organization_coordsys_id", "definition", "description"},
+        optional={"definition_12_063", "epoch"},
+    ),
+    "gpkg_contents": _Known(
+        {"table_name", "data_type", "identifier", "description", "last_change", "srs_id"}
+        | {"min_x", "min_y", "max_x", "max_y"}
+    ),
+    "gpkg_tile_matrix_set": _Known({"table_name", "srs_id", "min_x", "min_y", "max_x", "max_y"}),
+    "gpkg_tile_matrix": _Known(
+        {"table_name", "zoom_level", "matrix_width", "matrix_height", "tile_width", "tile_height"}
+        | {"pixel_x_size", "pixel_y_size"}
+    ),
+    "gpkg_extensions": _Known({"table_name", "column_name", "extension_name", "definition", "scope"}),
+    "gpkg_metadata": _Known({"id", "md_scope", "md_standard_uri", "mime_type", "metadata"}),
+    "gpkg_metadata_reference": _Known(
+        {"reference_scope", "table_name", "column_name", "row_id_value", "timestamp", "md_file_id", "md_parent_id"}
+    ),
+}
+
+_TILE_TABLE = _Known(_PLACE | {"tile_data"}, optional={"id"})
+
+_PROGRAMS = ("urn:harvester:", "http://gdal.org")
+"""How the md_standard_uri of rows begins that programs write about tiles: ours, and GDAL's of a raster."""
+
+_EXTENSION = "gpkg_"
+"""How the names of the standard's own extensions begin, which say what a file with tiles makes use of."""
 
 
-def foreign_table(path: Path, format: str) -> str | None:
-    """The first table or view that no tile cache of the format has; None where all are one cache's.
+def foreign_part(path: Path, format: str) -> str | None:
+    """The first table, view, column or row that no tile cache of the format has, in words that name its table; None
+    where all are one cache's.
 
     ``format``: one of DATABASES. Raises CacheError where that can't be seen.
     """
@@ -70,9 +111,11 @@ def foreign_table(path: Path, format: str) -> str | None:
         return None
     try:
         with closing(_open(path)) as connection:
-            sql = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
-            names = [str(row[0]) for row in connection.execute(sql)]
-            found = _of_geopackage(connection, names) if format == "gpkg" else _of_mbtiles(connection, names)
+            sql = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')"
+            rows = connection.execute(f"{sql} AND substr(name, 1, 7) <> 'sqlite_'").fetchall()
+            names = [str(name) for name, _, _ in rows]
+            views = {str(name).lower(): str(text).lower() for name, kind, text in rows if kind == "view"}
+            found = _of_geopackage(connection, names) if format == "gpkg" else _of_mbtiles(connection, names, views)
     except (sqlite3.Error, UnicodeDecodeError) as cause:
         raise CacheError(
             f"{path} is damaged, and what it holds beside tiles can't be seen ({cause}): it is not replaced",
@@ -95,12 +138,34 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _of_mbtiles(connection: sqlite3.Connection, names: list[str]) -> str | None:
-    return next((name for name in names if not _columns(connection, name) >= _MBTILES.get(name.lower(), {""})), None)
+def _of_mbtiles(connection: sqlite3.Connection, names: list[str], views: Mapping[str, str]) -> str | None:
+    shown: set[str] = set()
+    ahead = [name for name in _VIEWS if name in views]
+    while ahead:
+        words = set(re.findall(r"\w+", views[ahead.pop()])) - shown
+        shown |= words
+        ahead += [name for name in words if name in views]
+    for name in names:
+        low = name.lower()
+        known = _MBTILES.get(low)
+        if known is not None and known.is_shown and low not in shown and low not in views:
+            known = None
+        if found := _unlike(connection, name, known):
+            return found
+    return None
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({quoted(table)})")}
+def _unlike(connection: sqlite3.Connection, name: str, known: _Known | None) -> str | None:
+    """What of a table is not as it is known; None where all is."""
+    columns = {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({quoted(name)})")}
+    if known is None or not columns >= known.columns or (known.is_empty and _has_rows(connection, name)):
+        return f"the table {name}"
+    more = sorted(columns - known.columns - known.optional)
+    return f"the column {more[0]} of the table {name}" if more else None
+
+
+def _has_rows(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute(f"SELECT 1 FROM {quoted(table)} LIMIT 1").fetchall())
 
 
 def _of_geopackage(connection: sqlite3.Connection, names: list[str]) -> str | None:
@@ -109,8 +174,28 @@ def _of_geopackage(connection: sqlite3.Connection, names: list[str]) -> str | No
     cache &= {name.lower() for name in tiled}
     for name in sorted(names, key=lambda name: name.lower().startswith("gpkg_")):
         low = name.lower()
-        if low in _GEOPACKAGE or low in cache:
+        known = _TILE_TABLE if low in cache else _GEOPACKAGE.get(low)
+        if known is None and low.startswith("gpkg_") and not _has_rows(connection, name):
             continue
-        if not low.startswith("gpkg_") or connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchall():
-            return name
+        if found := _unlike(connection, name, known):
+            return found
+    there = {name.lower() for name in names}
+    if "gpkg_extensions" in there:
+        for table, extension in connection.execute("SELECT table_name, extension_name FROM gpkg_extensions"):
+            about = str(table or "").lower()
+            if not str(extension).lower().startswith(_EXTENSION) or about not in {"", *cache, *_GEOPACKAGE}:
+                return f"the extension {extension} in the table gpkg_extensions"
+    return _of_metadata(connection, there, cache) if "gpkg_metadata" in there else None
+
+
+def _of_metadata(connection: sqlite3.Connection, there: Set[str], cache: Set[str]) -> str | None:
+    """A row of gpkg_metadata that no program wrote about tiles, and that is not about the tile tables alone."""
+    about: dict[object, set[str]] = {}
+    if "gpkg_metadata_reference" in there:
+        sql = "SELECT md_file_id, reference_scope, table_name FROM gpkg_metadata_reference"
+        for row, scope, table in connection.execute(sql):
+            about.setdefault(row, set()).add(str(table or "").lower() if scope == "table" else "")
+    for row, standard in connection.execute("SELECT id, md_standard_uri FROM gpkg_metadata"):
+        if not str(standard).startswith(_PROGRAMS) and not (about.get(row) and about[row] <= cache):
+            return f"row {row} ({standard}) of the table gpkg_metadata"
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.caches.foreign_tables import foreign_table
+from harvester.caches.foreign_tables import foreign_part
 from harvester.caches.open import open_cache
 from harvester.durable import Disk
 from harvester.errors import CacheError
@@ -41,6 +41,17 @@ SECOND_TILES = (
     "INSERT INTO gpkg_tile_matrix SELECT 'houses', zoom_level, matrix_width, matrix_height, tile_width, tile_height,"
     " pixel_x_size, pixel_y_size FROM gpkg_tile_matrix",
 )
+SURVEYED = ("ALTER TABLE tiles ADD COLUMN surveyed_by TEXT", "UPDATE tiles SET surveyed_by = 'Ann'")
+OWN_PICTURES = ("CREATE TABLE Images (tile_id TEXT, tile_data BLOB)", "INSERT INTO Images VALUES ('a', x'00')")
+OWN_MAP = (
+    "CREATE TABLE map (zoom_level, tile_column, tile_row, tile_id, note TEXT)",
+    "INSERT INTO map VALUES (1, 1, 1, 'a', 'dig here')",
+)
+GEOCODER = ("CREATE TABLE geocoder_data (type TEXT, shard INTEGER, data BLOB)",)
+METADATA = "INSERT INTO gpkg_metadata (id, md_standard_uri, metadata) VALUES (99, 'http://iso', '<notes/>')"
+REFERENCE = "INSERT INTO gpkg_metadata_reference (reference_scope, table_name, md_file_id) VALUES ({}, 99)"
+EXTENSION = "INSERT INTO gpkg_extensions VALUES ('tiles', NULL, 'ann_ext', 'http://ann', 'read-write')"
+CONTENTS = ("ALTER TABLE gpkg_contents ADD COLUMN note TEXT",)
 NAMED_LIKE_OURS = ("CREATE TABLE images (id INTEGER, title TEXT)",)
 
 
@@ -66,6 +77,16 @@ def add(path: Path, *statements: str) -> None:
         ("topo.mbtiles", UNLISTED, "houses"),
         ("topo.mbtiles", A_VIEW, "houses"),
         ("topo.mbtiles", NAMED_LIKE_OURS, "images"),
+        ("topo.mbtiles", OWN_PICTURES, "Images"),
+        ("topo.mbtiles", OWN_MAP, "map"),
+        ("topo.mbtiles", (*GEOCODER, "INSERT INTO geocoder_data (shard) VALUES (1)"), "geocoder_data"),
+        ("topo.mbtiles", SURVEYED, "tiles"),
+        ("topo.gpkg", SURVEYED, "tiles"),
+        ("topo.gpkg", CONTENTS, "gpkg_contents"),
+        ("topo.gpkg", (METADATA,), "gpkg_metadata"),
+        ("topo.gpkg", (METADATA, REFERENCE.format("'geopackage', NULL")), "gpkg_metadata"),
+        ("topo.gpkg", (METADATA, REFERENCE.format("'row', 'tiles'")), "gpkg_metadata"),
+        ("topo.gpkg", (EXTENSION,), "gpkg_extensions"),
     ],
 )
 def test_a_database_with_a_table_of_somebodys_is_added_to_and_not_replaced(
@@ -80,9 +101,11 @@ def test_a_database_with_a_table_of_somebodys_is_added_to_and_not_replaced(
         ("convert", "in.mbtiles", output),
         ("merge", "in.mbtiles", "-o", output),
     ):
-        refused(cli, tmp_path, *verb, "--mode", "overwrite", code=4, words=(f"the table {name}", "not replaced"))
+        refused(cli, tmp_path, *verb, "--mode", "overwrite", code=4, words=(f"the table {name},", "not replaced"))
     assert cli("convert", "in.mbtiles", output).code == 0
-    assert set(held(tmp_path / output)) == {*OWN, *OTHER} and foreign_table(tmp_path / output, format) == name
+    assert set(held(tmp_path / output)) == {*OWN, *OTHER} and str(foreign_part(tmp_path / output, format)).endswith(
+        name
+    )
 
 
 def test_a_geopackage_without_tiles_is_nobodys_to_replace(cli, url, tmp_path):
@@ -119,9 +142,11 @@ def test_a_delta_with_a_table_of_somebodys_is_not_replaced(cli, tmp_path, format
 @pytest.mark.parametrize("format", ["mbtiles", "gpkg"])
 def test_a_database_of_tiles_alone_is_replaced(cli, url, tmp_path, format, more):
     run = ("run", url, "--lods", "0-2", "-o", f"topo.{format}", *more, *HASTY)
-    assert cli(*run).code == 0 and foreign_table(tmp_path / f"topo.{format}", format) is None
+    assert cli(*run).code == 0 and foreign_part(tmp_path / f"topo.{format}", format) is None
     assert cli(*run, "--mode", "overwrite").code == 0
     add(tmp_path / f"topo.{format}", "CREATE TABLE android_metadata (locale TEXT)", "ANALYZE")
+    about_tiles = {"mbtiles": GEOCODER, "gpkg": (METADATA, REFERENCE.format("'table', 'tiles'"))}
+    add(tmp_path / f"topo.{format}", *about_tiles[format])
     make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
     assert cli("convert", "in.mbtiles", f"topo.{format}", "--mode", "overwrite").code == 0
     assert held(tmp_path / f"topo.{format}") == OTHER
