@@ -65,7 +65,9 @@ def plans(job: Job) -> dict[str, Plan]:
 
         opened = await open_job_source(job)
         try:
-            planned, _ = plan_layers(job, [layer.source.info for layer in opened.layers])
+            planned, _ = plan_layers(
+                job, [one.source.info for one in opened.layers], [one.name for one in opened.layers]
+            )
             return {one.info.name: one.plan for one in planned}
         finally:
             await opened.close()

@@ -16,6 +16,9 @@ PLAN_LIMIT = 10_000_000
 """Tiles that a run fetches without being told that so many are meant."""
 
 
+MOST_NAME = 80
+"""Characters of a layer's name before what is told of it."""
+
 HALF_WORLD = 180
 """Degrees: a box across the antimeridian that is wider is rarely meant."""
 
@@ -30,11 +33,14 @@ class PlannedLayer:
     notices: tuple[str, ...]
 
 
-def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLayer], list[tuple[int, str]]]:
+def plan_layers(
+    job: Job, infos: Sequence[ServiceInfo], names: Sequence[str] = ()
+) -> tuple[list[PlannedLayer], list[tuple[int, str]]]:
     """The plans of all layers, and the places of the layers for which nothing is left, with the reason.
 
-    Of several layers each takes the levels and scales that it has. Raises UsageError when a policy, or a level or scale
-    that it names outright, fits no layer at all, and, for a single layer, whatever is wrong with it.
+    Of several layers each takes the levels and scales that it has, and is told of by its name among ``names`` (else its
+    service's). Raises UsageError when a policy, or a level or scale that it names outright, fits no layer at all, and,
+    for a single layer, whatever is wrong with it.
     """
     planned: list[PlannedLayer] = []
     left_out: list[tuple[int, str]] = []
@@ -43,7 +49,8 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
     nowhere: list[dict[float, UsageError] | None] = [None] * len(job.policies)
     for position, info in enumerate(infos):
         choices: list[tuple[tuple[int, ...], Area | None]] = []
-        notices: list[str] = [*info.notices, *_wide_boxes(job.policies)]
+        name = (names[position] if names else info.name)[:MOST_NAME] if len(infos) > 1 else ""
+        notices = [*_of_layer(name, info.notices), *_wide_boxes(job.policies)]
         reason = ""
         for index, policy in enumerate(job.policies):
             try:
@@ -58,7 +65,7 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
                 reason = error.message
                 continue
             fits[index] = True
-            notices += said
+            notices += _of_layer(name, said)
             choices.append((levels, _area(info, policy, levels)))
         if not choices:
             left_out.append((position, reason))
@@ -72,7 +79,7 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
             continue
         for _, area in choices:
             notices += area.notices if area is not None else ()
-        notices += plan.notices
+        notices += _of_layer(name, plan.notices)
         if job.shard is not None:
             plan = plan.shard(*job.shard)
         planned.append(PlannedLayer(index=position, info=info, plan=plan, notices=tuple(dict.fromkeys(notices))))
@@ -87,6 +94,11 @@ def plan_layers(job: Job, infos: Sequence[ServiceInfo]) -> tuple[list[PlannedLay
             hint="harvester scales SOURCE lists the layers with their LODs and extents.",
         )
     return planned, left_out
+
+
+def _of_layer(name: str, notices: Sequence[str]) -> list[str]:
+    """Notices of one layer, with its name where there are several."""
+    return [f"{name}: {text}" if name else text for text in notices]
 
 
 def _still_missing(before: dict[float, UsageError] | None, here: dict[float, UsageError]) -> dict[float, UsageError]:

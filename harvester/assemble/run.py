@@ -74,7 +74,9 @@ async def _harvest(
 ) -> Report | WebMapReport:
     opened = await open_job_source(job)
     try:
-        planned, left_out = await asyncio.to_thread(plan_layers, job, [layer.source.info for layer in opened.layers])
+        planned, left_out = await asyncio.to_thread(
+            plan_layers, job, [one.source.info for one in opened.layers], [one.name for one in opened.layers]
+        )
         report: Report | WebMapReport
         if opened.is_web_map:
             folder = require_folder(job, output)

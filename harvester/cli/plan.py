@@ -65,7 +65,9 @@ def show_plan(job: Job, common: Common, *, sample: int | None) -> int:
     async def work() -> tuple[str, bool, list[tuple[str, PlannedLayer, Estimate | None]], list[tuple[str, str]]]:
         opened = await open_job_source(job)
         try:
-            planned, left_out = plan_layers(job, [layer.source.info for layer in opened.layers])
+            planned, left_out = plan_layers(
+                job, [one.source.info for one in opened.layers], [one.name for one in opened.layers]
+            )
             found = []
             for one in planned:
                 layer = opened.layers[one.index]

@@ -72,6 +72,16 @@ def test_every_tiled_layer_becomes_a_cache_of_its_own_and_the_others_are_skipped
     assert (again.code, [one["tile_requests"] for one in again.json["layers"]]) == (0, [0, 0])
 
 
+def test_what_is_told_of_one_layer_of_several_names_it(serve, cli, tmp_path):
+    service = serve()
+    source = webmap(
+        tmp_path, layer(service, "World", minScale=SHORT[0], maxScale=SHORT[2]), layer(service, "All of it")
+    )
+    told = cli("plan", source).err
+    assert "note: World: the web map's own scale range limits this layer: taken are 0-2" in told
+    assert "All of it: the web map" not in told
+
+
 NAMES = {
     "Streets": "Streets.mbtiles",
     "streets": "streets-2.mbtiles",
