@@ -218,8 +218,10 @@ class GeoPackageWriter:
                     made = await allow_webp(database, made, table)
                 for table, tiles in rows.items():
                     await database.executemany(
-                        f"INSERT OR REPLACE INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
-                        " VALUES (?, ?, ?, ?)",
+                        # Not REPLACE: a row's id and what other columns say of it stay.
+                        f"INSERT INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
+                        " VALUES (?, ?, ?, ?) ON CONFLICT (zoom_level, tile_column, tile_row)"
+                        " DO UPDATE SET tile_data = excluded.tile_data",
                         in_order(tiles, tiles.values()),
                     )
                 for table, addresses in gone.items():

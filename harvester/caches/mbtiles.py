@@ -181,8 +181,9 @@ class MBTilesWriter:
                     )
                 elif rows:
                     await database.executemany(
-                        f"INSERT OR REPLACE INTO {schema} (zoom_level, tile_column, tile_row, tile_data)"
-                        " VALUES (?, ?, ?, ?)",
+                        # Not REPLACE: what another program's columns say of a tile stays, and so does its row.
+                        f"INSERT INTO {schema} (zoom_level, tile_column, tile_row, tile_data) VALUES (?, ?, ?, ?)"
+                        " ON CONFLICT (zoom_level, tile_column, tile_row) DO UPDATE SET tile_data = excluded.tile_data",
                         in_order(rows, rows.values()),
                     )
                 else:

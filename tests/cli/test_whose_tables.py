@@ -129,6 +129,21 @@ def test_a_geopackage_without_tiles_is_nobodys_to_replace(cli, url, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["mbtiles", "gpkg"])
+def test_a_tile_that_is_replaced_by_a_merge_keeps_its_row_and_what_other_columns_say_of_it(cli, tmp_path, format):
+    make(tmp_path / f"topo.{format}", OWN, format=format)
+    add(tmp_path / f"topo.{format}", *SURVEYED)
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    rows = "SELECT rowid, surveyed_by FROM tiles WHERE zoom_level = 1 ORDER BY rowid"
+    with closing(sqlite3.connect(tmp_path / f"topo.{format}")) as connection:
+        before = connection.execute(rows).fetchall()
+    assert cli("merge", "in.mbtiles", "-o", f"topo.{format}").code == 0
+    assert held(tmp_path / f"topo.{format}") == OWN | OTHER
+    with closing(sqlite3.connect(tmp_path / f"topo.{format}")) as connection:
+        assert connection.execute(rows).fetchall() == before
+        assert connection.execute("SELECT surveyed_by FROM tiles WHERE zoom_level = 2").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "gpkg"])
 def test_a_delta_with_a_table_of_somebodys_is_not_replaced(cli, tmp_path, format):
     make(tmp_path / "old.mbtiles", OWN, format="mbtiles")
     make(tmp_path / "new.mbtiles", OWN | OTHER, format="mbtiles")
