@@ -43,9 +43,10 @@ CHUNK_BLOCKS = 256
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def some_of(plan: Plan) -> list[Tile]:
+def some_of(plan: Plan, most: int = ASKED) -> list[Tile]:
     """A few tiles: the middle one of LODs from the coarsest to the finest, and others from all over the plan, such that
-    whatever every second to eighth row, column or diagonal holds is come upon twice."""
+    whatever every second to eighth row, column or diagonal holds is come upon twice. The first are the same for every
+    ``most``."""
     if plan.total <= ASKED:
         return [plan.tile_at(place) for place in range(plan.total)]
     places, start = [], 0
@@ -58,7 +59,7 @@ def some_of(plan: Plan) -> list[Tile]:
     spread = (int(plan.total * (GOLDEN * at % 1.0)) for at in range(1, SPREAD + 1))
     left = dict.fromkeys(plan.tile_at(place) for place in dict.fromkeys(spread))
     met = Counter(stripe for tile in chosen for stripe in stripes(tile))
-    while left and len(chosen) < ASKED:
+    while left and len(chosen) < most:
         best = max(left, key=lambda tile: sum(2.0 ** -met[stripe] for stripe in stripes(tile)))
         del left[best]
         if best not in chosen:
@@ -110,15 +111,27 @@ def spread(positions: np.ndarray, number: int) -> list[int]:
     return [int(positions[place]) for place in places]
 
 
-async def some_denied(ledger: Ledger, plan: Plan, levels: Collection[int], most: int) -> list[Tile]:
+async def some_denied(
+    ledger: Ledger, plan: Plan, levels: Collection[int], most: int, first: Collection[Tile] = ()
+) -> tuple[list[Tile], int]:
     """A few absent tiles of these LODs: of each LOD one at least, the more the more it has, of as many windows as there
-    are, on as many rows, columns and diagonals as may be."""
-    samples = {level: Sample() for level in levels}
+    are, on as many rows, columns and diagonals as may be; the first are the same for every ``most``. What is absent of
+    ``first`` goes before all. Gives how many there are, too."""
+    samples = {level: Sample() for level in {*levels, *(tile.level for tile in first)}}
+    by_block: dict[BlockKey, list[Tile]] = {}
+    for tile in sorted(first):
+        by_block.setdefault(block_of(tile), []).append(tile)
+    before: list[Tile] = []
     async for key, absent in absent_tiles(ledger, plan):
+        if key in by_block and len(before) < most:
+            positions = set(absent.tolist())
+            before += [tile for tile in by_block[key] if key.position(tile) in positions]
         if key.level in samples:
             samples[key.level].add(key, absent)
     left = {level: sample.candidates() for level, sample in samples.items() if sample.tiles}
-    chosen: list[Tile] = []
+    chosen = before[:most]
+    for tile in chosen:
+        left.get(tile.level, {}).pop(tile, None)
     met: Counter[tuple[int, int, int]] = Counter()
     taken: Counter[int] = Counter()
 
@@ -132,7 +145,18 @@ async def some_denied(ledger: Ledger, plan: Plan, levels: Collection[int], most:
         taken[level] += 1
         chosen.append(best)
         met.update(stripes(best))
-    return chosen
+    return chosen, sum(sample.tiles for sample in samples.values())
+
+
+async def one_stored(ledger: Ledger, plan: Plan) -> list[Tile]:
+    """A planned tile that was served, if there is one."""
+    blocks = plan.blocks()
+    while chunk := list(islice(blocks, CHUNK_BLOCKS)):
+        for (key, mask), states in zip(chunk, await ledger.states([key for key, _ in chunk]), strict=True):
+            positions = np.flatnonzero((mask & (states == State.STORED)).ravel())
+            if positions.size:
+                return [key.tile(int(positions[0]))]
+    return []
 
 
 async def some_near(ledger: Ledger, plan: Plan, there: Tile, asked: Collection[Tile]) -> list[Tile]:

@@ -5,19 +5,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harvester.assemble.budgets import after, limits_left
-from harvester.assemble.denied import ASKED, absent_outside, absent_tiles, some_denied, some_near, some_of
-from harvester.assemble.hearing import Heard, hear
+from harvester.assemble.denied import (
+    ASKED,
+    absent_outside,
+    absent_tiles,
+    one_stored,
+    some_denied,
+    some_near,
+    some_of,
+)
+from harvester.assemble.hearing import BELIEVED, FAILING, Heard, hear, hear_enough
 from harvester.assemble.sources import Layer
 from harvester.edges import BlockChange, Ledger, State
 from harvester.engine import Agreement, Outturn, StopReason, Tally
+from harvester.engine.run import FAILURES_READ
+from harvester.engine.tally import FAILURES_KEPT
 from harvester.job import Job, Limits
 from harvester.ledger_reader import UNPROVEN
 from harvester.planning import Plan
-from harvester.tiling.tile import Tile
+from harvester.tiling.tile import BlockKey, Tile, block_of
 
 MOST_ASKED = 2 * ASKED
 """Where tiles that the tilemap knows of were answered 404: it errs in one way at least."""
@@ -27,10 +37,6 @@ SUSPECT_404 = 8
 
 UNPROVEN_KEPT = 200
 """Plans of which a ledger remembers that; the oldest go first."""
-
-FAILING = ("source_failing", "gave_up")
-"""Codes of a stop since nothing but failures came; where they are answers to denied tiles alone, only these may
-fail."""
 
 DISTRUSTED = "tilemap_distrusted"
 """The ledger's fact: a tile that is there although the tilemap denies it; later runs don't ask the tilemap."""
@@ -92,7 +98,8 @@ class TilemapDoubt:
             there = await self._look(tally, levels)
             if there is None:
                 await self._proven()
-                return agreement, outturn
+                failures = [one for one in await self.ledger.failures(FAILURES_READ) if self.plan.contains(one.tile)]
+                return agreement, replace(outturn, failures=tuple(failures[:FAILURES_KEPT]))
             if isinstance(there, StopReason):
                 again = await self._taken_back(agreement)
                 return again, replace(outturn, tally=again.tally, stop=there)
@@ -140,39 +147,65 @@ class TilemapDoubt:
     async def _look(self, tally: Tally, levels: Collection[int]) -> Tile | StopReason | None:
         """Ask some of the tiles that are absent in these LODs; gives one that is there if the tilemap is not to be
         believed, or why it isn't known. ``tally`` counts the requests, and knows what was answered so far."""
+        known = await one_stored(self.ledger, self.plan)
         if was_denied(tally):
-            heard = await self._hear(some_of(self.plan), tally)
+            number, total = min(ASKED, self.plan.total), self.plan.total
+            heard = await self._hear(some_of(self.plan, 2 * number), number, known, tally)
             if heard.is_wrong:
                 return next(iter(heard.there.values()))
         else:
             most = MOST_ASKED if tally.answered_404 >= SUSPECT_404 else ASKED
-            tiles = await some_denied(self.ledger, self.plan, levels, most)
-            heard = await self._hear(tiles, tally)
+            tiles, total = await some_denied(self.ledger, self.plan, levels, 2 * most, tally.failed_before)
+            number = min(most, len(tiles))
+            heard = await self._hear(tiles, number, known, tally)
             if len(heard.found) == 1 and heard.stop is None:
                 near = await some_near(self.ledger, self.plan, heard.found[0], tiles)
-                heard = heard.and_then(await self._hear(near, tally))
+                heard = heard.and_then(await self._hear(near, len(near), known, tally))
             # One picture, and again and again that one, may stand for none; one alone does not.
             if heard.is_wrong or len(heard.found) == 1:
                 return heard.found[0]
-        counts = tally.counts()
-        if heard.stop is not None and (heard.stop.code not in FAILING or not counts.stored):
-            return heard.stop
-        # A failure says neither that a tile is there nor that it is not; whether the host is well otherwise or not.
-        return unheard(heard, stored=counts.stored) if heard.unknown else None
+        if heard.stop is not None:
+            return heard.stop if heard.stop.code not in FAILING or not known else unheard(heard)
+        answered, failed = len(heard.answered), len(heard.failed)
+        if not failed:
+            return None
+        # A failure says neither that a tile is there nor that it is not. Those of a few count each for itself.
+        is_each = answered + failed >= total and bool(answered or known)
+        if not is_each and (answered < BELIEVED or 2 * answered < number):
+            return unheard(heard)
+        await self._fail(tally, heard.failed)
+        return None
 
-    async def _hear(self, tiles: list[Tile], tally: Tally) -> Heard:
-        return await hear(self.job, self.layer, tiles, tally, stopped=self.stopped)
+    async def _fail(self, tally: Tally, failed: Mapping[Tile, str]) -> None:
+        """Absent tiles that were asked and can't be had."""
+        blocks: dict[BlockKey, dict[int, str]] = {}
+        for tile, text in failed.items():
+            key = block_of(tile)
+            blocks.setdefault(key, {})[key.position(tile)] = text
+            tally.levels[tile.level][State.ABSENT] -= 1
+            tally.levels[tile.level][State.FAILED] += 1
+        changes = [BlockChange(key, State.FAILED, list(texts), texts) for key, texts in blocks.items()]
+        await self.ledger.record(changes, {})
+
+    async def _hear(self, tiles: Sequence[Tile], number: int, known: Sequence[Tile], tally: Tally) -> Heard:
+        async def ask(some: Sequence[Tile]) -> Heard:
+            return await hear(self.job, self.layer, some, tally, stopped=self.stopped)
+
+        return await hear_enough(ask, tiles, number, known)
 
 
-def unheard(heard: Heard, *, stored: int) -> StopReason:
-    """Nothing is known of tiles that the tilemap denies. ``stored``: tiles that the run has."""
+def unheard(heard: Heard) -> StopReason:
+    """Too little is known of tiles that the tilemap denies."""
+    answered = len(heard.answered)
+    asked = answered + sum(1 for text in heard.failed.values() if text)
     return StopReason(
         code="tilemap_unproven",
-        message=f"the service's tilemap denies tiles, and whether that is so is not known: of {heard.unknown:,} that "
-        f"were to be asked nothing came that says it ({heard.trouble})",
+        message="the service's tilemap denies tiles, and whether that is so is not known: only "
+        f"{answered:,} of {asked:,} that were asked gave an answer that says it "
+        f"({heard.trouble})",
         hint="Run the same command again: it asks them again. Where they fail each time, --tilemap off asks for all "
         "tiles and lists those that fail.",
-        exit_code=1 if stored else 3,
+        exit_code=1,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from xxhash import xxh3_128_hexdigest
@@ -20,6 +20,10 @@ BELIEVED = 2
 """Different bodies that must come: beyond their data, services give one picture ("no data here") for every tile, while
 their tilemap says the truth."""
 
+FAILING = ("source_failing", "gave_up")
+"""Codes of a stop since nothing but failures came; where they are answers to denied tiles alone, only these may
+fail."""
+
 PATIENCE_SECONDS = 20.0
 """A host that gives nothing but failures is waited for so long, or for as long as the run would: a server starts anew
 meanwhile."""
@@ -33,10 +37,13 @@ class Heard:
     """Tiles that are there, one for each body, by its digest; bodies that the job declares to mean none left out."""
     found: list[Tile] = field(default_factory=list)
     """All of these tiles."""
-    unknown: int = 0
-    """Tiles of which nothing was learned: neither served nor said to be not there, after all tries."""
+    answered: list[Tile] = field(default_factory=list)
+    """These, and those that were said to be not there."""
+    failed: dict[Tile, str] = field(default_factory=dict)
+    """Tiles of which nothing was learned after all tries, with what came last, as a ledger keeps it; empty where none
+    was made."""
     trouble: str = ""
-    """What came instead for one of these."""
+    """What came for one of these."""
     stop: StopReason | None = None
     """Why it ended too early."""
 
@@ -48,9 +55,29 @@ class Heard:
     def and_then(self, more: Heard) -> Heard:
         """This, and what came of others that were asked after it."""
         return Heard(
-            {**more.there, **self.there}, self.found + more.found, self.unknown + more.unknown,
-            more.trouble or self.trouble, more.stop or self.stop,
+            {**more.there, **self.there}, self.found + more.found, self.answered + more.answered,
+            {**self.failed, **more.failed}, more.trouble or self.trouble, more.stop or self.stop,
         )  # fmt: skip
+
+
+async def hear_enough(
+    ask: Callable[[Sequence[Tile]], Awaitable[Heard]], tiles: Sequence[Tile], number: int, known: Sequence[Tile]
+) -> Heard:
+    """Ask the first ``number`` of these, and of the others as many as didn't answer, until so many did.
+
+    Where a host gave nothing but failures, one of the tiles that answered before, or of those ``known`` to be there, is
+    asked: if it answers, the host is well, and the tiles fail for their own sake (``stop`` is None).
+    """
+    heard, spares = await ask(tiles[:number]), tiles[number:]
+    while True:
+        witness = [*heard.answered, *known][:1]
+        if heard.stop is not None and heard.stop.code in FAILING and witness and (await ask(witness)).answered:
+            heard.stop = None
+            heard.failed = {tile: text for tile, text in heard.failed.items() if text}  # the others were not asked
+        missing = number - len(heard.answered)
+        if heard.stop is not None or heard.is_wrong or not heard.answered or missing <= 0 or not spares:
+            return heard
+        heard, spares = heard.and_then(await ask(spares[:missing])), spares[missing:]
 
 
 async def hear(
@@ -64,10 +91,11 @@ async def hear(
     def saw(tile: Tile, verdict: Verdict) -> None:
         nonlocal learned
         if verdict.outcome not in (Outcome.WHOLE, Outcome.ABSENT):
-            heard.unknown += 1
+            heard.failed[tile] = few.told
             heard.trouble = verdict.reason
             return
         learned = time.monotonic()
+        heard.answered.append(tile)
         if verdict.outcome is Outcome.WHOLE:
             digest = xxh3_128_hexdigest(verdict.body)
             if digest not in meant_as_none:
@@ -99,6 +127,6 @@ async def hear(
         await transport.close()
     heard.stop = few.stop
     if few.left:
-        heard.unknown += few.left
+        heard.failed.update(few.unended)
         heard.trouble = heard.trouble or few.trouble
     return heard

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait, what_came
+from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait, told, what_came
 from harvester.engine.sites import Site, Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
@@ -29,6 +29,8 @@ class Asked:
     silent: list[Site] = field(default_factory=list)
     answers: list[tuple[Outcome, float]] = field(default_factory=list)
     fresh: bool = False
+    trouble: str = ""
+    """What was wrong with the last answer, as a ledger keeps it."""
 
 
 class Few:
@@ -59,6 +61,8 @@ class Few:
         and another one did: a run leaves such a host alone soon."""
         self.trouble = ""
         """Why the last tile was wrong."""
+        self.told = ""
+        """The same as a ledger keeps it."""
         self._todo = deque(Asked(tile) for tile in tiles)
         self._flying: dict[Tile, Asked] = {}
         self._source = source
@@ -81,6 +85,11 @@ class Few:
     def left(self) -> int:
         """Tiles that nothing was learned of when it ended."""
         return len(self._todo)
+
+    @property
+    def unended(self) -> dict[Tile, str]:
+        """These, each with what was wrong with its last answer as a ledger keeps it; empty where none came."""
+        return {asked.tile: asked.trouble for asked in self._todo}
 
     def next_request(self) -> Request | Wait | None:
         """The next tile, at a host that takes it."""
@@ -128,6 +137,7 @@ class Few:
             self._saw(asked.tile, verdict)
             return
         self.trouble = with_detail(verdict.reason, what_came(request, answer))
+        self.told = asked.trouble = told(verdict.reason, what_came(request, answer))
         self._tally.throttled += outcome is Outcome.THROTTLED
         if site not in asked.silent:
             asked.silent.append(site)

@@ -58,7 +58,8 @@ async def chosen_of(plan, denied, most=32, levels=range(20)):
     for key, mask in plan.blocks():
         absent = [at for at in np.flatnonzero(mask.ravel()).tolist() if denied(key.tile(at))]
         await ledger.record([BlockChange(key, State.ABSENT, absent)], {})
-    return await some_denied(ledger, plan, levels, most)
+    tiles, _ = await some_denied(ledger, plan, levels, most)
+    return tiles
 
 
 def test_every_lod_has_some_and_the_largest_most():

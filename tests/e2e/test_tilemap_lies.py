@@ -175,8 +175,12 @@ def test_where_questions_fail_nothing_is_called_complete_and_the_next_run_asks_a
     assert cli("verify", "out.mbtiles").code == 0
 
 
-def test_one_question_that_stays_without_an_answer_is_enough(serve, cli):
-    """Of twelve tiles that the tilemap denies, and that are not there but for one."""
+def named_failed(report) -> set[Tile]:
+    return {Tile(one["level"], one["row"], one["col"]) for one in report["failures"]}
+
+
+def test_of_a_few_denied_tiles_each_counts_for_itself(serve, cli):
+    """Of twelve tiles that the tilemap denies, and that are not there but for one, which fails at first."""
     denied = [Tile(4, 3, col) for col in range(12)]
     service = serve(
         ArcGisSite(
@@ -185,10 +189,79 @@ def test_one_question_that_stays_without_an_answer_is_enough(serve, cli):
         script(Rule(do="status", status=500, levels="4", rows="3", cols="0")),
     )  # fmt: skip
     result = cli("run", service.url, "--lods", "4", *HASTY, "-o", "out.mbtiles")
-    assert (result.code, result.json["error"]["code"], result.json["pending"]) == (1, "tilemap_unproven", 12)
+    assert (result.code, result.json["failed"], result.json["absent"], result.json["pending"]) == (1, 1, 11, 0)
+    assert sums_hold(result.json)
+    assert named_failed(result.json) == {Tile(4, 3, 0)}
+    assert cli("verify", "out.mbtiles").code == 1
     service.script = script()
     result = cli("run", service.url, "--lods", "4", *HASTY, "-o", "out.mbtiles")
     assert (result.code, result.json["stored"], result.json["absent"]) == (0, 245, 11)
+
+
+def asked_in_vain(serve, cli) -> list[Tile]:
+    """What an honest service is asked."""
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    assert cli("run", service.url, *FINE, "-o", "honest.mbtiles").code == 0
+    return sorted(tile for tile in service.log.tiles() if west(tile))
+
+
+def only(tiles, status: int) -> list[Rule]:
+    """These fail for good."""
+    return [
+        Rule(do="status", status=status, levels=str(tile.level), rows=str(tile.row), cols=str(tile.col))
+        for tile in tiles
+    ]
+
+
+@pytest.mark.parametrize("status", [500, 403, 429])
+@pytest.mark.parametrize("every", [32, 2])
+def test_questions_that_fail_for_good_are_failed_tiles_and_others_are_asked_instead(
+    serve, cli, tmp_path, status, every
+):
+    bad = asked_in_vain(serve, cli)[::every]
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*only(bad, status)))
+    for _ in range(1 if status == 429 else 2):  # whoever asks for it as for any tile waits as long as it is refused
+        result = cli("run", service.url, *FINE, "--give-up-after", "1s", "-o", "out.tpkx")
+        assert (result.code, result.json["stored"], result.json["failed"], result.json["pending"]) == (
+            *(1, ALL // 2, len(bad)), 0
+        )  # fmt: skip
+        assert "error" not in result.json
+        assert sums_hold(result.json)
+        assert named_failed(result.json) == set(bad)
+        assert (tmp_path / "out.tpkx").is_file()
+        well = {tile for tile in service.log.tiles() if west(tile)} - set(bad)
+        assert len(well) >= ASKED
+    assert cli("verify", "out.tpkx").code == 1
+    service.script = script()
+    result = cli("run", service.url, *FINE, "-o", "out.tpkx")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL // 2, ALL // 2)
+    assert cli("verify", "out.tpkx").code == 0
+
+
+def test_a_failed_question_that_is_answered_with_a_tile_by_the_next_run_is_a_lie_found_out(serve, cli):
+    bad = asked_in_vain(serve, cli)[:1]
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*only(bad, 500)))
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").json["failed"] == 1
+    service.script = script()
+    service.site.absent = lambda tile: west(tile) and tile not in bad
+    service.site.tilemap_says = lambda tile: not west(tile)
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL // 2 + 1, ALL // 2 - 1)
+
+
+def test_the_message_says_how_many_were_asked_and_how_many_answered(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=500)))
+    result = cli("run", service.url, *FINE, "--give-up-after", "1s", "-o", "out.mbtiles")
+    assert result.json["error"]["code"] == "tilemap_unproven"
+    asked = len({tile for tile in service.log.tiles() if west(tile)})
+    assert f"only 0 of {asked} that were asked" in result.json["error"]["message"]
+
+
+def test_a_shard_whose_tiles_are_all_denied_and_fail_ends_with_1(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=403)))
+    bbox = ("--bbox=-170,-80,-10,80",)
+    result = cli("run", service.url, *FINE, *bbox, "-o", "out.mbtiles")
+    assert (result.code, result.json["error"]["code"]) == (1, "tilemap_unproven")
 
 
 def test_a_question_that_fails_in_passing_is_asked_again_by_the_same_run(serve, cli):
