@@ -14,7 +14,7 @@ from harvester.assemble.denied import ASKED, OF_A_LOD, PERIODS, Sample, some_den
 from harvester.assemble.hearing import BELIEVED
 from harvester.edges import BlockChange, State
 from harvester.testing.memory import MemoryLedger
-from harvester.tiling.tile import BlockKey, block_of
+from harvester.tiling.tile import BlockKey, Tile, block_of
 from tests.engine.lab import plan_of
 
 PLANS = {
@@ -96,3 +96,24 @@ def test_spread_positions_are_all_of_few_and_different_ones_of_many():
     many = spread(np.arange(16384), 32)
     assert len(set(many)) == 32
     assert max(np.diff(sorted(many))) < 1400
+
+
+def test_the_first_ones_are_the_same_however_many_are_chosen():
+    plan = plan_of((5, 6))
+    assert some_of(plan, 64)[:ASKED] == some_of(plan)
+    few = asyncio.run(chosen_of(plan, lambda tile: tile.col % 3 == 0, most=32))
+    assert asyncio.run(chosen_of(plan, lambda tile: tile.col % 3 == 0, most=64))[:32] == few
+
+
+def test_absent_tiles_that_failed_before_are_chosen_first_once_each_and_all_are_counted():
+    async def chosen_first():
+        plan, ledger = plan_of((3, 4)), MemoryLedger()
+        await ledger.enlist(list(plan.blocks()))
+        for key, mask in plan.blocks():
+            absent = [at for at in np.flatnonzero(mask.ravel()).tolist() if key.tile(at).col < 4]
+            await ledger.record([BlockChange(key, State.ABSENT, absent)], {})
+        return await some_denied(ledger, plan, [4], 32, {Tile(4, 9, 1), Tile(3, 2, 2), Tile(4, 0, 15)})
+
+    tiles, number = asyncio.run(chosen_first())
+    assert tiles[:2] == [Tile(3, 2, 2), Tile(4, 9, 1)]
+    assert (len(tiles), len(set(tiles)), number) == (32, 32, 32 + 64)
