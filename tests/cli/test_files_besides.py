@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -185,3 +187,17 @@ def test_no_cache_is_made_inside_of_another_one_not_even_of_one_that_is_being_ma
     assert cli(*run, "-o", inner).code == 2
     (tmp_path / "a.ledger").unlink()
     assert cli(*run, "-o", inner).code == 0
+
+
+def test_a_report_and_a_log_may_go_to_one_device(cli, serve):
+    """Nothing in it can be lost."""
+    run = ("run", serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY)
+    assert cli(*run, "--report", os.devnull, "--log-file", os.devnull).code == 0
+
+
+@posix
+def test_a_report_and_a_log_may_go_to_one_pipe(serve, tmp_path):
+    run = ("run", serve().url, "--lods", "0-1", "-o", tmp_path / "out.mbtiles", *HASTY)
+    both = ("--report", "/dev/stderr", "--log-file", "/dev/stderr", "--quiet")
+    done = subprocess.run([sys.executable, "-m", "harvester", *map(str, run), *both], capture_output=True, check=False)
+    assert (done.returncode, b'"stored": 5' in done.stderr) == (0, True), done.stderr
