@@ -190,10 +190,12 @@ class TileFolder:
         return None if number is None else (number, extension)
 
     def misplaced(self) -> Iterator[Damage]:
-        """Folders in a level's folder that are no row (or column)."""
+        """Folders in a level's folder that are no row (or column), though files of tiles lie there."""
         for level in self.levels():
             for entry in _entries(self.root / self.naming.level(level)):
-                if entry.is_dir() and self.naming.parse_outer(entry.name) is None:
+                if self.naming.parse_outer(entry.name) is not None or not entry.is_dir():
+                    continue
+                if any(self._parse(inner.name) is not None for inner in _entries(Path(entry.path))):
                     yield Damage(entry.path, "the name is not that of a row or column of tiles")
 
 
@@ -258,7 +260,6 @@ class FolderReader:
 
     def check(self) -> Iterator[Damage]:
         """Structural damage, the whole cache over, without decoding tiles."""
-        yield from self._files.misplaced()
         yield from self.lost()
         for level in self._files.levels():
             for key in self._files.keys(level):
@@ -273,7 +274,8 @@ class FolderReader:
                             yield Damage(str(path), f"it begins with {head[:8]!r}, which is no tile", tile)
 
     def lost(self) -> Iterator[Damage]:
-        """What ``tiles`` leaves out: files of tiles that lie outside of the grid."""
+        """What ``tiles`` leaves out: files of tiles that lie outside of the grid, or in a folder that is none of it."""
+        yield from self._files.misplaced()
         for tile in self._files.outside():
             where = self._files.path(tile, "").name.rstrip(".")
             yield Damage(str(self._files.folder(tile) / where), "it lies outside of the grid", tile)

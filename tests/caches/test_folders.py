@@ -140,7 +140,9 @@ def test_other_names_are_no_columns(name: str) -> None:
 def test_a_folder_of_another_name_is_told_and_other_files_are_left_alone(tmp_path: Path) -> None:
     write(exploded, tmp_path, subject(levels=(2,)), [tile_of(Tile(2, 1, 1))])
     level = tmp_path / "_alllayers/L02"
-    (level / "R1").mkdir()
+    for name in ("R1", "notes"):
+        (level / name).mkdir()
+    (level / "R1/C00000001.png").write_bytes(b"x")
     (level / "R00000001/thumbs.db").write_bytes(b"x")
     (level / "R00000001/C00000002.png").write_bytes(b"<html>")
     with exploded.open_reader(tmp_path) as reader:

@@ -104,6 +104,26 @@ def test_files_outside_of_the_grid_are_damage_in_every_verb(tmp_path: Path):
     assert stray.read_bytes() == picture(7)
 
 
+def test_tiles_in_a_folder_that_is_no_column_are_damage_in_every_verb(tmp_path: Path):
+    folder = make(tmp_path / "in", some("2/1/1", "2/3/3"), format="xyz")
+    old = make(tmp_path / "old.mbtiles", some("2/1/1"), format="mbtiles")
+    notes = folder / "2" / "notes"
+    notes.mkdir()
+    (notes / "thesis.txt").write_text("mine")
+    with open_cache(folder) as reader:
+        assert not list(reader.check())
+    assert run_loop(convert(folder, tmp_path / "whole.mbtiles")).exit_code == 0
+    (folder / "2" / "-1").mkdir()
+    (folder / "2" / "-1" / "0.png").write_bytes(picture(7))
+    with open_cache(folder) as reader:
+        assert [Path(damage.where).name for damage in reader.check()] == ["-1"]
+    with pytest.raises(CacheError, match="not that of a row or column"):
+        run_loop(convert(folder, tmp_path / "out.mbtiles"))
+    with pytest.raises(CacheError, match="not that of a row or column"):
+        run_loop(diff(old, folder, tmp_path / "delta"))
+    assert not (tmp_path / "out.mbtiles").exists()
+
+
 def test_a_geopackage_names_the_tile_that_it_has_no_place_for(tmp_path: Path):
     """And not the corner of all that came with it."""
     source = make(tmp_path / "in", some("2/3/1", "2/0/4", "2/2/2"), format="compactv2")
