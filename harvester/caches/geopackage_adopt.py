@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harvester.caches.foreign_tables import foreign_part
 from harvester.caches.geopackage_reader import GeoPackageReader
 from harvester.caches.geopackage_schema import Grid, Place
 from harvester.caches.geopackage_tables import Table
@@ -15,6 +16,7 @@ from harvester.errors import CacheError
 from harvester.tiling.scheme import Box, TilingScheme
 
 HINT = "Choose another output, or replace it with --mode overwrite."
+ELSEWHERE = "Choose another output: it holds more than a cache, and is not replaced."
 
 TOLERANCE = 1e-6
 """Relative difference of two tile spans that still are the same, and tiles by which two corners may differ."""
@@ -123,4 +125,5 @@ def _require_room(path: Path, grid: Grid, place: Place, scheme: TilingScheme, le
 
 
 def _other(path: Path, why: str) -> CacheError:
-    return CacheError(f"{path} has another tiling scheme: {why}", hint=HINT, code="other_scheme")
+    hint = HINT if foreign_part(path, "gpkg") is None else ELSEWHERE
+    return CacheError(f"{path} has another tiling scheme: {why}", hint=hint, code="other_scheme")

@@ -108,6 +108,16 @@ def test_a_database_with_a_table_of_somebodys_is_added_to_and_not_replaced(
     )
 
 
+@pytest.mark.parametrize(("statements", "way"), [((), True), (UNLISTED, False)])
+def test_to_replace_it_is_advised_where_it_would_be_replaced(cli, tmp_path, statements, way):
+    make(tmp_path / "topo.gpkg", OWN, format="gpkg")
+    # As another program's: a table that has no zoom beyond its own.
+    add(tmp_path / "topo.gpkg", *statements, "DELETE FROM gpkg_metadata", "DELETE FROM gpkg_metadata_reference")
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    result = cli("convert", "in.mbtiles", "topo.gpkg")
+    assert result.code == 4 and "another tiling scheme" in result.err and ("--mode overwrite" in result.err) is way
+
+
 def test_a_geopackage_without_tiles_is_nobodys_to_replace(cli, url, tmp_path):
     make(tmp_path / "project.gpkg", OWN, format="gpkg")
     add(
