@@ -128,6 +128,8 @@ async def some_denied(
             before += [tile for tile in by_block[key] if key.position(tile) in positions]
         if key.level in samples:
             samples[key.level].add(key, absent)
+    meant = {*levels, *(tile.level for tile in before)}
+    samples = {level: sample for level, sample in samples.items() if level in meant}
     left = {level: sample.candidates() for level, sample in samples.items() if sample.tiles}
     chosen = before[:most]
     for tile in chosen:
