@@ -34,12 +34,10 @@ def foreign_beside(database: Path) -> Path | None:
 
 
 def is_journal(journal: Path, *, of: Path) -> bool:
-    """Is this file a rollback journal that SQLite made? Empty ones are where the database is: that is made first."""
+    """Is this file a rollback journal that SQLite made, or an empty one, whose database may have been taken away?"""
     if kind_of(journal) != FILE:
         return False
     head = _head(journal, JOURNAL_HEADER_BYTES)
-    if not head:
-        return kind_of(of) == FILE
     return head[:8] == JOURNAL_MAGIC[: len(head)] or head[:12] == _UNSYNCED[: len(head)]
 
 

@@ -39,7 +39,18 @@ class DialError(Exception):
 class Place:
     """Scheme, name and port: what a connection belongs to, whatever headers its requests carry."""
 
-    __slots__ = ("_addresses", "_failures", "_lookup", "_not_before", "_until", "idle", "name", "port", "secure")
+    __slots__ = (
+        "_addresses",
+        "_failures",
+        "_lookup",
+        "_not_before",
+        "_until",
+        "idle",
+        "is_in_step",
+        "name",
+        "port",
+        "secure",
+    )
 
     def __init__(self, host: Host) -> None:
         self.name = host.name
@@ -47,6 +58,8 @@ class Place:
         self.secure = host.scheme == "https"
         self.idle: list[Lane] = []
         """Connections that wait for a request; the last one used is the first one used again."""
+        self.is_in_step = True
+        """Until an answer came that nobody had asked for: then no connection is used twice."""
         self._addresses: list[str] = []
         self._until = 0.0
         self._lookup: asyncio.Task[list[str]] | None = None

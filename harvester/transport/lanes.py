@@ -16,7 +16,6 @@ from harvester.transport.dial import DialError, Place
 from harvester.transport.lane import Lane
 from harvester.transport.route import Route, UnsendableError
 from harvester.transport.trust import check_trust, tls_context
-from harvester.transport.unasked import Closed
 
 if TYPE_CHECKING:
     import ssl
@@ -148,8 +147,9 @@ class LaneTransport:
         if request is None or self._done is None:
             self._discard(lane)
             return
-        if lane.keep:
-            lane.place.idle.append(lane)
+        place = lane.place
+        if lane.keep and place.is_in_step:
+            place.idle.append(lane)
         else:
             self._discard(lane)
         # As ``_finish``, which would be one call more for every tile.
@@ -178,7 +178,9 @@ class LaneTransport:
             return
         self.unasked += 1
         place = lane.place
-        place.idle = Closed(place.idle, self._discard)
+        place.is_in_step = False
+        for other in list(place.idle):
+            self._discard(other)
         for other in list(self._lanes):
             if other.place is place and other.reused and other.request is not None:
                 other.fail(Fault.RESET, "the server is out of step", stale=True)

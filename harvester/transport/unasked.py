@@ -3,12 +3,6 @@ request."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from harvester.transport.lane import Lane
-
 
 def is_farewell(data: bytes) -> bool:
     """What a server may say to nobody before it closes a connection: nothing but line ends, no HTTP, 408, or an error
@@ -19,17 +13,3 @@ def is_farewell(data: bytes) -> bool:
     status = data[8:12].strip()
     closes = data.startswith(b"HTTP/1.0") or b"connection: close" in data.lower()
     return status == b"408" or (closes and status[:1] in (b"4", b"5"))
-
-
-class Closed(list["Lane"]):
-    """In the place of a host's idle connections where none may be used twice: what is put here is closed."""
-
-    def __init__(self, idle: list[Lane], close: Callable[[Lane], None]) -> None:
-        super().__init__()
-        self._close = close
-        for lane in list(idle):
-            close(lane)
-
-    def append(self, lane: Lane) -> None:
-        """It has had its answer."""
-        self._close(lane)
