@@ -169,7 +169,7 @@ def require_elsewhere(file: Path, option: str, out: Path, *, inside: bool = Fals
 def require_unread(file: Path, option: str, read: Iterable[Path]) -> None:
     """A file that is written besides is none of those that the command reads. Raises UsageError; nothing was opened."""
     place = _real(file)
-    if file.exists() and not file.is_file():  # a device or a pipe, such as /dev/null: nothing in it can be lost
+    if kind_of(file) not in ("", FILE):  # a device or a pipe, such as /dev/null: nothing in it can be lost
         return
     for path in read:
         if place == _real(path) or _is_one(file, path):
