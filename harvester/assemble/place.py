@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from harvester.caches.open import FORMATS, SUFFIXES, format_for
-from harvester.durable import safe_name
+from harvester.durable import disk_error, safe_name
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import CacheError, UsageError
 from harvester.job import Job
@@ -28,7 +29,12 @@ def require_output(job: Job) -> Path:
 def require_place(output: Path) -> None:
     """A name under which a cache can lie: nothing, a file or a folder is there. Nothing is opened, since opening a pipe
     waits for its other end. Raises CacheError."""
-    if os.path.exists(output):  # noqa: PTH110 - a Path raises where the name is too long; what makes it says that
+    try:
+        output.lstat()
+    except OSError as cause:
+        if cause.errno == errno.ENAMETOOLONG:
+            raise disk_error("make", output, cause) from cause
+    if output.exists():
         if output.is_file() or output.is_dir():
             return
         raise CacheError(

@@ -166,6 +166,15 @@ def test_a_report_that_cannot_be_written_is_known_before_the_first_tile(serve, c
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_whose_name_is_too_long_is_told_before_the_first_tile(serve, cli, tmp_path):
+    service = serve()
+    result = cli("run", service.url, *SMALL, "-o", f"{'r' * 300}.tpkx", *HASTY)
+    assert result.code in (2, 4)
+    assert result.json["error"]["hint"]
+    assert service.log.count("tile") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_so_is_one_that_its_folder_does_not_take(serve, cli, tmp_path):
     service = serve()
     result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY, "--report", f"{'r' * 300}.json")
