@@ -60,7 +60,7 @@ class KnownFiles:
         self._most = most
         self._known = Known()
         self._runs: list[_Run] = []
-        self._filter = Filter()
+        self._filter: Filter | None = None  # 16 MB: only once there is a run
 
     def find(self, names: list[int]) -> dict[int, list[int]]:
         """The places of those hashes that are known. Raises CacheError where a scratch file can't be read."""
@@ -68,7 +68,7 @@ class KnownFiles:
         wanted = as_ints(names)
         for position, place in self._known.find(wanted):
             found.setdefault(names[position], []).append(place)
-        if self._runs:
+        if self._filter is not None:
             positions = np.flatnonzero(self._filter.perhaps(wanted))
             positions = positions[np.argsort(wanted[positions], kind="stable")]
             for run in self._runs:
@@ -82,6 +82,8 @@ class KnownFiles:
         if len(self._known) < self._most:
             return
         taken, at = self._known.take()
+        if self._filter is None:
+            self._filter = Filter()
         self._filter.add(taken)
         run = self._new_run()
         self._put(run, taken, at)
