@@ -1,13 +1,13 @@
 """What a package holds beside its tiles, kept in its work folder while tiles are added: a person's members, ArcGIS's.
 
-    WORK/kept.zip       entries stored, under their names and in the order of the package
+    WORK/kept.zip       entries stored, under their names and in the order of the package, folders too; its comment
 
 It is there only where a package was taken apart; a package that is made of a work folder has them all again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,9 +28,12 @@ METADATA = "metadata.json"
 
 def keep(package: ZipBundles, work: Path, disk: Disk, unlike: Callable[[Entry], bool] = lambda entry: False) -> None:
     """Keep a package's members that are neither tiles nor the manifest nor ``unlike``. Raises CacheError."""
-    wanted = [entry for entry in package.all if not (package.is_tiles(entry) or entry.name == FILE or unlike(entry))]
-    with _writing(work, disk) as archive:
-        for entry in wanted:
+
+    def is_kept(entry: Entry) -> bool:
+        return entry.is_folder or not (package.is_tiles(entry) or entry.name == FILE or unlike(entry))
+
+    with _writing(work, disk, package.directory.comment) as archive:
+        for entry in filter(is_kept, package.directory.all):
             _copy(archive, package, entry)
 
 
@@ -43,8 +46,9 @@ def keep_document(name: str, data: bytes, work: Path, disk: Disk) -> None:
 class _writing:
     """kept.zip being made, durably."""
 
-    def __init__(self, work: Path, disk: Disk) -> None:
+    def __init__(self, work: Path, disk: Disk, comment: bytes = b"") -> None:
         self._disk = disk
+        self._comment = comment
         self._descriptor = disk.open(work / KEPT, write=True, create=True, truncate=True)
         self._archive = StoredZip(disk, self._descriptor, time=stored_zip.entry_time())
 
@@ -54,7 +58,7 @@ class _writing:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._archive.close()
+                self._archive.close(self._comment)
                 self._disk.fsync(self._descriptor)
         finally:
             self._disk.close(self._descriptor)
@@ -84,7 +88,7 @@ class Kept:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """All of it."""
+        """All of its files."""
         return self._there.all if self._there is not None else ()
 
     @property
@@ -114,14 +118,26 @@ class Kept:
         """This member is in the new package already."""
         self._stated.add(name.lower())
 
+    def put(self, archive: StoredZip, name: str, data: bytes) -> None:
+        """Add a member under the name that the package gives it, behind the folders that it lies in."""
+        self._add(archive, lambda entry: entry.is_folder and name.lower().startswith(entry.name.lower()))
+        archive.add(self.name(name), data)
+        self.stated(name)
+
     def add_rest(self, archive: StoredZip) -> None:
         """What is not in the new package yet, as it was. Raises CacheError."""
-        for entry in self._rest():
-            assert self._there is not None
-            _copy(archive, self._there, entry)
+        self._add(archive, lambda entry: True)
 
-    def _rest(self) -> Iterator[Entry]:
-        return (entry for entry in self.entries if entry.name.lower() not in self._stated)
+    def close(self, archive: StoredZip) -> None:
+        """End the new package, with the comment that it had."""
+        archive.close(b"" if self._there is None else self._there.directory.comment)
+
+    def _add(self, archive: StoredZip, wanted: Callable[[Entry], bool]) -> None:
+        for entry in self._there.directory.all if self._there is not None else ():
+            if entry.name.lower() not in self._stated and wanted(entry):
+                assert self._there is not None
+                _copy(archive, self._there, entry)
+                self.stated(entry.name)
 
     def __enter__(self) -> Self:
         return self

@@ -43,8 +43,7 @@ def open_reader(path: str | Path) -> BundleReader:
     path, disk = Path(path), Disk()
     if path.is_dir():
         raise CacheError(f"{path} is a folder, no tile package", hint="Name a .tpkx file.", code="not_a_cache")
-    entries = stored_zip.read_directory(path)
-    bundles = ZipBundles(path, entries, disk, disk.open(path))
+    bundles = ZipBundles(path, stored_zip.read_directory(path), disk, disk.open(path))
     try:
         about, folders = root_json.parse_root(bundles.document(compact.ROOT), f"{path}: root.json")
         compact.require_storage(about, f"{path}: root.json")
@@ -95,8 +94,7 @@ def _write_package(
         return or_as_it_was(lambda: restate_iteminfo(item, old, about, guid, render_iteminfo), item)
 
     for name, data in ((_ITEMINFO, iteminfo(NO_GUID)), (compact.ROOT, root), (_THUMBNAIL, picture)):
-        archive.add(kept.name(name), data)
-        kept.stated(name)
+        kept.put(archive, name, data)
     add_rest(archive, reader, kept)
     digest = xxhash.xxh3_128(root)
     digest.update(picture)
@@ -112,7 +110,7 @@ def _write_package(
                 progress(min(archive.size, total), total)
             archive.end()
     archive.fill(kept.name(_ITEMINFO), iteminfo(guid_of(digest.digest())))
-    archive.close()
+    kept.close(archive)
     progress(total, total)
 
 

@@ -97,7 +97,7 @@ def _sniff_zip(path: Path) -> str | None:
     from harvester.caches.stored_zip import read_directory
 
     try:
-        names = {entry.name.lower() for entry in read_directory(path)}
+        names = {entry.name.lower() for entry in read_directory(path).files}
     except CacheError:
         return SUFFIXES.get(path.suffix.lower())
     if "root.json" in names:

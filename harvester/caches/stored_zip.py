@@ -138,13 +138,13 @@ class StoredZip:
         self._disk.pwrite(self._descriptor, data, entry.data)
         self._header(entry)
 
-    def close(self) -> None:
+    def close(self, comment: bytes = b"") -> None:
         """Write the directory and the end; the descriptor stays open, and nothing is synced."""
         start = self._end
         directory = b"".join(
             central_entry(entry.name, entry.size, entry.offset, entry.crc, self._time) for entry in self._entries
         )
-        end = end_records(len(self._entries), len(directory), start)
+        end = end_records(len(self._entries), len(directory), start, comment)
         self._disk.pwrite(self._descriptor, directory + end, start)
         self._end = start + len(directory) + len(end)
         self._disk.truncate(self._descriptor, self._end)
@@ -188,20 +188,21 @@ def _flags(name: bytes) -> int:
     return 0 if name.isascii() else _UTF8
 
 
-def end_records(count: int, size: int, start: int) -> bytes:
+def end_records(count: int, size: int, start: int, comment: bytes = b"") -> bytes:
     """What stands behind a directory of ``count`` entries and ``size`` bytes that begins at ``start``."""
     wide = b""
     if count >= _U16 or start >= _U32 or size >= _U32:
         wide = _END64.pack(_END64_MARK, 44, _ZIP64, _ZIP64, 0, 0, count, count, size, start)
         wide += _LOCATOR.pack(_LOCATOR_MARK, 0, start + size, 1)
-    return wide + _END.pack(_END_MARK, 0, 0, *[min(count, _U16)] * 2, min(size, _U32), min(start, _U32), 0)
+    numbers = (*[min(count, _U16)] * 2, min(size, _U32), min(start, _U32), len(comment))
+    return wide + _END.pack(_END_MARK, 0, 0, *numbers) + comment
 
 
 # ---------------------------------------------------------------------------------------------- reading
 
 
 class Entry(NamedTuple):
-    """One file in an archive. ``limit`` is where the next header or the directory starts."""
+    """One file, or folder, in an archive. ``limit`` is where the next header or the directory starts."""
 
     name: str
     header: int
@@ -219,16 +220,35 @@ class Entry(NamedTuple):
         """True when its bytes lie in the archive as they are."""
         return self.method == zipfile.ZIP_STORED
 
+    @property
+    def is_folder(self) -> bool:
+        """True for an entry that only says that there is a folder."""
+        return self.name.endswith("/")
 
-def read_directory(path: Path) -> list[Entry]:
-    """The files of an archive, folders left out. Raises CacheError for an archive that is damaged or hostile.
+
+class Directory(NamedTuple):
+    """What an archive holds."""
+
+    all: list[Entry]
+    """Files and folders in their order."""
+    comment: bytes
+    """Of the archive."""
+
+    @property
+    def files(self) -> list[Entry]:
+        """Without the folders."""
+        return [entry for entry in self.all if not entry.is_folder]
+
+
+def read_directory(path: Path) -> Directory:
+    """What is in an archive. Raises CacheError for one that is damaged or hostile.
 
     Refused are names that lead out of a folder, links, encrypted entries, methods other than stored and deflated, two
     entries of one name, and entries that overlap each other or the archive's end.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            infos, directory = archive.infolist(), archive.start_dir
+            infos, directory, comment = archive.infolist(), archive.start_dir, archive.comment
     except FileNotFoundError as cause:
         raise CacheError(f"{path} is not there", hint="Check the path.", code="missing") from cause
     except OSError as cause:
@@ -248,21 +268,12 @@ def read_directory(path: Path) -> list[Entry]:
         least = info.header_offset + _LOCAL.size + len(_raw(info)) + info.compress_size
         if info.header_offset < 0 or least > limit:
             raise refused(path, f"the entry {info.filename!r} overlaps another or the archive's end")
-        if not info.is_dir():
-            entries.append(
-                Entry(
-                    info.filename,
-                    info.header_offset,
-                    info.compress_size,
-                    info.file_size,
-                    info.compress_type,
-                    limit,
-                    info.CRC,
-                    _raw(info),
-                )
-            )
+        sizes = (info.compress_size, info.file_size)
+        entries.append(
+            Entry(info.filename, info.header_offset, *sizes, info.compress_type, limit, info.CRC, _raw(info))
+        )
         limit = info.header_offset
-    return entries[::-1]
+    return Directory(entries[::-1], comment)
 
 
 def _raw(info: zipfile.ZipInfo) -> bytes:

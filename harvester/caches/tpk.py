@@ -34,7 +34,7 @@ from harvester.caches.package_unpack import unpack_archive
 from harvester.caches.records import Span
 from harvester.caches.restated import restate_cdi, restate_conf
 from harvester.caches.restated_items import ITEMINFO, PKINFO, ItemDocuments, restate_mapserver
-from harvester.caches.stored_zip import Entry, StoredZip
+from harvester.caches.stored_zip import Directory, Entry, StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.tpk_documents import TILES
 from harvester.caches.zip_bundles import ZipBundles
@@ -76,8 +76,8 @@ class _ZipPair:
 class PairsInZip(ZipBundles):
     """The pairs of a package."""
 
-    def __init__(self, path: Path, entries: Sequence[Entry], disk: Disk, descriptor: int) -> None:
-        super().__init__(path, entries, disk, descriptor)
+    def __init__(self, path: Path, directory: Directory, disk: Disk, descriptor: int) -> None:
+        super().__init__(path, directory, disk, descriptor)
         self._twins: dict[BlockKey, Entry] = {}
         self._indexes: OrderedDict[BlockKey, bytes] = OrderedDict()
         self._guard = threading.Lock()
@@ -120,13 +120,13 @@ def open_reader(path: str | Path) -> PairReader:
     path, disk = Path(path), Disk()
     if path.is_dir():
         raise CacheError(f"{path} is a folder, no tile package", hint="Name a .tpk file.", code="not_a_cache")
-    entries = stored_zip.read_directory(path)
-    name = _conf_name(entry.name for entry in entries)
+    directory = stored_zip.read_directory(path)
+    name = _conf_name(entry.name for entry in directory.files)
     if name is None:
         raise CacheError(f"{path} is no tile package: it has no conf.xml", hint="Name a .tpk file.", code="not_a_cache")
-    pairs = PairsInZip(path, entries, disk, disk.open(path))
+    pairs = PairsInZip(path, directory, disk, disk.open(path))
     try:
-        about = _describe(pairs.document, name, {entry.name.lower() for entry in entries}, path)
+        about = _describe(pairs.document, name, {entry.name.lower() for entry in directory.files}, path)
         pairs.place((*name.split("/")[:-1], ALL_LAYERS))
     except BaseException:
         pairs.close()
@@ -187,8 +187,7 @@ def _write_package(
     ]
     digest = xxhash.xxh3_128()
     for name, data in contents:
-        archive.add(kept.name(name), data)
-        kept.stated(name)
+        kept.put(archive, name, data)
         digest.update(data)
     add_rest(archive, reader, kept)
     for level in reader.levels():
@@ -209,7 +208,7 @@ def _write_package(
     guid = guid_of(digest.digest())
     archive.fill(kept.name(PKINFO), documents.pkinfo(guid))
     archive.fill(kept.name(ITEMINFO), documents.iteminfo(guid))
-    archive.close()
+    kept.close(archive)
     progress(total, total)
 
 

@@ -69,11 +69,11 @@ def open_reader(path: str | Path) -> VtpkReader:
     path, disk = Path(path), Disk()
     if path.is_dir():
         raise CacheError(f"{path} is a folder, no tile package", hint="Name a .vtpk file.", code="not_a_cache")
-    entries = stored_zip.read_directory(path)
-    archive = ZipBundles(path, entries, disk, disk.open(path))
+    directory = stored_zip.read_directory(path)
+    archive = ZipBundles(path, directory, disk, disk.open(path))
     try:
         about = vtpk_documents.parse_root(archive.document(ROOT), f"{path}: {ROOT}")
-        names = {entry.name.lower() for entry in entries}
+        names = {entry.name.lower() for entry in directory.files}
         metadata = parse_object(archive.document(METADATA).decode("utf-8", "replace")) if METADATA in names else {}
         archive.place(("p12", "tile"))
     except BaseException:
@@ -139,8 +139,7 @@ def _write_package(
     digest = xxhash.xxh3_128()
 
     def add(name: str, data: bytes) -> None:
-        archive.add(kept.name(name), data)
-        kept.stated(name)
+        kept.put(archive, name, data)
         digest.update(name.encode())
         digest.update(data)
 
@@ -172,7 +171,7 @@ def _write_package(
     guid = guid_of(digest.digest())
     archive.fill(kept.name(PKINFO), documents.pkinfo(guid))
     archive.fill(kept.name(ITEMINFO), documents.iteminfo(guid))
-    archive.close()
+    kept.close(archive)
     progress(archive.size)
 
 

@@ -12,7 +12,7 @@ from typing import IO
 
 from harvester.caches import bundle_v2, compact, stored_zip
 from harvester.caches.records import Span
-from harvester.caches.stored_zip import Entry
+from harvester.caches.stored_zip import Directory, Entry
 from harvester.durable import Disk
 from harvester.edges import Damage
 from harvester.errors import CacheError
@@ -65,7 +65,7 @@ class _Inflated:
 class ZipBundles:
     """The bundles of a package. Usable from several threads."""
 
-    def __init__(self, path: Path, entries: Sequence[Entry], disk: Disk, descriptor: int) -> None:
+    def __init__(self, path: Path, directory: Directory, disk: Disk, descriptor: int) -> None:
         self.path = path
         self._disk = disk
         self._descriptor: int | None = descriptor
@@ -75,7 +75,8 @@ class ZipBundles:
         self._odd: list[Damage] = []
         self._starts: dict[BlockKey, int] = {}
         self._inflated: OrderedDict[BlockKey, IO[bytes]] = OrderedDict()
-        self.all = entries
+        self.directory = directory
+        self.all = directory.files
         self.folder = ""
         """Of the bundles, with its ``/``; as it is spelled, if any lies there."""
 

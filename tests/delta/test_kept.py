@@ -158,6 +158,27 @@ def test_a_package_to_which_nothing_comes_stays_as_it_is_byte_for_byte(tmp_path,
 
 
 @pytest.mark.parametrize("format", ["tpk", "tpkx", "vtpk"])
+def test_the_comment_of_a_package_and_its_folders_stay(tmp_path, format):
+    out, more = package(tmp_path, format)
+    members = read(out)
+    folders = {f"{parent.as_posix()}/" for name in members for parent in list(Path(name).parents)[:-1]} | {"empty/"}
+    comment = "my words, nötes".encode()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in sorted({*members, *folders}):
+            archive.writestr(name, members.get(name, b""))
+        archive.comment = comment
+    assert run_loop(convert(more, out)).tiles == 2
+    with zipfile.ZipFile(out) as archive:
+        names = archive.namelist()
+        assert archive.comment == comment
+    assert folders <= set(names) and len(names) == len(set(names))
+    assert all(names.index(f"{Path(name).parent.as_posix()}/") < names.index(name) for name in members if "/" in name)
+    assert held(out) == held(more)
+    with open_cache(out) as reader:
+        assert not list(reader.check())
+
+
+@pytest.mark.parametrize("format", ["tpk", "tpkx", "vtpk"])
 def test_a_package_that_nobody_wrote_into_is_the_same_made_at_once_or_in_parts(tmp_path, format):
     out, more = package(tmp_path, format)
     whole = tmp_path / f"whole.{format}"
