@@ -36,6 +36,10 @@ LISTING, LISTED = "listing", "listed"
 UNPROVEN = "tilemap_unproven"
 """Fact: fingerprints of plans of which tiles may be absent by a tilemap that was not held against any tile yet."""
 
+DENIED = "tilemap_denied"
+"""Fact: by job, the last run in which its tilemap denied tiles that are pending since that could not be told: ``run``,
+of the tiles then ``asked`` how many ``answered``, the ``trouble`` of one, and ``absences`` as they were by its word."""
+
 TRIED = "tried"
 """Fact: pending tiles that a run asked before it ended: ``tiles``, lists of run, what came (``edges.told``) and tiles
 (level, row, col); ``more``: whether others are not listed."""

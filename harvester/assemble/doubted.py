@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harvester.assemble.budgets import after, limits_left
 from harvester.assemble.denied import (
@@ -19,13 +19,15 @@ from harvester.assemble.denied import (
     some_of,
 )
 from harvester.assemble.hearing import BELIEVED, FAILING, Heard, hear, hear_enough
+from harvester.assemble.remember import absences
 from harvester.assemble.sources import Layer
 from harvester.edges import BlockChange, Ledger, State
 from harvester.engine import Agreement, Outturn, StopReason, Tally
 from harvester.engine.run import FAILURES_READ
+from harvester.engine.stop import TILEMAP_UNPROVEN
 from harvester.engine.tally import FAILURES_KEPT
 from harvester.job import Job, Limits
-from harvester.ledger_reader import UNPROVEN
+from harvester.ledger_reader import DENIED, UNPROVEN
 from harvester.planning import Plan
 from harvester.tiling.tile import BlockKey, Tile, block_of
 
@@ -51,6 +53,10 @@ class TilemapDoubt:
     """
 
     job: Job
+    run: int
+    """Its number in the ledger."""
+    named: str
+    """What the ledger calls this job."""
     layer: Layer
     plan: Plan
     ledger: Ledger
@@ -63,6 +69,8 @@ class TilemapDoubt:
     this one asks for all, and some are absent by its word."""
     is_distrusted: bool = False
     """The tilemap was found to deny what is there."""
+    heard: Heard = field(default_factory=Heard)
+    """What came of the tiles that it was held against."""
 
     @property
     def is_asked(self) -> bool:
@@ -101,8 +109,14 @@ class TilemapDoubt:
                 failures = [one for one in await self.ledger.failures(FAILURES_READ) if self.plan.contains(one.tile)]
                 return agreement, replace(outturn, failures=tuple(failures[:FAILURES_KEPT]))
             if isinstance(there, StopReason):
+                await self._denied(tally, absent_before)
                 again = await self._taken_back(agreement)
-                return again, replace(outturn, tally=again.tally, stop=there)
+                tried = {
+                    **outturn.tried,
+                    **self.heard.said,
+                    **{t: text for t, text in self.heard.failed.items() if text},
+                }
+                return again, replace(outturn, tally=again.tally, stop=there, tried=tried)
             self.tell(
                 f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
                 if was_denied(tally)
@@ -136,13 +150,26 @@ class TilemapDoubt:
         known = [name for name in await self.ledger.get_meta(UNPROVEN) or () if name != self.plan.fingerprint]
         await self.ledger.set_meta({UNPROVEN: [*known, self.plan.fingerprint][-UNPROVEN_KEPT:]})
 
+    async def _denied(self, tally: Tally, before: Mapping[int, int]) -> None:
+        """Keep for a person what was denied, and what came of the tiles that were asked."""
+        known, levels = await self.ledger.get_meta(DENIED) or {}, {str(lod.level) for lod in self.plan.lods}
+        ways = absences(tally, before, await self.ledger.get_meta("absences"))
+        known.pop(self.named, None)
+        known[self.named] = {
+            "run": self.run, "asked": self.heard.asked, "answered": len(self.heard.answered),
+            "trouble": self.heard.trouble, "absences": {level: ways[level] for level in levels & ways.keys()},
+        }  # fmt: skip
+        await self.ledger.set_meta({DENIED: dict(list(known.items())[-UNPROVEN_KEPT:])})
+
     async def _proven(self) -> None:
         """No planned tile is absent by a word that was not held against any; and none at all, where this plan holds
         every absent tile."""
         known = [name for name in await self.ledger.get_meta(UNPROVEN) or () if name != self.plan.fingerprint]
         if known and await absent_outside(self.ledger, self.plan) == 0:
             known = []
-        await self.ledger.set_meta({UNPROVEN: known})
+        denied = await self.ledger.get_meta(DENIED) or {}
+        denied = {name: what for name, what in denied.items() if known and name != self.named}
+        await self.ledger.set_meta({UNPROVEN: known, DENIED: denied or None})
 
     async def _look(self, tally: Tally, levels: Collection[int]) -> Tile | StopReason | None:
         """Ask some of the tiles that are absent in these LODs; gives one that is there if the tilemap is not to be
@@ -150,7 +177,7 @@ class TilemapDoubt:
         known = await one_stored(self.ledger, self.plan)
         if was_denied(tally):
             number, total = min(ASKED, self.plan.total), self.plan.total
-            heard = await self._hear(some_of(self.plan, 2 * number), number, known, tally)
+            self.heard = heard = await self._hear(some_of(self.plan, 2 * number), number, known, tally)
             if heard.is_wrong:
                 return next(iter(heard.there.values()))
         else:
@@ -161,6 +188,7 @@ class TilemapDoubt:
             if len(heard.found) == 1 and heard.stop is None:
                 near = await some_near(self.ledger, self.plan, heard.found[0], tiles)
                 heard = heard.and_then(await self._hear(near, len(near), known, tally))
+            self.heard = heard
             # One picture, and again and again that one, may stand for none; one alone does not.
             if heard.is_wrong or len(heard.found) == 1:
                 return heard.found[0]
@@ -196,12 +224,10 @@ class TilemapDoubt:
 
 def unheard(heard: Heard) -> StopReason:
     """Too little is known of tiles that the tilemap denies."""
-    answered = len(heard.answered)
-    asked = answered + sum(1 for text in heard.failed.values() if text)
     return StopReason(
-        code="tilemap_unproven",
+        code=TILEMAP_UNPROVEN,
         message="the service's tilemap denies tiles, and whether that is so is not known: only "
-        f"{answered:,} of {asked:,} that were asked gave an answer that says it "
+        f"{len(heard.answered):,} of {heard.asked:,} that were asked gave an answer that says it "
         f"({heard.trouble})",
         hint="Run the same command again: it asks them again. Where they fail each time, --tilemap off asks for all "
         "tiles and lists those that fail.",

@@ -39,6 +39,8 @@ class Heard:
     """All of these tiles."""
     answered: list[Tile] = field(default_factory=list)
     """These, and those that were said to be not there."""
+    said: dict[Tile, str] = field(default_factory=dict)
+    """How it was said of the latter, as a word."""
     failed: dict[Tile, str] = field(default_factory=dict)
     """Tiles of which nothing was learned after all tries, with what came last, as a ledger keeps it; empty where none
     was made."""
@@ -46,6 +48,11 @@ class Heard:
     """What came for one of these."""
     stop: StopReason | None = None
     """Why it ended too early."""
+
+    @property
+    def asked(self) -> int:
+        """Tiles of which anything came."""
+        return len(self.answered) + sum(1 for text in self.failed.values() if text)
 
     @property
     def is_wrong(self) -> bool:
@@ -56,7 +63,8 @@ class Heard:
         """This, and what came of others that were asked after it."""
         return Heard(
             {**more.there, **self.there}, self.found + more.found, self.answered + more.answered,
-            {**self.failed, **more.failed}, more.trouble or self.trouble, more.stop or self.stop,
+            {**self.said, **more.said}, {**self.failed, **more.failed}, more.trouble or self.trouble,
+            more.stop or self.stop,
         )  # fmt: skip
 
 
@@ -96,7 +104,9 @@ async def hear(
             return
         learned = time.monotonic()
         heard.answered.append(tile)
-        if verdict.outcome is Outcome.WHOLE:
+        if verdict.outcome is Outcome.ABSENT:
+            heard.said[tile] = verdict.reason
+        else:
             digest = xxh3_128_hexdigest(verdict.body)
             if digest not in meant_as_none:
                 heard.there.setdefault(digest, tile)

@@ -18,6 +18,7 @@ from harvester.assemble.plan import PlannedLayer, require_size
 from harvester.assemble.remember import absences, remember_job, remember_tried
 from harvester.assemble.saved import with_saved
 from harvester.assemble.sources import Layer, Opened, transport_for
+from harvester.assemble.standing import Standing
 from harvester.assemble.tile_index import index_of
 from harvester.assemble.unpacking import UnpackingStopped
 from harvester.caches.open import require_can_hold
@@ -53,6 +54,10 @@ class LayerRun:
     told: int = 0
     fetching: tuple[float, float] | None = None
     """When the engine began and ended, by the clock of ``began``."""
+    standing: Standing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.standing = Standing(self.emit)
 
     @property
     def layer(self) -> Layer:
@@ -112,10 +117,10 @@ class LayerRun:
         absent_before = {n: states[State.ABSENT] - named.get(n, 0) for n, states in tally.levels.items()}
         await self._take_out_placeholders(collection, agreement)
         run = await ledger.add_run(str(collection.paths.out))
-        await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
+        named_job = await remember_job(ledger, run, self.job, planned.plan, self.layer.source)
         outturn = Outturn(tally=tally, stop=switch.reason, failures=())
         wanted = tally.counts().pending > 0 and switch.reason is None
-        doubt = self._doubt(collection)
+        doubt = self._doubt(collection, run, named_job)
         await doubt.recall()
         if wanted:
             await doubt.begin()
@@ -173,10 +178,12 @@ class LayerRun:
             known=index_of(self.layer.source, self.opened.session),
         )
 
-    def _doubt(self, collection: Collection) -> TilemapDoubt:
+    def _doubt(self, collection: Collection, run: int, named_job: str) -> TilemapDoubt:
         """Of the tilemap; once it is not believed, it isn't asked."""
         return TilemapDoubt(
             job=self.job,
+            run=run,
+            named=named_job,
             layer=self.layer,
             plan=self.planned.plan,
             ledger=collection.ledger,
@@ -214,7 +221,7 @@ class LayerRun:
             placeholders=job.placeholders,
             stored_body=collection.stored_body,
             elsewhere=lambda share: plan.tile_at(int(share * plan.total)) if plan.total else None,
-            emit=self.emit,
+            emit=self.standing,
         )
         self.switch.attach(engine.stop)
         began = time.monotonic()
@@ -282,6 +289,7 @@ class LayerRun:
 
     def _report(self, collection: Collection, outturn: Outturn) -> Report:
         counts = outturn.tally.counts()
+        self.standing.ends(outturn.tally, time.monotonic())
         if counts.absent == counts.planned > 0 and outturn.stop is None:
             nothing = f"the source says that none of the {counts.planned:,} tiles exists"
             if outturn.tally.tile_requests < counts.planned and self.layer.source.info.tilemap:

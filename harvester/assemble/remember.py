@@ -31,8 +31,8 @@ MOST_HOSTS = 16
 
 async def remember_job(
     ledger: SqliteLedger, run: int, job: Job, plan: Plan, source: Source, *, keep: int = JOBS_KEPT
-) -> None:
-    """Keep a run's policies and addresses, durably; a job that was run before is kept once."""
+) -> str:
+    """Keep a run's policies and addresses, durably; a job that was run before is kept once. Gives its name there."""
     spans: dict[str, list[int]] = dict(await ledger.get_meta("jobs") or {})
     records: dict[str, Any] = {name: await ledger.get_meta(f"job:{name}") for name in spans}
     record = job_record(job, source.info, plan)
@@ -52,6 +52,7 @@ async def remember_job(
             "addresses": addresses,
         }
     )
+    return name
 
 
 async def policies_of(ledger: SqliteLedger) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harvester.cli.frame import say
-from harvester.events import Event, Finished, Notice, Progress, Started, TileFailed
+from harvester.events import Counts, Event, Finished, Notice, Progress, Started, TileFailed
 from harvester.redact import redact_text
 from harvester.report import Report, WebMapReport
 from harvester.wording import counted, with_detail
@@ -92,7 +92,8 @@ class People:
         self._quiet = quiet
         self._summary = summary
         self._shown = ""
-        self._ended = False
+        self._ended: Counts | None = None
+        """Tiles by state in the line that said that all have an end."""
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -100,7 +101,7 @@ class People:
             if not self._quiet:
                 self._line(f"note: {redact_text(event.text)}")
         elif isinstance(event, Started):
-            self._ended = False
+            self._ended = None
             if self._progress:
                 counts = event.counts
                 kept = (
@@ -164,9 +165,11 @@ class People:
             width = shutil.get_terminal_size().columns - 1
             bar = "#" * round(share * 20)
             self._show(f"[{bar:<20}] {text}"[:width])
-        elif (now := time.monotonic()) - self._last >= PLAIN_SECONDS or (not counts.pending and not self._ended):
+            return
+        is_end = not counts.pending or self._ended is not None
+        if (now := time.monotonic()) - self._last >= PLAIN_SECONDS or (is_end and counts != self._ended):
             self._last = now
-            self._ended = not counts.pending
+            self._ended = counts if is_end else None
             say(text)
 
     def _show(self, text: str) -> None:

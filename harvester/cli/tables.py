@@ -60,6 +60,8 @@ def duration(seconds: float) -> str:
 
 def summary(report: Report) -> str:
     """A run at one glance: tiles by LOD and state, what it took, and what is missing with the way on."""
+    from harvester.engine.stop import TILEMAP_UNPROVEN
+
     counts = report.counts
     rows = [
         [lod.level, lod.scale, *(lod.counts[i] for i in (0, 1, 3, 4, 5))] for lod in report.lods
@@ -93,7 +95,7 @@ def summary(report: Report) -> str:
     elif report.stop is not None and not counts.failed and not counts.pending:
         lines.append(f"NOT COMPLETE: {report.stop.message}")
     else:
-        lines.append(
-            f"INCOMPLETE: {counts.failed:,} failed, {counts.pending:,} pending; the same command asks just for those"
-        )
+        is_unproven = report.stop is not None and report.stop.code == TILEMAP_UNPROVEN
+        asks = "some of them first" if is_unproven else "just for those"
+        lines.append(f"INCOMPLETE: {counts.failed:,} failed, {counts.pending:,} pending; the same command asks {asks}")
     return "\n".join(lines)

@@ -120,6 +120,8 @@ def _came(account: Account) -> str:
         return ""
     if account.reason is not None:
         return f"{with_detail(account.reason, account.detail)}, in run {account.tried_in}"
+    if account.denied is not None:
+        return f"word that it is not there, in run {account.denied.run}; it was not asked itself"
     return "nothing yet" if account.untried else "no answer is on record"
 
 

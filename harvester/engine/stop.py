@@ -8,6 +8,9 @@ from typing import Self
 
 from harvester.errors import HarvesterError
 
+TILEMAP_UNPROVEN = "tilemap_unproven"
+"""Code: tiles are pending since too little is known of what the tilemap denies."""
+
 AGAIN = "Run the same command again: it goes on with what is missing."
 
 

@@ -11,7 +11,7 @@ from harvester.edges import State
 from harvester.plan_record import Planner
 from harvester.tiling.scheme import Box, Lod
 from harvester.tiling.tile import Tile
-from harvester.wording import with_detail
+from harvester.wording import counted, with_detail
 
 WAYS = {
     "http_404": "a 404",
@@ -49,6 +49,18 @@ class Unplanned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """The tilemap's word of pending tiles that couldn't be told true or untrue: in run ``run`` so many of them were
+    asked, so many answered, and ``trouble`` is what came of another. ``absent_by`` as in Account."""
+
+    run: int
+    asked: int
+    answered: int
+    trouble: str
+    absent_by: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Everything that is known of one tile."""
 
@@ -77,6 +89,10 @@ class Account:
     """Runs that fetched tiles since it was planned; None without a ledger."""
     absent_by: Mapping[str, int]
     """Tiles of its LOD that were found absent, by the way in which the source said it."""
+    denied: Denial | None
+    """What is known of a pending tile that the tilemap denied, or another answer."""
+    unproven: bool
+    """Whether an absent tile may be so by a tilemap that was not held against any tile yet."""
     held: Held | None
     unplanned: Unplanned | None
     has_ledger: bool
@@ -107,6 +123,11 @@ class Account:
             "tried_in_run": self.tried_in,
             "fetching_runs": None if self.fetching_runs is None else list(self.fetching_runs),
             "absent_by": dict(self.absent_by) or None,
+            "denied": None if (denied := self.denied) is None else {
+                "run": denied.run, "asked": denied.asked, "answered": denied.answered, "trouble": denied.trouble,
+                "absent_by": dict(denied.absent_by),
+            },
+            "unproven": self.unproven,
             "cache": None if held is None else {
                 "file": str(held.where), **held.address._asdict(), "bytes": held.bytes, "kind": held.kind,
                 "width": held.width, "height": held.height, "trouble": held.trouble,
@@ -141,10 +162,13 @@ def explanation(account: Account) -> str:
         said = "The source said at the last refresh that it has not changed. " if state is State.UNCHANGED else ""
         return _held_words(held) or said + "It was fetched, found whole and stored."
     if state is State.ABSENT:
-        return f"The source said that there is no such tile{_absent_words(account.absent_by, account.lod.level)}."
+        yet = ", which was not held against any tile yet: the same harvester run asks some" if account.unproven else ""
+        return f"The source said that there is no such tile{_absent_words(account.absent_by, account.lod.level)}{yet}."
     if state is State.FAILED:
         why = with_detail(account.reason, account.detail) if account.reason else "for a reason that was not kept"
         return f"It failed: {why}. The same harvester run asks it again."
+    if account.denied is not None:
+        return _denied_words(account, account.denied)
     goes_on = "The same harvester run goes on with it."
     if account.reason is not None:
         came = with_detail(account.reason, account.detail)
@@ -155,6 +179,20 @@ def explanation(account: Account) -> str:
 
 def _held_words(held: Held) -> str:
     return "" if held.trouble is None else f"It is in the cache, but damaged: {held.trouble}."
+
+
+def _denied_words(account: Account, denied: Denial) -> str:
+    said = f"that there is no such tile, in run {denied.run}{_absent_words(denied.absent_by, account.lod.level)}"
+    came = f" ({denied.trouble})" if denied.trouble else ""
+    others = f"Of {counted(denied.asked, 'such tile')} that were asked, {denied.answered:,} gave an answer that says it"
+    if account.reason is None:
+        this = "This one was not asked itself"
+    else:
+        this = f"This one was asked: {with_detail(account.reason, account.detail)}"
+    return (
+        f"The source said {said}. {others}{came}; that was too little to believe it. {this}. "
+        "The same harvester run asks some of them first."
+    )
 
 
 def _absent_words(ways: Mapping[str, int], level: int) -> str:

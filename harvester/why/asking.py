@@ -11,14 +11,14 @@ from harvester.audited import Audited
 from harvester.coverage_picture.raster import Level, survey
 from harvester.edges import PASSING, LedgerFailure, Outcome, State
 from harvester.errors import CacheError, UsageError
-from harvester.ledger_reader import TRIED
+from harvester.ledger_reader import DENIED, TRIED, UNPROVEN
 from harvester.output import exists
 from harvester.payload import judge
 from harvester.plan_record import Planner, planners
 from harvester.tiling.coverage import extent_window, grid_window
 from harvester.tiling.scheme import Box
 from harvester.tiling.tile import Tile, block_of
-from harvester.why.account import Account, Held, Unplanned
+from harvester.why.account import Account, Denial, Held, Unplanned
 from harvester.wording import counted
 
 UNTRIED = frozenset({"http_401", "http_429", "http_498", "http_499", "http_503", "invalid_token"})
@@ -92,6 +92,7 @@ class _Asking:
         tried = self._tried() if state is State.PENDING else None
         reason = tried[1].reason if tried is not None else failure.reason if failure is not None else None
         known = tried[1] if tried is not None else failure
+        ways = (self._meta("absences") or {}).get(str(tile.level), {}) if state is State.ABSENT else {}
         return Account(
             output=self.audited.out,
             tile=tile,
@@ -108,7 +109,9 @@ class _Asking:
             tries=_tries(reason, _latest(planned_by).retries) if failed and planned_by else None,
             failed_in=_latest(planned_by).last_run if failed and planned_by else None,
             fetching_runs=self._fetching_runs(planned_by),
-            absent_by=(self._meta("absences") or {}).get(str(tile.level), {}) if state is State.ABSENT else {},
+            absent_by=ways,
+            denied=self._denied(planned_by) if state is State.PENDING else None,
+            unproven=state is State.ABSENT and (not ways or "tilemap" in ways) and bool(self._meta(UNPROVEN)),
             held=held,
             unplanned=self._unplanned(meant) if state is State.UNPLANNED else None,
             has_ledger=self.ledger is not None,
@@ -154,6 +157,19 @@ class _Asking:
             if place in tiles:
                 return run, LedgerFailure.of(self.tile, text)
         return None
+
+    def _denied(self, planned_by: Sequence[Planner]) -> Denial | None:
+        """The last run of a job that means the tile, as far as its level was denied there."""
+        known = self._meta(DENIED) or {}
+        found = [what for one in planned_by if one.certain and (what := known.get(str(one.job))) is not None]
+        found = [what for what in found if str(self.tile.level) in what["absences"]]
+        if not found:
+            return None
+        last = max(found, key=lambda what: what["run"])
+        return Denial(
+            run=last["run"], asked=last["asked"], answered=last["answered"], trouble=last["trouble"],
+            absent_by=last["absences"][str(self.tile.level)],
+        )  # fmt: skip
 
     def _is_untried(self, planned_by: Sequence[Planner]) -> bool:
         """Would the ledger know if a run had asked the tile?"""
