@@ -15,7 +15,7 @@ from typing import Self
 from harvester.caches import compact, conf, root_json
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
 from harvester.caches.description import Description, format_word, held_format, seen_format
-from harvester.caches.restated import restate_cdi, restate_conf, restate_root
+from harvester.caches.restated import require_plain_root, restate_cdi, restate_conf, restate_root
 from harvester.caches.vector_layers import join_layers, with_layers, without_layers
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat, VectorLayer
@@ -100,6 +100,8 @@ class Documents:
                 hint="Move it away, or choose another output; nothing was changed.",
                 code="name_taken",
             )
+        if layout.root is not None:
+            require_plain_root(compact.read_document(layout.root, disk), str(layout.root))
         documents = cls(layout.folder, layout, old, subject, disk, storage)
         documents.bundles = bundles
         return documents

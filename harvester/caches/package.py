@@ -146,4 +146,4 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
     It appears by rename, so a folder of that name is whole. Raises CacheError.
     """
     picture = (_THUMBNAIL, lambda reader: thumbnail(reader, reader.info.extent))
-    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture)
+    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture, root=compact.ROOT)

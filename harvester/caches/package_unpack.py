@@ -10,6 +10,7 @@ from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description, format_word
 from harvester.caches.kept import keep
 from harvester.caches.package_bundles import compacted
+from harvester.caches.restated import require_plain_root
 from harvester.caches.stored_zip import Entry
 from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
@@ -25,10 +26,15 @@ def unpack_archive(
     thumbnail: tuple[str, Callable[[BundleReader], bytes]],
     more: Callable[[BundleReader, Path], None] = lambda reader, part: None,
     elsewhere: Callable[[Entry], bool] = lambda entry: False,
+    root: str = "",
 ) -> None:
     """``unpack`` for packages of any layout. ``thumbnail``: its name, and how it is made of the tiles. ``more`` writes
-    what else the folder is to hold, before it is named, and where it puts those members that are ``elsewhere``."""
+    what else the folder is to hold, before it is named, and where it puts those members that are ``elsewhere``.
+    ``root``: the name of its root.json, if it has any."""
     with work_folder.appearing(package, work, disk) as part, open_reader(package) as reader:
+        if root:
+            assert isinstance(reader.bundles, ZipBundles)
+            require_plain_root(reader.bundles.document(root), f"{package}: {root}")
         needed = 2 * package.stat().st_size  # the package is made anew beside what is unpacked
         work_folder.begin(part, work, needed, disk)
         levels = reader.levels()

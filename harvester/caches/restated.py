@@ -7,7 +7,6 @@ its format becomes that of the tiles.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from harvester.caches import conf, root_json
 from harvester.caches.counted import with_more_lods
 from harvester.caches.description import Description
-from harvester.caches.xml_patch import Path, text, with_contents
-from harvester.errors import CacheError
+from harvester.caches.json_text import require_single, with_values
+from harvester.caches.xml_patch import Path, escaped, with_contents
 from harvester.tiling.scheme import Box
 
 Object = MutableMapping[str, Any]
@@ -37,7 +36,7 @@ def restate_conf(data: bytes, about: Description, where: str) -> bytes:
         lods = conf.render_lods(scheme)
         changes["TileCacheInfo", "LODInfos"] = lods if b"typens" in data else lods.replace(conf.LOD_TYPE, "")
     if old.tile_format is not about.tile_format:
-        changes["TileImageInfo", "CacheTileFormat"] = text(about.format_name)
+        changes["TileImageInfo", "CacheTileFormat"] = escaped(about.format_name)
         changes["TileImageInfo", "CompressionQuality"] = format(about.compression_quality, "g")
     return with_contents(data, changes, where)
 
@@ -89,7 +88,25 @@ def restate_root(
         if value and not at(root, name):
             put(root, name, value)
     restate_extents(root, old, about)
-    return dumped(root, data, where)
+    return with_values(data, root, where)
+
+
+_ROOT_MEMBERS = {
+    "": {
+        *("minlod", "maxlod", "minscale", "maxscale", "maxzoom", "name", "servicedescription", "copyrighttext"),
+        *("tileinfo", "tileimageinfo", "fullextent", "initialextent"),
+    },
+    "tileinfo": {"lods"},
+    "tileimageinfo": {"format", "compressionquality"},
+    "fullextent": {"xmin", "ymin", "xmax", "ymax"},
+    "initialextent": {"xmin", "ymin", "xmax", "ymax"},
+}
+"""Of root.json, what tiles that are added may change."""
+
+
+def require_plain_root(data: bytes, where: str) -> None:
+    """Before the first tile: raises CacheError for a root.json with one of these twice."""
+    require_single(data, _ROOT_MEMBERS, where)
 
 
 def _add_lods(root: Object, lods: Sequence[Any]) -> None:
@@ -168,15 +185,3 @@ def _key(document: Any, name: str) -> str | None:
     if not isinstance(document, dict):
         return None
     return next((key for key in document if key.lower() == name.lower()), None)
-
-
-def dumped(document: Object, data: bytes, where: str) -> bytes:
-    """A document in UTF-8; ``data`` itself where it says the same."""
-    if root_json.load(data, where) == document:
-        return data
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 can't
-        return json.dumps(document, separators=(",", ":")).encode()
-    except RecursionError as cause:
-        raise CacheError(f"cannot write {where}: it is nested too deeply", hint="Simplify it.") from cause

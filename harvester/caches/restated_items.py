@@ -12,13 +12,13 @@ from typing import Any
 
 from harvester.caches import conf, root_json, tpk_documents, vtpk_documents
 from harvester.caches.description import Description
+from harvester.caches.json_text import with_values
 from harvester.caches.kept import Kept
 from harvester.caches.package_seal import degrees
 from harvester.caches.restated import (
     Object,
     at,
     attribution,
-    dumped,
     grown,
     grown_object,
     is_grown,
@@ -28,7 +28,7 @@ from harvester.caches.restated import (
 )
 from harvester.caches.tpk_documents import Kind
 from harvester.caches.vector_layers import parse_layers
-from harvester.caches.xml_patch import Path, text, with_contents
+from harvester.caches.xml_patch import Path, escaped, with_contents
 from harvester.edges import VectorLayer
 from harvester.errors import CacheError
 
@@ -59,7 +59,7 @@ def restate_iteminfo(
         put(item, "accessInformation", words)
     if is_grown(old, about):
         put(item, "extent", grown_object(at(item, "extent"), degrees(about)))
-    return dumped(item, data, where)
+    return with_values(data, item, where)
 
 
 def restate_item_xml(
@@ -71,9 +71,9 @@ def restate_item_xml(
     own = _guid(texts["guid"], guid)
     if texts["guid"] and render(old, texts["guid"]) == data:
         return render(about, own)
-    changes: dict[Path, str] = {("guid",): text(own)} if own != texts["guid"] else {}
+    changes: dict[Path, str] = {("guid",): escaped(own)} if own != texts["guid"] else {}
     if (words := attribution(texts["accessinformation"], old, about)) != texts["accessinformation"]:
-        changes["accessinformation",] = text(words)
+        changes["accessinformation",] = escaped(words)
     if is_grown(old, about):
         box = grown(degrees(old), degrees(about))._asdict()
         changes |= {("extent", name): format(value, ".15g") for name, value in box.items()}
@@ -89,7 +89,7 @@ def restate_pkinfo(
     own = _guid(stated, guid)
     if stated and render(old, stated) == data:
         return render(about, own)
-    return with_contents(data, {("ID",): text(own)} if own != stated else {}, where)
+    return with_contents(data, {("ID",): escaped(own)} if own != stated else {}, where)
 
 
 def restate_mapserver(
@@ -106,7 +106,7 @@ def restate_mapserver(
         restate_extents(contents, old, about)
     if isinstance(info, dict) and is_grown(old, about):
         put(info, "geoFullExtent", grown_object(at(info, "geoFullExtent"), degrees(about)))
-    return dumped(document, data, where)
+    return with_values(data, document, where)
 
 
 def restate_metadata(data: bytes, layers: Iterable[VectorLayer]) -> bytes:
@@ -118,7 +118,7 @@ def restate_metadata(data: bytes, layers: Iterable[VectorLayer]) -> bytes:
         return vtpk_documents.render_metadata(layers)
     rendered = root_json.load(vtpk_documents.render_metadata(layers), where)
     put(document, "vector_layers", joined_layers(stated, rendered["vector_layers"]))
-    return dumped(document, data, where)
+    return with_values(data, document, where)
 
 
 def joined_layers(stated: Any, rendered: Sequence[Object]) -> list[Object]:
@@ -142,7 +142,7 @@ def restate_resources(data: bytes, names: Iterable[str]) -> bytes:
         return ours
     new = [name for name in root_json.load(ours, where)["resourceInfo"] if name not in listed]
     put(document, "resourceInfo", [*listed, *new])
-    return dumped(document, data, where)
+    return with_values(data, document, where)
 
 
 def or_as_it_was(restated: Callable[[], bytes], data: bytes) -> bytes:

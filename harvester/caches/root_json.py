@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harvester.caches.description import COMPACT_V2, MAX_LODS, PACKET_SIZE, Description, domain, make_scheme
+from harvester.caches.json_text import decoded
 from harvester.crs import Crs
 from harvester.errors import CacheError, HarvesterError
 from harvester.tiling.scheme import Box, Lod, TilingScheme
@@ -170,11 +171,7 @@ def bundle_folders(path: str, where: str) -> tuple[str, ...]:
 def load(data: bytes, where: str) -> dict[str, Any]:
     """A document's JSON object. Raises CacheError."""
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    try:
-        document = json.loads(text)
+        document = json.loads(decoded(data))
     except (ValueError, RecursionError) as cause:
         raise _unreadable(where, f"it is not JSON ({cause})") from cause
     if not isinstance(document, dict):

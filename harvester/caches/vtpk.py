@@ -232,7 +232,9 @@ def unpack(package: Path, work: Path, *, disk: Disk) -> None:
         return entry.name.lower().startswith(PREFIX) and Resources.may_hold(entry)
 
     picture = (_THUMBNAIL, lambda reader: thumbnail(reader, None))
-    unpack_archive(package, work, open_reader, disk=disk, thumbnail=picture, more=more, elsewhere=is_resource)
+    unpack_archive(
+        package, work, open_reader, disk=disk, thumbnail=picture, more=more, elsewhere=is_resource, root=ROOT
+    )
 
 
 def carry_resources(readers: Iterable[CacheReader], work: Path, *, disk: Disk) -> int:

@@ -17,6 +17,7 @@ from harvester.caches import pmtiles_layout as layout
 from harvester.caches.open import open_cache
 from harvester.delta.join import convert
 from harvester.edges import TileFormat
+from harvester.errors import CacheError
 from harvester.loop import run_loop
 from harvester.policy import Policy
 from harvester.testing.vector import tile_mvt
@@ -176,6 +177,50 @@ def test_the_comment_of_a_package_and_its_folders_stay(tmp_path, format):
     assert held(out) == held(more)
     with open_cache(out) as reader:
         assert not list(reader.check())
+
+
+ODD = b',\r\n "far":1E400, "dec":0.10000000000000000555, "mine" : 1, "mine" : 2, "one":1.0, "slash":"a\\/b"}'
+"""Members as no other program need spell them."""
+
+
+@pytest.mark.parametrize("format", ["tpkx", "vtpk", "compactv2"])
+def test_what_the_tiles_did_not_change_in_a_document_keeps_its_text(tmp_path, format):
+    if format == "compactv2":
+        out = make(tmp_path / "out", THERE, format=format, extent=EXTENT)
+        more = make(tmp_path / "more", {**THERE, **MORE}, format=format, extent=EXTENT)
+        root = out / "root.json"
+        root.write_bytes(root.read_bytes().rstrip()[:-1] + ODD)
+        run_loop(convert(more, out))
+        texts = [root.read_bytes()]
+    else:
+        out, more = package(tmp_path, format)
+        names = ["root.json", "iteminfo.json"] if format == "tpkx" else ["p12/root.json", "p12/metadata.json"]
+        rewritten(out, lambda members: members | {name: members[name].rstrip()[:-1] + ODD for name in names})
+        run_loop(convert(more, out))
+        texts = [read(out)[name] for name in names]
+    assert all(ODD[:-1] in text for text in texts), texts
+    assert held(out) == held(more)
+    root = json.loads(texts[0])
+    assert root["maxLOD"] == 5 and root["tileInfo"]["lods"][5]["level"] == 5
+
+
+@pytest.mark.parametrize("format", ["tpkx", "vtpk", "compactv2"])
+@pytest.mark.parametrize("odd", [b'{"maxLOD":3,', b'{"MAXlod":3,', b'{"tileInfo":{"lods":[]},'])
+def test_a_document_that_says_twice_what_tiles_change_is_refused_before_the_first(tmp_path, format, odd):
+    if format == "compactv2":
+        out = make(tmp_path / "out", THERE, format=format, extent=EXTENT)
+        more = make(tmp_path / "more", {**THERE, **MORE}, format=format, extent=EXTENT)
+        root = out / "root.json"
+        root.write_bytes(odd + root.read_bytes()[1:])
+    else:
+        out, more = package(tmp_path, format)
+        name = "root.json" if format == "tpkx" else "p12/root.json"
+        rewritten(out, lambda members: members | {name: odd + members[name][1:]})
+    before = files(out) if out.is_dir() else out.read_bytes()
+    with pytest.raises(CacheError, match="twice"):
+        run_loop(convert(more, out))
+    assert (files(out) if out.is_dir() else out.read_bytes()) == before
+    assert not list(tmp_path.glob("out*.*.*"))
 
 
 @pytest.mark.parametrize("format", ["tpk", "tpkx", "vtpk"])
