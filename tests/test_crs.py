@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.crs import MERCATOR_HALF_WIDTH, WEB_MERCATOR, WGS84, Crs, local_equidistant, project_box, projector
+from harvester.crs.lookup import write_wkt
+from harvester.crs.record import MERCATOR_ESRI_WKT
 from harvester.errors import SourceError, UsageError
 
 UTM_18N = (
@@ -55,6 +59,13 @@ def test_esri_wkt_of_web_mercator_is_the_text_that_real_conf_files_hold() -> Non
         'PARAMETER["Central_Meridian",0.0],PARAMETER["Standard_Parallel_1",0.0],'
         'PARAMETER["Auxiliary_Sphere_Type",0.0],UNIT["Meter",1.0],AUTHORITY["EPSG",3857]]'
     )
+
+
+def test_esri_wkt_of_web_mercator_is_what_proj_writes_and_needs_no_proj() -> None:
+    assert write_wkt(WEB_MERCATOR, "WKT1_ESRI") == MERCATOR_ESRI_WKT
+    code = "import sys; from harvester.crs import WEB_MERCATOR as m; print(m.esri_wkt(), 'pyproj' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == f"{WEB_MERCATOR.esri_wkt()} False"
 
 
 def test_latest_wkid_is_preferred() -> None:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 from harvester.caches.description import EXPLODED, Description, domain, make_scheme, unreadable
+from harvester.caches.xml_patch import escaped
 from harvester.crs import Crs
 from harvester.errors import CacheError, HarvesterError
 from harvester.tiling.scheme import Box, Lod, TilingScheme
@@ -49,7 +49,7 @@ def render_conf(about: Description) -> bytes:
         f"<DPI>{round(scheme.dpi)}</DPI><PreciseDPI>{number(scheme.dpi)}</PreciseDPI>"
         f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{render_lods(scheme)}</LODInfos></TileCacheInfo>"
         "<TileImageInfo xsi:type='typens:TileImageInfo'>"
-        f"<CacheTileFormat>{escape(about.format_name)}</CacheTileFormat>"
+        f"<CacheTileFormat>{escaped(about.format_name)}</CacheTileFormat>"
         f"<CompressionQuality>{number(about.compression_quality)}</CompressionQuality>"
         "<Antialiasing>false</Antialiasing><BandCount>1</BandCount><LERCError>0</LERCError></TileImageInfo>"
         "<CacheStorageInfo xsi:type='typens:CacheStorageInfo'>"
@@ -88,7 +88,7 @@ def _spatial_reference(scheme: TilingScheme) -> str:
     grid = domain(scheme)
     stated = scheme.crs.spatial_reference()
     numbers = (("WKID", stated.get("wkid")), ("LatestWKID", stated.get("latestWkid")))
-    wkt = escape(scheme.crs.esri_wkt(), {'"': "&quot;"})
+    wkt = escaped(scheme.crs.esri_wkt()).replace('"', "&quot;")
     return (
         f"<SpatialReference xsi:type='typens:{kind}'><WKT>{wkt}</WKT>"
         f"<XOrigin>{number(grid.x)}</XOrigin><YOrigin>{number(grid.y)}</YOrigin><XYScale>{number(grid.units)}</XYScale>"

@@ -7,7 +7,7 @@ that. Whatever else its documents say, a person or ArcGIS wrote: titles, tags, s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from harvester.caches import conf, root_json, tpk_documents, vtpk_documents
@@ -27,7 +27,7 @@ from harvester.caches.restated import (
     restate_texts,
 )
 from harvester.caches.tpk_documents import Kind
-from harvester.caches.vector_layers import parse_layers
+from harvester.caches.vector_layers import joined_layers, parse_layers
 from harvester.caches.xml_patch import Path, escaped, with_contents
 from harvester.edges import VectorLayer
 from harvester.errors import CacheError
@@ -119,17 +119,6 @@ def restate_metadata(data: bytes, layers: Iterable[VectorLayer]) -> bytes:
     rendered = root_json.load(vtpk_documents.render_metadata(layers), where)
     put(document, "vector_layers", joined_layers(stated, rendered["vector_layers"]))
     return with_values(data, document, where)
-
-
-def joined_layers(stated: Any, rendered: Sequence[Object]) -> list[Object]:
-    """Layers as they are listed in a document, with what else was said of each."""
-    listed = [layer for layer in stated if isinstance(layer, dict)] if isinstance(stated, list) else []
-    theirs = {str(at(layer, "id")): layer for layer in listed}
-    ours = {str(layer["id"]) for layer in rendered}
-    return [
-        *({**theirs.get(str(layer["id"]), {}), **layer} for layer in rendered),
-        *(layer for layer in listed if str(at(layer, "id")) not in ours),
-    ]
 
 
 def restate_resources(data: bytes, names: Iterable[str]) -> bytes:

@@ -10,10 +10,10 @@ import json
 import re
 from dataclasses import replace
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
 from harvester.caches import conf
 from harvester.caches.description import Description, domain
+from harvester.caches.xml_patch import escaped
 from harvester.errors import CacheError
 from harvester.tiling.scheme import Box
 
@@ -173,7 +173,7 @@ def _reference_name(about: Description) -> str:
 
 
 def _elements(texts: dict[str, str]) -> str:
-    return "".join(f"<{name}>{escape(_NO_XML.sub('', text))}</{name}>\n" for name, text in texts.items())
+    return "".join(f"<{name}>{escaped(_NO_XML.sub('', text))}</{name}>\n" for name, text in texts.items())
 
 
 def _document(tag: str, body: str, style: str = "") -> bytes:

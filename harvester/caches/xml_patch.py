@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 from harvester.caches.description import unreadable
 
@@ -74,9 +74,9 @@ def with_contents(data: bytes, contents: Mapping[Path, str], where: str) -> byte
     return data
 
 
-def text(words: str) -> str:
+def escaped(words: str) -> str:
     """A text as it stands in a document."""
-    return escape(words)
+    return escape(words, quote=False)
 
 
 def _name_at(data: bytes, end: int, encoding: str) -> str:

@@ -29,6 +29,15 @@ MERCATOR_MAX_LATITUDE = 85.0511287798066
 MERCATOR_HALF_WIDTH = 20037508.342789244
 """pi * 6378137 metres."""
 
+MERCATOR_ESRI_WKT = (
+    'PROJCS["WGS_1984_Web_Mercator_Auxiliary_Sphere",GEOGCS["GCS_WGS_1984",DATUM["D_WGS_1984",'
+    'SPHEROID["WGS_1984",6378137.0,298.257223563]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]],'
+    'PROJECTION["Mercator_Auxiliary_Sphere"],PARAMETER["False_Easting",0.0],PARAMETER["False_Northing",0.0],'
+    'PARAMETER["Central_Meridian",0.0],PARAMETER["Standard_Parallel_1",0.0],PARAMETER["Auxiliary_Sphere_Type",0.0],'
+    'UNIT["Meter",1.0]]'
+)
+"""What PROJ writes for it, kept since most harvests need no more of PROJ: to start it costs a tenth of a small run."""
+
 ESRI_UNITS = {
     "degree": "esriDecimalDegrees",
     "metre": "esriMeters",
@@ -157,7 +166,10 @@ class Crs:
 
     def esri_wkt(self) -> str:
         """WKT as Esri writes it into conf.xml (WKT 1, Esri's names), ending in AUTHORITY where a number is known."""
-        text = write_wkt(self, "WKT1_ESRI") or self.wkt or write_wkt(self, "WKT1_GDAL")
+        if self.is_web_mercator:
+            text = MERCATOR_ESRI_WKT
+        else:
+            text = write_wkt(self, "WKT1_ESRI") or self.wkt or write_wkt(self, "WKT1_GDAL")
         number = self.best_number
         if number is None or not text.endswith("]") or "AUTHORITY[" in text:
             return text

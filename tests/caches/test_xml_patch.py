@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.caches.xml_patch import text, with_contents
+from harvester.caches.xml_patch import escaped, with_contents
 from harvester.errors import CacheError
 
 DOCUMENT = """<?xml version="1.0" encoding="{0}"?>
@@ -30,7 +30,7 @@ def test_only_what_is_named_is_replaced(encoding):
 
 def test_what_an_encoding_lacks_is_a_reference():
     data = DOCUMENT.format("iso-8859-1").encode("iso-8859-1")
-    assert b"<guid>&#8364;&lt;</guid>" in with_contents(data, {("guid",): text("€<")}, "a file")
+    assert b"<guid>&#8364;&lt;</guid>" in with_contents(data, {("guid",): escaped("€<")}, "a file")
 
 
 @pytest.mark.parametrize("data", [b"<a><b></a>", b"", b"no XML", b"<?xml version='1.0' encoding='klingon'?><a/>"])
