@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from harvester.errors import CacheError
@@ -46,18 +47,44 @@ def with_values(data: bytes, document: Any, where: str) -> bytes:
     is nested too deeply.
     """
     text = decoded(data)
-    try:
+    with _errors(where):
         start = _blank(text, 0)
         old, end = _DECODER.raw_decode(text, start)
         if _same(old, document):
             return data
         edited = text[:start] + _edited(text, start, document, where) + text[end:]
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    return mark + edited.encode()
+
+
+def with_texts(document: Mapping[str, Any], data: bytes, where: str) -> bytes:
+    """A new document in UTF-8 whose members have the text that they have in ``data``, an object, where they say the
+    same; one that stands there twice is there twice again. Raises CacheError."""
+    text = decoded(data)
+    pieces = []
+    with _errors(where):
+        members = _members(text, _blank(text, 0))
+        for name, value in document.items():
+            theirs = [member for member in members if member.name == name]
+            if theirs and _same(_DECODER.raw_decode(text, theirs[-1].start)[0], value):
+                values = [text[member.start : member.end] for member in theirs]
+            elif theirs:
+                values = [_edited(text, theirs[-1].start, value, where)]
+            else:
+                values = [_dumped(value)]
+            pieces += [f"{_dumped(name)}:{each}" for each in values]
+    return f"{{{','.join(pieces)}}}".encode()
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """What Python's parser and writer say, as a CacheError."""
+    try:
+        yield
     except RecursionError as cause:
         raise CacheError(f"cannot write {where}: it is nested too deeply", hint="Simplify it.") from cause
     except ValueError as cause:
         raise CacheError(f"cannot write {where}: {cause}", hint="Mend the document.", code="damaged") from cause
-    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    return mark + edited.encode()
 
 
 def require_single(data: bytes, names: Names, where: str) -> None:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from harvester.caches.json_text import with_values
 from harvester.caches.mbtiles_reader import TILE_SIZE
-from harvester.caches.vector_layers import join_layers, parse_layers, parse_object, render_layers
+from harvester.caches.vector_layers import join_layers, joined_layers, parse_layers, parse_object, render_layers
 from harvester.edges import Subject, TileFormat, VectorLayer
+from harvester.errors import CacheError
 from harvester.manifest import KEY as MANIFEST
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Box, TilingScheme
@@ -102,9 +104,7 @@ def describe(
     if subject.manifest is not None:
         rows[MANIFEST] = subject.manifest.text()
     if rows["format"] == "pbf":
-        known = parse_object(existing.get("json", ""))
-        joined = render_layers(join_layers(parse_layers(known.get("vector_layers")), layers))
-        rows["json"] = json.dumps({**known, "vector_layers": joined}, ensure_ascii=False)
+        rows["json"] = _listing(existing.get("json", ""), layers)
     if info.scheme.tile_width != 256:
         rows[TILE_SIZE] = str(info.scheme.tile_width)
         rows["note"] = _note(info.scheme)
@@ -120,6 +120,21 @@ def describe(
         middle = latitude((max(box.ymin, -GOOGLE_ORIGIN) + min(box.ymax, GOOGLE_ORIGIN)) / 2)
         rows["center"] = ",".join((_number((west + east) / 2), _number(middle), str((low + high) // 2)))
     return rows
+
+
+def _listing(text: str, layers: Sequence[VectorLayer]) -> str:
+    """The ``json`` row with these layers beside those that it lists, and whatever else it says; as it was where it
+    lists layers twice."""
+    known = parse_object(text)
+    stated = known.get("vector_layers")
+    listed = joined_layers(stated, render_layers(join_layers(parse_layers(stated), layers)))
+    document = {**known, "vector_layers": listed}
+    if not known or json.dumps(known, ensure_ascii=False) == text:
+        return json.dumps(document, ensure_ascii=False)
+    try:
+        return with_values(text.encode(), document, "json").decode()
+    except CacheError:
+        return text
 
 
 def _note(scheme: TilingScheme) -> str:

@@ -66,19 +66,20 @@ class PMTilesReader(Directories):
 
     def __init__(self, path: Path, disk: Disk, descriptor: int) -> None:
         super().__init__(path, disk, descriptor)
-        self.metadata = self._read_metadata()
+        self.metadata, self.metadata_text = self._read_metadata()
         self.info = self._describe()
 
-    def _read_metadata(self) -> Mapping[str, Any]:
+    def _read_metadata(self) -> tuple[Mapping[str, Any], bytes]:
+        """The object, and the text that it is of."""
         header = self.header
         if not header.metadata_length:
-            return {}
+            return {}, b"{}"
         try:
             data = self.section(header.metadata_offset, header.metadata_length, MAX_METADATA_BYTES)
             document = json.loads(data)
         except (ValueError, RecursionError) as cause:
             raise self.damaged(f"its metadata can't be read: {cause}") from cause
-        return document if isinstance(document, dict) else {}
+        return (document, data) if isinstance(document, dict) else ({}, b"{}")
 
     def _describe(self) -> CacheInfo:
         header = self.header

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +40,7 @@ def unpack(package: Path, work: Path, *, disk: Disk, scheme: TilingScheme) -> No
         work_folder.begin(part, work, unpacked + package.stat().st_size, disk)
         for level, place in places.items():
             work_folder.write_level(part, level, _bundles(reader, level, place), disk)
-        keep_document(METADATA, json.dumps(reader.metadata).encode(), part, disk)
+        keep_document(METADATA, reader.metadata_text, part, disk)
         about, manifest = _description(reader, scheme), reader.info.details.get(KEY, "")
         work_folder.write_documents(part, about, list(places), manifest, disk)
 

@@ -6,9 +6,8 @@ sorted but the blocks' names; entries wait in a scratch file until their number 
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from harvester.caches import bundle_v2, compact, root_json
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.bundles import BundleReader
 from harvester.caches.counted import manifest_of
-from harvester.caches.kept import METADATA, Kept
+from harvester.caches.json_text import with_texts
+from harvester.caches.kept import KEPT, METADATA, Kept
 from harvester.caches.mbtiles_metadata import Span as ZoomSpan
 from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
@@ -27,8 +27,7 @@ from harvester.caches.pmtiles_layout import Header
 from harvester.caches.pmtiles_reader import VECTOR_TILE_SIZE
 from harvester.caches.pmtiles_work import NAME
 from harvester.caches.records import Span, read_bodies, read_index, read_record
-from harvester.caches.restated_items import joined_layers
-from harvester.caches.vector_layers import layers_for, render_layers
+from harvester.caches.vector_layers import joined_layers, layers_for, render_layers
 from harvester.caches.world import first_outside, no_place
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
@@ -250,10 +249,10 @@ def _metadata(
     kind: TileFormat,
     zooms: Sequence[Zoom],
     layers: Sequence[VectorLayer],
-    kept: Mapping[str, Any],
+    text: bytes,
 ) -> bytes:
-    """The archive's JSON; ``kept``: what it said before it was added to, of which what a person wrote stays."""
-    info = subject.info
+    """The archive's JSON; ``text``: what it said before it was added to, of which what a person wrote stays."""
+    info, kept = subject.info, root_json.load(text, KEPT)
     word = (kind if kind is not TileFormat.UNKNOWN else info.tile_format).value
     document: dict[str, Any] = {
         "name": info.name or held.name or "tiles",
@@ -275,16 +274,12 @@ def _metadata(
     document["levels"] = [{"zoom": zoom.place.zoom, "level": zoom.level, "tiles": zoom.tiles} for zoom in zooms]
     document[KEY] = _manifest(subject, held, zooms).to_dict()
     document |= {name: value for name, value in kept.items() if name not in {*document, *_OF_THE_TILES}}
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can say and UTF-8 can't
-        return json.dumps(document, separators=(",", ":")).encode()
+    return with_texts(document, text, KEPT)
 
 
-def _kept(work: Path, disk: Disk) -> dict[str, Any]:
+def _kept(work: Path, disk: Disk) -> bytes:
     with Kept(work, disk) as kept:
-        data = kept.document(METADATA)
-    return {} if data is None else root_json.load(data, kept.where)
+        return kept.document(METADATA) or b"{}"
 
 
 def _manifest(subject: Subject, held: CacheInfo, zooms: Sequence[Zoom]) -> Manifest:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from harvester.caches import conf, root_json, tpk_documents, vtpk_documents
 from harvester.caches.description import Description
@@ -16,7 +15,6 @@ from harvester.caches.json_text import with_values
 from harvester.caches.kept import Kept
 from harvester.caches.package_seal import degrees
 from harvester.caches.restated import (
-    Object,
     at,
     attribution,
     grown,

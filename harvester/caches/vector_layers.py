@@ -79,6 +79,17 @@ def render_layers(layers: Iterable[VectorLayer]) -> list[dict[str, Any]]:
     return found
 
 
+def joined_layers(stated: Any, rendered: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Layers as they are listed in a document, with what else was said of each."""
+    listed = [layer for layer in stated if isinstance(layer, dict)] if isinstance(stated, list) else []
+    theirs = {str(layer.get("id")): layer for layer in listed}
+    ours = {str(layer["id"]) for layer in rendered}
+    return [
+        *({**theirs.get(str(layer["id"]), {}), **layer} for layer in rendered),
+        *(layer for layer in listed if str(layer.get("id")) not in ours),
+    ]
+
+
 def with_layers(text: str, layers: Iterable[VectorLayer]) -> str:
     """A manifest's text with the list beside what it says: for formats that have no other place for it."""
     stated = render_layers(layers)

@@ -13,8 +13,9 @@ from harvester.caches import compact
 from harvester.caches.compact import TILES
 from harvester.caches.folders import FolderReader, TileFolder
 from harvester.caches.folders_writer import INCOMING, FolderWriter
+from harvester.caches.json_text import require_single, with_values
 from harvester.caches.mbtiles_metadata import Span, data_box
-from harvester.caches.vector_layers import join_layers, layers_for, parse_layers, render_layers
+from harvester.caches.vector_layers import join_layers, joined_layers, layers_for, parse_layers, render_layers
 from harvester.caches.world import WorldWriter
 from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson
 from harvester.durable import Disk
@@ -24,6 +25,12 @@ from harvester.manifest import KEY
 from harvester.tiling.google import latitude, longitude
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GooglePlace
 from harvester.tiling.tile import Tile, tms_row
+
+_MEMBERS = {
+    *("attribution", "bounds", "center", "description", "format", "generator", "maxzoom", "minzoom", "name", "tiles"),
+    *("scheme", "tilejson", "tilesize", "vector_layers", "version", KEY.lower()),
+}
+"""Of tiles.json, what tiles that are added may change."""
 
 ALIASES = {"jpeg": "jpg", "mvt": "pbf"}
 """Extensions that others use for the same kind of tile."""
@@ -87,8 +94,12 @@ class XyzDocuments:
 
     def _save(self, document: dict[str, Any]) -> None:
         if document != self._old:
-            text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-            self._disk.write_whole(self.folder / TILES, text.encode())
+            path = self.folder / TILES
+            there = compact.read_document(path, self._disk) if path.is_file() else None
+            if there is None or _is_ours(self._old, there):
+                self._disk.write_whole(path, _rendered(document))
+            else:
+                self._disk.write_whole(path, with_values(there, document, str(path)))
             self._old = document
 
     def _spans(self) -> list[Span]:
@@ -135,7 +146,7 @@ class XyzDocuments:
             if spans is not None:
                 held = FolderReader(describe(document, self.files.levels()), self.files, self._disk)
                 stated = join_layers(stated, layers_for(info.vector_layers, held))
-            document["vector_layers"] = render_layers(stated)
+            document["vector_layers"] = joined_layers(old.get("vector_layers"), render_layers(stated))
         extent = subject.extent or info.extent
         box = data_box(spans or (), extent)
         if spans and box is not None:
@@ -149,6 +160,19 @@ class XyzDocuments:
                 "center": [(west + east) / 2, (south + north) / 2, (low + high) // 2],
             }
         return document
+
+
+def _rendered(document: dict[str, Any] | None) -> bytes:
+    """As we write it. ValueError for what JSON has no words for."""
+    return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _is_ours(document: dict[str, Any] | None, data: bytes) -> bool:
+    """Is this document word for word as we would write it?"""
+    try:
+        return _rendered(document) == data
+    except ValueError:
+        return False
 
 
 async def open_writer(path: str | Path, subject: Subject, *, disk: Disk | None = None) -> WorldWriter:
@@ -188,6 +212,7 @@ def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
             code="not_a_cache",
         )
     old = read_tilejson(folder, disk)
+    require_single(compact.read_document(folder / TILES, disk), {"": _MEMBERS}, str(folder / TILES))
     theirs = describe(old, ())
     if theirs.scheme.tile_width != info.scheme.tile_width:
         raise CacheError(

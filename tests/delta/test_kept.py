@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sqlite3
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +18,7 @@ import pytest
 from harvester.caches import pmtiles_layout as layout
 from harvester.caches.open import open_cache
 from harvester.delta.join import convert
-from harvester.edges import TileFormat
+from harvester.edges import TileFormat, VectorLayer
 from harvester.errors import CacheError
 from harvester.loop import run_loop
 from harvester.policy import Policy
@@ -237,13 +239,13 @@ def test_a_package_that_nobody_wrote_into_is_the_same_made_at_once_or_in_parts(t
     assert [name for name in one if one[name] != other[name] and name != "manifest.json"] == []
 
 
-def with_metadata(path: Path, more: Mapping[str, object]) -> dict:
+def with_metadata(path: Path, more: Mapping[str, object], odd: bytes = b"") -> dict:
     """A PMTiles archive whose JSON metadata says more; gives all of it."""
     data = path.read_bytes()
     header = layout.parse_header(data[: layout.HEADER_SIZE])
     start, length = header.metadata_offset, header.metadata_length
     told = {**json.loads(gzip.decompress(data[start : start + length])), **more}
-    packed = layout.compress(json.dumps(told).encode())
+    packed = layout.compress(json.dumps(told).encode() if not odd else json.dumps(told).encode()[:-1] + odd)
     # Behind everything else: nothing else moves.
     head = bytearray(data[: layout.HEADER_SIZE])
     struct.pack_into("<2Q", head, 24, len(data), len(packed))
@@ -261,6 +263,50 @@ def test_the_metadata_of_an_archive_stays(tmp_path):
         assert {name: reader.metadata[name] for name in told} == told
         assert [zoom["zoom"] for zoom in reader.metadata["levels"]] == [0, 3, 5]
     assert held(out) == {**THERE, **MORE}
+
+
+def test_what_the_tiles_did_not_change_in_the_metadata_of_an_archive_keeps_its_text(tmp_path):
+    out = make(tmp_path / "out.pmtiles", THERE, format="pmtiles", extent=EXTENT)
+    with_metadata(out, {}, ODD)
+    more = make(tmp_path / "more", MORE, format="compactv2", extent=EXTENT)
+    assert run_loop(convert(more, out)).tiles == 2
+    with open_cache(out) as reader:
+        text = reader.metadata_text
+    assert text.count(b'"mine":') == 2 and b'"far":1E400,' in text and b'"dec":0.10000000000000000555' in text
+
+
+@pytest.mark.parametrize("format", ["xyz", "mbtiles"])
+def test_what_the_tiles_did_not_change_in_a_list_of_layers_keeps_its_text(tmp_path, format):
+    facts = facts_of("vtpk")
+    out = make(tmp_path / f"out{'.mbtiles' if format == 'mbtiles' else ''}", vector(THERE), format=format, **facts)
+    other = {**facts, "vector_layers": (VectorLayer(id="new"),)}
+    more = make(tmp_path / "more", vector(MORE), format="compactv2", **other)
+    layer = b'"vector_layers":[{"id":"mine","fields":{},"mine" : 1E400}]'
+    told = b'{"tilejson":"3.0.0", "tiles":["{z}/{x}/{y}.pbf"], "tileSize":512,' + layer + ODD
+    if format == "xyz":
+        (out / "tiles.json").write_bytes(told)
+    else:
+        with closing(sqlite3.connect(out)) as connection, connection:
+            connection.execute("UPDATE metadata SET value = ? WHERE name = 'json'", (told.decode(),))
+    run_loop(convert(more, out, format=format))
+    if format == "xyz":
+        text = (out / "tiles.json").read_bytes()
+    else:
+        with closing(sqlite3.connect(out)) as connection:
+            ((found,),) = connection.execute("SELECT value FROM metadata WHERE name = 'json'")
+            text = found.encode()
+    assert ODD[:-1] in text and b'"id":"new"' in text and b'"fields":{},"mine" : 1E400}' in text
+    assert held(out) == vector({**THERE, **MORE})
+
+
+def test_a_list_of_tiles_that_says_twice_what_tiles_change_is_refused(tmp_path):
+    out = make(tmp_path / "out", THERE, format="xyz")
+    stated = out / "tiles.json"
+    stated.write_bytes(b'{"maxzoom":9,' + stated.read_bytes()[1:])
+    before = files(out)
+    with pytest.raises(CacheError, match="'maxzoom' twice"):
+        run_loop(convert(make(tmp_path / "more", MORE, format="compactv2"), out, format="xyz"))
+    assert files(out) == before
 
 
 @pytest.mark.parametrize("format", ["compact", "compactv2", "exploded"])
