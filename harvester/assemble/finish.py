@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from harvester.assemble.collect import SUMS, Collection
 from harvester.assemble.interrupted import SEALING, end_swap
 from harvester.assemble.plan import PlannedLayer
-from harvester.assemble.remember import policies_of
+from harvester.assemble.remember import policies_of, remember_tried
 from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
-from harvester.engine import Outturn, StopReason
+from harvester.engine import TRIED_REMEMBERED, Outturn, StopReason
 from harvester.engine.agreement import AGREE_BLOCKS
 from harvester.output import file_stamp, swap
 from harvester.report import Report
 
 
-async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: Outturn, *, shard: bool) -> Outturn:
-    """A service that answers 404 to everything is no empty success; its tiles are asked again another time."""
-    counts = outturn.tally.counts()
+async def judge_all_404(
+    collection: Collection, planned: PlannedLayer, outturn: Outturn, *, run: int, shard: bool
+) -> Outturn:
+    """A service that answers 404 to everything is no empty success; its tiles are asked again another time, and are
+    pending until then, in ``outturn`` too. ``run``: its number in the ledger."""
+    tally, counts = outturn.tally, outturn.tally.counts()
     answered = outturn.tally.answered_404 + int(await collection.ledger.get_meta("answered_404") or 0)
     if outturn.tally.answered_404:
         await collection.ledger.set_meta({"answered_404": answered})
@@ -31,6 +35,12 @@ async def judge_all_404(collection: Collection, planned: PlannedLayer, outturn: 
     for key, mask in planned.plan.blocks():
         indexes = [int(index) for index in mask.ravel().nonzero()[0]]
         await collection.ledger.record([BlockChange(key, State.PENDING, indexes)], {})
+    for level, states in tally.levels.items():
+        tally.taken_back(level, State.ABSENT, states[State.ABSENT])
+    some = islice(
+        (key.tile(int(at)) for key, mask in planned.plan.blocks() for at in mask.ravel().nonzero()[0]), TRIED_REMEMBERED
+    )
+    await remember_tried(collection.ledger, run, dict.fromkeys(some, "http_404"))
     stop = StopReason(
         code="every_tile_404",
         message="every tile answered 404",

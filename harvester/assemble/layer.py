@@ -139,7 +139,7 @@ class LayerRun:
                 outturn = replace(outturn, stop=outturn.stop or StopReason.of(error))
         if outturn.stop is None or outturn.stop.exit_code != CacheError.exit_code:
             await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
-            outturn = await judge_all_404(collection, planned, outturn, shard=self.job.shard is not None)
+            outturn = await judge_all_404(collection, planned, outturn, run=run, shard=self.job.shard is not None)
         await self._gather(collection, outturn)
         report = self._report(collection, outturn)
         if tally.tile_requests == 0 and not tally.ended and not report.complete:

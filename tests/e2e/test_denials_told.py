@@ -150,3 +150,16 @@ def test_where_a_denied_tile_failed_the_last_line_has_it_as_failed(serve, cli):
     shown = cli("run", service.url, "--lods", "4", *PEOPLE, "-o", "out.mbtiles").err
     last = [line for line in shown.splitlines() if "/256 tiles" in line][-1]
     assert "11 absent  1 failed" in last
+
+
+def test_where_every_tile_answered_404_all_that_tells_of_it_agrees(serve, cli):
+    service = serve(ArcGisSite(absent=lambda tile: True))
+    result = cli("run", service.url, *FINE, "--progress", "json", "-o", "out.mbtiles")
+    assert (result.code, result.json["error"]["code"]) == (3, "every_tile_404")
+    last = [line for line in events(result.err) if line["type"] == "progress"][-1]
+    for document in (last, result.json, cli("report", "out.mbtiles", "--json").json):
+        assert [document[name] for name in COUNTS] == [ALL, 0, 0, 0, ALL]
+    verified = cli("verify", "out.mbtiles", "--json").json
+    assert (verified["absent"], verified["missing"]) == (0, ALL)
+    said = cli("why", "out.mbtiles", "5/3/3", "--json").json
+    assert (said["state"], said["reason"], said["tried_in_run"]) == ("pending", "http_404", 1)
