@@ -145,8 +145,8 @@ def pack_index(index: Index) -> bytes:
 
 
 def begins_index(data: bytes) -> bool:
-    """Do a file's first bytes, at least INDEX_START, say that it is a .bundlx?"""
-    return data[:INDEX_START] == _INDEX_HEAD
+    """Do a file's first bytes, as far as they go, say that it is a .bundlx?"""
+    return _INDEX_HEAD.startswith(data[:INDEX_START])
 
 
 def parse_starts(data: bytes) -> NDArray[np.int64] | None:

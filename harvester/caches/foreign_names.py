@@ -125,7 +125,7 @@ class _Folder:
 
     def _is_whole(self, entry: os.DirEntry[str]) -> bool:
         """A bundle begins as one; of tiles the name says enough."""
-        suffix = entry.name.lower().rpartition(".")[2]
+        suffix = _without_part(entry.name).lower().rpartition(".")[2]
         if suffix == "bundlx":
             head = _head(entry, bundle_v1.INDEX_START)
             return not head.strip(b"\0") or bundle_v1.begins_index(head)
@@ -142,12 +142,10 @@ class _Folder:
         level = bundle_v2.parse_level_folder(parts[1]) if len(parts) > 1 else 0
         if level is None or is_folder:
             return level is not None
-        # A kill or a power cut while a bundle is begun leaves it under this name; nobody else writes in a work folder.
-        name = parts[2].removesuffix(".part") if self._is_work else parts[2]
-        return bundle_v2.parse_bundle_name(level, name) is not None
+        return bundle_v2.parse_bundle_name(level, _without_part(parts[2])) is not None
 
     def _is_compact_v1(self, parts: list[str], is_folder: bool) -> bool:
-        name = re.sub(r"\.bundlx$", ".bundle", parts[-1])
+        name = re.sub(r"\.bundlx$", ".bundle", _without_part(parts[-1]))
         return self._is_compact([*parts[:-1], name], is_folder)
 
     def _is_exploded(self, parts: list[str], is_folder: bool) -> bool:
@@ -215,6 +213,11 @@ def _is_note(parts: list[str], entry: os.DirEntry[str], is_folder: bool) -> bool
 def _begins_bundle(head: bytes) -> bool:
     """Has a file version and bytes of an offset of a bundle, of either version, as far as it goes?"""
     return all(head[at : at + 4] == word[: max(0, len(head) - at)] for at, word in _BUNDLE_WORDS.items())
+
+
+def _without_part(name: str) -> str:
+    """The name of a bundle that a kill or a power cut left half begun (see Disk.write_whole)."""
+    return name.removesuffix(".part")
 
 
 def _is_part(name: str, entry: os.DirEntry[str]) -> bool:

@@ -160,3 +160,17 @@ def test_a_bundle_of_nothing_yet_is_the_caches(tmp_path, format):
         for left in (b"", bytes(64), whole[:3], whole[:13], whole[:59], whole):  # of a power cut, or cut off
             bundle.write_bytes(left if bundle.suffix == ".bundle" or len(left) in (0, 64) else whole)
             assert foreign_in(tmp_path / "topo", format) is None
+
+
+@pytest.mark.parametrize("size", [0, 6, 64, 5000])
+@pytest.mark.parametrize(("format", "ending"), [("compactv2", "bundle"), ("compact", "bundle"), ("compact", "bundlx")])
+def test_a_bundle_that_a_kill_left_half_begun_is_the_caches_and_goes_with_it(cli, url, tmp_path, format, ending, size):
+    make(tmp_path / "topo", OWN, format=format)
+    (bundle,) = (tmp_path / "topo" / "_alllayers").rglob(f"*.{ending}")
+    left = bundle.with_name(f"R0080C0080.{ending}.part")
+    left.write_bytes(bundle.read_bytes()[:size])
+    more = ("--mode", "overwrite", "--format", format)
+    result = cli("run", url, "--lods", "0", "-o", "topo", *more, *HASTY)
+    assert result.code == 0, result.err
+    assert set(held(tmp_path / "topo")) == {Tile(0, 0, 0)}
+    assert not left.exists()
