@@ -15,6 +15,9 @@ from harvester.job import Job
 COMPANIONS = (".ledger", ".lock", ".new", ".old", ".part", ".work", "-journal")
 """Endings of the files that lie beside a cache while it is made."""
 
+LONGEST = ".new.ledger-journal"
+"""The longest of them: with it, a name must not be longer than the file system takes."""
+
 
 def require_output(job: Job) -> Path:
     """The output, whose folder the run makes where it is missing. Raises UsageError."""
@@ -30,7 +33,7 @@ def require_place(output: Path) -> None:
     """A name under which a cache can lie: nothing, a file or a folder is there. Nothing is opened, since opening a pipe
     waits for its other end. Raises CacheError."""
     try:
-        output.lstat()
+        output.with_name(output.name + LONGEST).lstat()
     except OSError as cause:
         if cause.errno == errno.ENAMETOOLONG:
             raise disk_error("make", output, cause) from cause

@@ -9,6 +9,7 @@ the standard names beside them may be there, and empty. Every table has the colu
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Mapping, Set
@@ -132,7 +133,7 @@ def _open(path: Path) -> sqlite3.Connection:
         if error.code != "damaged":
             raise
     # Cut short: with the schema writable, SQLite looks at the pages that are there (sqlite.org/pragma.html).
-    uri = f"file:{quote(path.absolute().as_posix())}?mode=ro&immutable=1"
+    uri = f"file:{quote(os.fsencode(path.absolute().as_posix()))}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     connection.execute("PRAGMA writable_schema=ON")
     return connection

@@ -3,6 +3,7 @@ console takes."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -130,6 +132,10 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
         return 141
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+            from harvester.durable import disk_error
+
+            return _complain(disk_error("use", Path(os.fsdecode(error.filename)), error), common)
         if common.debug:
             _show_traceback(error)
         log.exception("a defect of harvester")
@@ -194,6 +200,15 @@ def show(text: str) -> None:
 
 _STEERING = re.compile("[\x7f-\x9f]")
 """Control characters that JSON may hold as they are; terminals that know C1 would obey them."""
+
+
+def show_bytes(data: bytes) -> None:
+    """A file's bytes as they are, for whoever reads stdout."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as cause:
+        raise _unwritten(cause) from cause
 
 
 def show_json(document: object) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.frame import say, show_json, verb
+from harvester.cli.frame import say, show_bytes, show_json, verb
 from harvester.cli.options import build_job, source_options
 from harvester.errors import UsageError
 from harvester.redact import redact_text
@@ -59,8 +58,7 @@ def command(common: Common, source: str, address: str, output: Path | None, **op
 
             Disk().write_whole(output.absolute(), body)
         elif not common.json:
-            sys.stdout.buffer.write(body)
-            sys.stdout.buffer.flush()
+            show_bytes(body)
     if common.json:
         show_json(document)
     if not common.quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,7 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 
 def _uri(path: Path) -> str:
     place = path.absolute().as_posix()
-    return "file://" + ("" if place.startswith("/") else "/") + quote(place)
+    return "file://" + ("" if place.startswith("/") else "/") + quote(os.fsencode(place))
 
 
 class OpenedDatabase:

@@ -34,6 +34,9 @@ def disk_error(what: str, path: Path, cause: OSError, needed: int = 0) -> CacheE
         return too_large(path, reason)
     if isinstance(cause, FileNotFoundError):
         return CacheError(f"cannot {what} {path}: it does not exist", hint="Check the path.", code="missing")
+    if cause.errno == errno.ENAMETOOLONG:
+        hint = "Choose a shorter name, or a folder nearer to the root; what lies beside a cache takes 19 letters more."
+        return CacheError(f"cannot {what} {path}: {reason}", hint=hint, code="name")
     if cause.errno in _READ_ONLY:
         hint = "Check the permissions of the file and its folder, and that no other program has it open."
         return CacheError(f"cannot {what} {path}: {reason}", hint=hint, code="permission")
