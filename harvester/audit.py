@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             for damage in audited.reader.check():
                 finding.add(damage)
         broken = {damage.tile for damage in finding.damages if damage.tile is not None}
-        gone = 0
+        lacks: Counter[int] = Counter()
         for key, states in audited.blocks():
             planned = states != State.UNPLANNED
             present = audited.present(key)
@@ -123,13 +124,13 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
             finding.present += int((planned & present).sum())
             finding.absent += int(absent.sum())
             finding.missing += int(missing.sum())
-            gone += int((missing & (states == State.STORED)).sum())
+            lacks[key.level] += int(missing.sum())
             for tile, what in _troubles(audited, key, planned & present, deep=deep):
                 if what is not None and tile not in broken:
                     finding.add(Damage(str(tile), what, tile))
             on_block(finding)
         if deep and audited.reader is not None:
-            _hold_against_manifest(audited, audited.reader, finding, gone)
+            _hold_against_manifest(audited, audited.reader, finding, lacks)
         if audited.ledger is not None:
             # Of a plan beyond all measure the ledger lists what its budget came to; the rest is counted.
             unlisted = sum((audited.ledger.meta("unlisted") or {}).values())
@@ -142,9 +143,9 @@ def verify(out: Path, *, deep: bool = False, on_block: Callable[[Finding], None]
     return finding
 
 
-def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Finding, gone: int) -> None:
+def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Finding, lacks: Counter[int]) -> None:
     """Each LOD's tiles and hash, counted anew; LODs that grew since the manifest was written are no damage, nor are
-    tiles that are missing already: ``gone`` of those that the ledger says were stored."""
+    those that lack no more than what is missing already: ``lacks``, tiles by LOD of the source."""
     manifest = manifest_of(reader)
     if manifest is None or not manifest.lods:
         return
@@ -161,7 +162,8 @@ def _hold_against_manifest(audited: Audited, reader: CacheReader, finding: Findi
                 f"LOD {lod.level} has {total.tiles - lod.tiles:,} tiles more than when its manifest was written"
             )
         elif total.tiles < lod.tiles:
-            if lod.tiles - total.tiles <= gone:
+            ours = audited.placed.level_here(lod.level) if audited.placed is not None else None
+            if ours is not None and lod.tiles - total.tiles <= lacks[ours]:
                 continue
             what = f"{lod.tiles - total.tiles:,} of the {lod.tiles:,} tiles that its manifest counts are gone"
             finding.add(Damage(f"LOD {lod.level}", what))
