@@ -94,12 +94,18 @@ class Asking:
         return self._next_of_others(now)
 
     def _alone(self, now: float) -> Request | Wait:
-        step = self._questions.alone(now, self.in_flight)
+        questions = self._questions
+        step = questions.alone(now, self.in_flight)
         if isinstance(step, Wait):
             return step
         self.in_flight += 1
         self._tally.requests += 1
-        return step if step.attempt == AGAIN else self._sites.at(self._repeat(step), self._sites.of(step.host))
+        if step.attempt == AGAIN:
+            return step
+        if questions.demand.is_open and questions.demand.is_first:
+            self._tally.tile_requests += 1
+            return step
+        return self._sites.at(self._repeat(step), self._sites.of(step.host))
 
     def _next_of_others(self, now: float) -> Request | Wait | None:
         questions, retries, feed = self._questions, self._waiting_tries, self._feed

@@ -4,6 +4,7 @@ host."""
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from harvester.tiling.tile import Tile
 
@@ -12,7 +13,8 @@ OWN_TIMES = 3
 
 CHANCE = 0.001
 """A host that is busy by itself refuses a tile again as often as it refuses any: refusals of tiles asked again, with
-good answers between them, are taken for the tiles' own once they were chance only so seldom."""
+good answers between them, may be the tiles' own once they were chance only so seldom. Each time that was wrong twice as
+many are asked for."""
 
 LAST_TIMES = 10
 """Refusals that are a tile's own before it is failed: with the pauses between them that is four minutes, and whoever
@@ -30,14 +32,6 @@ REDEEMED_SHARE = 4
 MOST_WEIGHED = 32
 """No more refusals are weighed: what was true of a region soon is no more once the host itself becomes busy."""
 
-TWICE = 8
-MOST_TWICE = 1024
-"""So many tiles refused when they were asked for the first time, and as many served when they were asked again: tiles
-are made on demand, and the pace has nothing to do with it. Where that was wrong, twice as many the next time."""
-
-EXCEPTIONS = 8
-"""One in so many may be served at first or refused again: it was asked as a question before, or is busy itself."""
-
 UNCHECKED = 32
 MOST_UNCHECKED = 512
 """Refusals without a good answer after which a known tile is asked whether the host is still well; then twice as
@@ -47,14 +41,25 @@ REMEMBERED = 65_536
 """Tiles that are remembered; beyond these, the one that was first busy is forgotten. 15 MB."""
 
 
-Seen = dict[Tile, tuple[int, int, int, str]]
-"""Tiles that were refused when they were asked last: how often, the good answers and the host's own refusals there were
-by then, and the reason, if that was the tile's own trouble."""
+class Refused(NamedTuple):
+    """A tile that was refused when it was asked last."""
+
+    times: int
+    """How often, with others answered well in between."""
+    good: int
+    host: int
+    """The good answers and the host's own refusals there were by then."""
+    reason: str
+    """If that was the tile's own trouble."""
+    number: int
+    """How often in all."""
+
+
+Seen = dict[Tile, Refused]
 
 
 class Busy:
-    """Counts, for each tile that is throttled, how often that was so although others were answered well meanwhile; and
-    tells, from what became of tiles that were asked again, whether refusals are the tiles' own from the first."""
+    """Counts, for each tile that is throttled, how often that was so although others were answered well meanwhile."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
@@ -66,20 +71,14 @@ class Busy:
         self._counted = -1  # good answers there were when the last of them was counted
         self._redeemed = 0
         self._presumed = False
+        self._mistakes = 0
+        self.wants_trial = False
+        """True when refusals seem to be the tiles' own from the first: a trial with the one that was just refused
+        tells."""
         self._unchecked = 0
         self._patience = UNCHECKED
-        self._first = self._second = 0  # tiles refused at first, and served then
-        self._not_first = self._not_second = 0  # tiles served at first, and refused again
-        self._at_once = 0  # tiles that were served when they were first asked for, by then
-        self._served = 0  # tiles that were served after a refusal
-        self._twice = TWICE
-
-    @property
-    def is_on_demand(self) -> bool:
-        """True while tiles are refused the first time they are asked for, and served the second time."""
-        return self._first >= max(self._twice, EXCEPTIONS * self._not_first) and self._second >= max(
-            self._twice, EXCEPTIONS * self._not_second
-        )
+        self.served_later = 0
+        """Tiles that were served after a refusal."""
 
     @property
     def is_presumed(self) -> bool:
@@ -92,19 +91,17 @@ class Busy:
         return self._presumed and self._unchecked >= self._patience
 
     def saw(
-        self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True, whole: int = 0
+        self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True, on_demand: bool = False
     ) -> tuple[int, bool]:
-        """A tile is throttled; ``good``: whole tiles that came so far, questions among them, and ``whole`` without
-        these; ``alone``: all are asked of one host. Gives how often that was so with others answered well in between
-        (from 1), and whether it is the tile's own trouble.
+        """A tile is throttled; ``good``: whole tiles that came so far, questions among them; ``alone``: all are asked
+        of one host; ``on_demand``: it is not there before it was asked for. Gives how often that was so with others
+        answered well in between (from 1), and whether it is the tile's own trouble.
 
         Where the host refused more than it answered meanwhile, it is the host that is busy, unless what is refused is
         refused always.
         """
         again = tile in self.seen
-        if alone:
-            self._count(whole - self._served, again=again)
-        times, good_then, host_then, _ = self.seen.get(tile, (0, good - 1, self._host, ""))
+        times, good_then, host_then, _, number = self.seen.get(tile, (0, good - 1, self._host, "", 0))
         self._good = good
         if again:
             if good > max(good_then, self._counted):
@@ -114,35 +111,21 @@ class Busy:
             if good - self._since > CALM:
                 self._fresh, self._since = 0, good - 1
             self._fresh += 1
-        if (
+        self.wants_trial = (
             alone
             and not self._presumed
             and not self._redeemed
-            and self._again >= max(OWN_TIMES, self._needed(good, CHANCE))
-        ):
-            self.presume()
+            and self._again >= max(OWN_TIMES << self._mistakes, self._needed(good, CHANCE))
+        )
         amid_good = self._presumed or good - good_then > self._host - host_then
         times += amid_good
-        own = self._presumed or self.is_on_demand or (amid_good and times >= OWN_TIMES)
+        own = self._presumed or on_demand or (amid_good and times >= OWN_TIMES)
         self._host += not own
         self._unchecked += self._presumed
-        self.seen[tile] = (times, good, self._host, reason if own else "")
+        self.seen[tile] = Refused(times, good, self._host, reason if own else "", number + 1)
         if len(self.seen) > REMEMBERED:
             del self.seen[next(iter(self.seen))]
         return times, own
-
-    def _count(self, at_once: int, *, again: bool) -> None:
-        was = self.is_on_demand
-        self._not_first += max(0, at_once - self._at_once)
-        self._not_second += again
-        self._at_once = at_once
-        self._first += not again
-        if EXCEPTIONS * self._not_first > max(self._twice, self._first) or EXCEPTIONS * self._not_second > max(
-            self._twice, self._second
-        ):
-            if was:
-                self._twice = min(2 * self._twice, MOST_TWICE)
-            self._first = self._second = self._not_first = self._not_second = 0
 
     def _needed(self, good: int, chance: float) -> float:
         """Refusals of tiles asked again, without one that was served, until they are chance only so seldom."""
@@ -156,15 +139,14 @@ class Busy:
     def served(self, tile: Tile) -> None:
         """A tile that was refused is served after all."""
         del self.seen[tile]
-        self._served += 1
-        self._second += 1
+        self.served_later += 1
         self._redeemed += 1
         if REDEEMED_SHARE * self._redeemed > self._again:
             self.doubt()
 
     def presume(self) -> None:
         """It is shown that what is refused is refused for its own sake."""
-        self._presumed = True
+        self._presumed, self.wants_trial = True, False
         self._unchecked = 0
         self._patience = UNCHECKED
 
@@ -176,14 +158,15 @@ class Busy:
 
     def doubt(self) -> None:
         """The host itself is busy, for all that is known: begin anew."""
-        self._presumed = False
+        self._mistakes += self._presumed
+        self._presumed = self.wants_trial = False
         self._again = self._redeemed = self._fresh = 0
         self._since = self._good
 
     def own_reason(self, tile: Tile) -> str:
         """Why a tile is bad that was refused often enough to be called so; empty for any other."""
-        times, _, _, reason = self.seen.get(tile, (0, 0, 0, ""))
-        return reason if times >= OWN_TIMES else ""
+        seen = self.seen.get(tile)
+        return seen.reason if seen is not None and seen.times >= OWN_TIMES else ""
 
     def __repr__(self) -> str:
         return f"Busy({len(self.seen)} tiles{', presumed to be their own' if self._presumed else ''})"

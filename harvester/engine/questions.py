@@ -36,6 +36,7 @@ class Questions:
     ) -> None:
         clock = parts.clock
         self.throttling = Throttling(parts, fail=ends.failed, opened=opened)
+        self.demand = self.throttling.demand
         self.access = Access(
             parts, again=again, fail=lambda denied: ends.denied(clock(), denied), uncount=uncount, opened=opened
         )
@@ -51,14 +52,16 @@ class Questions:
     @property
     def is_open(self) -> bool:
         """True while one is to be asked alone, or nothing may be asked."""
-        return self.access.is_open or self.throttling.is_open or self.access.renewing
+        return self.access.is_open or self.throttling.is_open or self.demand.is_open or self.access.renewing
 
     def alone(self, now: float, in_flight: int) -> Request | Wait:
         """While ``is_open``: the next step. A Request whose ``attempt`` is not AGAIN is a tile to be tried again."""
         if in_flight or self.access.renewing:
             return HOLD
-        asker = self.access if self.access.is_open else self.throttling
         sites = self._sites
+        if self.demand.is_open and not self.access.is_open and not self.throttling.is_open:
+            return self._of_demand(now)
+        asker = self.access if self.access.is_open else self.throttling
         seconds = asker.ready_in(now)
         site = sites.of(asker.host)
         if asker is self.access and site.is_out(now):
@@ -71,6 +74,17 @@ class Questions:
         request = sites.at(asker.step(), site)
         self._asker = asker
         return self._counted(request) if request.attempt == AGAIN else request
+
+    def _of_demand(self, now: float) -> Request | Wait:
+        demand = self.demand
+        seconds = demand.ready_in(now)
+        if not demand.is_open:
+            return Wait(0.0)
+        if seconds <= 0.0:
+            seconds = self._sites.first.pacer.may_ask_apart(now)
+        if seconds > 0.0:
+            return HOLD if seconds == math.inf else Wait(seconds)
+        return demand.step(now)
 
     def is_probe(self, now: float, *, may_retry: bool) -> bool:
         """True when the next probe of the one host's breaker is a question. ``may_retry``: a retry is due."""

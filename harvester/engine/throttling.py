@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import OWN_TIMES, Busy, Seen
+from harvester.engine.demand import Demand
 from harvester.engine.parts import Parts
 from harvester.engine.sites import Site
 from harvester.engine.vouching import IN_VAIN
 from harvester.engine.witness import AGAIN
 from harvester.pacing import backoff
 from harvester.pacing.learned import RESTS
+from harvester.tiling.tile import Tile
 
 PAIRS = 3
 """Times that the refused tile is refused and the known one served in a trial: some three seconds."""
@@ -49,6 +51,7 @@ class Throttling:
         self.is_open = False
         self.refused_tiles: Seen = {}
         """Looked at by the hot path: empty, nothing is to be told of a tile that is served."""
+        self.demand = Demand(parts, self.refused_tiles, proven=parts.sites.first.pacer.begin_again, opened=opened)
         self._hosts: dict[tuple[str, int], Busy] = {}
         self._sites = parts.sites
         self._source = parts.source
@@ -96,10 +99,12 @@ class Throttling:
         ``only_one``: nothing else is left to ask; ``ended``: a tile had an end in this run. True for a fault that is
         the tile's own: it is the caller's."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
-        pacer, several = site.pacer, self._sites.are_several
-        own_before, again = busy.is_presumed or busy.is_on_demand, tile in self.refused_tiles
+        pacer, several, demand = site.pacer, self._sites.are_several, self.demand
+        presumed, again = busy.is_presumed, tile in self.refused_tiles
+        on_demand = demand.is_known and not again
         here = site.good if several else good + self._checks
-        times, own = busy.saw(tile, here, verdict.reason, alone=not several, whole=good)
+        times, own = busy.saw(tile, here, verdict.reason, alone=not several, on_demand=on_demand)
+        demand.refused(tile)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
         on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
@@ -113,13 +118,15 @@ class Throttling:
                 own, on_trial, self._skips = True, False, 0
         if own:
             pacer.unheard()
-        elif again and verdict.retry_after and not several:
+        elif again and not demand.is_known and verdict.retry_after and not several:
             pacer.refused_again(now, answer.seconds, first_try=request.attempt == 0, asked=verdict.retry_after)
         else:
             pacer.ended(
                 now, verdict.outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
             )
-        if (busy.is_presumed or busy.is_on_demand) and not own_before:
+        if (busy.is_presumed and not presumed) or (
+            not several and self._was_not_ready(now, tile, good - busy.served_later, again=again)
+        ):
             # What was concluded for the pace came of tiles that say nothing about it.
             pacer.begin_again(now)
         if own and verdict.outcome is Outcome.RETRY and times >= OWN_TIMES:
@@ -141,22 +148,38 @@ class Throttling:
         if elsewhere and not again:
             self._waiting.push_at(request, now)
             return False
-        if on_trial or (not own and self._tries(now, request, only_one=only_one)):
+        if on_trial or ((busy.wants_trial or not own) and self._tries(now, request, only_one=only_one)):
             return False
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
-        wait = backoff(times, 1.0, throttled=True) if own else 0.0
+        wait = demand.ready_seconds if on_demand else backoff(times, 1.0, throttled=True) if own else 0.0
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
         self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
         if busy.wants_check and not self.is_open:
             self._begin(now, None, request.host)
+        elif not several and not again and not own and not self.is_open and demand.is_wanted(now):
+            demand.begin(now)
+        return False
+
+    def _was_not_ready(self, now: float, tile: Tile, at_once: int, *, again: bool) -> bool:
+        """One host's tile is refused: to be told to ``demand``; so many were served when they were first asked for."""
+        if not again:
+            self.demand.first_refused(now, at_once)
+        elif self.refused_tiles[tile].number == 2:
+            return self.demand.second(refused=True)
         return False
 
     def heard(self, request: Request, *, well: bool) -> None:
         """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
         if self.is_open and self._refused is not None and self._refused.tile == request.tile:
             self._close()
-        if well and request.tile in self.refused_tiles:
+            if well:
+                self._busy(request.host).doubt()
+        if not well:
+            self.demand.heard_nothing(request.tile)
+        elif request.tile in self.refused_tiles:
             self._skips = 0
+            if self.refused_tiles[request.tile].number == 1:
+                self.demand.second(refused=False)
             self._busy(request.host).served(request.tile)
 
     # ------------------------------------------------------------------------------------------ the trial
@@ -166,7 +189,12 @@ class Throttling:
         it."""
         site = self._sites.of(request.host)
         silent = self._row >= ROW and all(_is_silent(one, now) for one in self._sites.all)
-        if self.is_open or site.pacer.breaker.open_since is not None or not (silent or only_one):
+        is_asking = self.is_open or self.demand.is_open
+        if (
+            is_asking
+            or site.pacer.breaker.open_since is not None
+            or not (silent or only_one or self._busy(request.host).wants_trial)
+        ):
             return False
         if self._skip:
             self._skip -= 1

@@ -144,6 +144,16 @@ class Pacer:
             self.faults.take(now)
         return 0.0
 
+    def may_ask_apart(self, now: float) -> float:
+        """The same for a request that goes while nothing is in flight, evenly spaced by who asks: what was learned of
+        the pace does not hold it back."""
+        if now < self.pause.until:
+            return self.pause.until - now
+        if self.breaker.open_since is not None:
+            return self.may_start(now, 0)
+        rate = self.rate
+        return 0.0 if rate is None or rate.take(now) else rate.ready_in(now)
+
     def ended(
         self, now: float, outcome: Outcome, seconds: float, *, first_try: bool, retry_after: float | None = None
     ) -> None:
