@@ -110,5 +110,6 @@ class Source(Protocol):
     def read_window(self, request: Request, answer: Answer) -> WindowAnswer | None:
         """What a tilemap answer says; None when it can't be trusted (then the tiles are asked)."""
 
-    async def renew(self) -> None:
-        """Get a new token. Raises AuthError when refused."""
+    async def renew(self, *, accepted: bool = False) -> None:
+        """Get a new token. ``accepted``: tiles were served with one as it travels now, so that is not to blame. Raises
+        AuthError when refused."""

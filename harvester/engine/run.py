@@ -245,7 +245,7 @@ class Engine:
             if refused >= self._source.credential:
                 await self._review.refused()
             try:
-                await self._source.renew()
+                await self._source.renew(accepted=self._flow.whole > 0)
             except HarvesterError as error:
                 self.stop(StopReason.of(error))
                 return

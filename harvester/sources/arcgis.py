@@ -103,9 +103,9 @@ class ArcGisSource:
         """True when a refusal can be answered without a person."""
         return self._credentials.can_renew
 
-    async def renew(self) -> None:
+    async def renew(self, *, accepted: bool = False) -> None:
         """Get a new token. Raises AuthError when refused."""
-        await self._credentials.renew()
+        await self._credentials.renew(accepted=accepted)
         self._dress()
 
     def request(self, tile: Tile, attempt: int) -> Request:

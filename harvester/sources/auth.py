@@ -119,10 +119,11 @@ class Credentials:
         if self._token is None and self.present:
             await self._grant()
 
-    async def renew(self) -> None:
+    async def renew(self, *, accepted: bool = False) -> None:
         """Get a new token, once however many ask for it at the same time. Raises AuthError.
 
-        A token that was refused before its end was refused as it travelled: its successor goes in the query.
+        A token that was refused before its end was refused as it travelled: its successor goes in the query, unless
+        one was ``accepted`` as they travel now.
         """
         seen = self.generation
         async with self._renewal:
@@ -131,7 +132,7 @@ class Credentials:
             refused_early = self.renews_in is None or self.renews_in > 0
             if self._login is not None or self._federation is not None:
                 await self._grant()
-                if refused_early:
+                if refused_early and not accepted:
                     self.style = Style.QUERY
             elif self.can_renew:
                 self.use_query()

@@ -139,7 +139,8 @@ def stated_service(value: Any) -> str | None:
 
 
 def _life(value: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds from the answer's own ``Date`` (else our clock) to ``expires`` (ms since 1970); None: none is stated."""
+    """Seconds from the answer's own ``Date`` (else our clock) to ``expires`` (ms since 1970); None: none is stated, or
+    one that has passed: then the clocks differ, and a refusal will tell."""
     expires = as_number(value.get("expires"))
     if expires is None or expires <= 0:
         return None
@@ -147,7 +148,8 @@ def _life(value: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
         now = parsedate_to_datetime(headers.get("date", "")).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         now = time.time()
-    return max(0.0, expires / 1000.0 - now)
+    life = expires / 1000.0 - now
+    return life if life >= 1.0 else None
 
 
 def _secretless(message: str, login: Login) -> str:

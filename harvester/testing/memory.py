@@ -179,7 +179,7 @@ class MemorySource:
         bits = np.unpackbits(np.frombuffer(answer.body, dtype=np.uint8)).astype(bool)
         return WindowAnswer(tile.level, tile.row, tile.col, bits.reshape(request.window, request.window))
 
-    async def renew(self) -> None:
+    async def renew(self, *, accepted: bool = False) -> None:
         """A new credential, or AuthError where the test wants it refused."""
         await asyncio.sleep(0)
         self.renewals += 1

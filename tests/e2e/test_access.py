@@ -93,6 +93,7 @@ def test_a_login_whose_token_ends_in_the_middle_is_renewed_exactly_once(serve, c
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert service.site.office.sold == 2
     assert service.log.count("token") == 2
+    assert not any("token=" in asked.target for asked in service.log), "it was taken as it travelled"
     assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
 
 

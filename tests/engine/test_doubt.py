@@ -120,9 +120,9 @@ def test_nothing_is_asked_while_a_token_that_runs_out_is_renewed():
     """So no answer comes for a token that ended meanwhile."""
 
     class Slow(MemorySource):
-        async def renew(self) -> None:
+        async def renew(self, *, accepted: bool = False) -> None:
             await asyncio.sleep(60)
-            await super().renew()
+            await super().renew(accepted=accepted)
 
     source = Slow(renewable=True)
     source._renews_in = lambda: 0.0 if source.renewals == 0 else None

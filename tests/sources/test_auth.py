@@ -72,6 +72,17 @@ def test_a_fresh_token_that_was_refused_is_followed_by_one_in_the_query() -> Non
     asyncio.run(main())
 
 
+def test_a_token_that_was_accepted_is_followed_by_one_that_travels_likewise() -> None:
+    async def main() -> None:
+        async with FaultyService(ArcGisSite(office=TicketOffice())) as service, Session(Access(environ={})) as session:
+            credentials = login_of(service, session, Clock())
+            await credentials.sign_in()
+            await credentials.renew(accepted=True)
+            assert (credentials.style, credentials.query) == (Style.HEADER, "")
+
+    asyncio.run(main())
+
+
 def test_a_given_token_goes_to_the_query_once_and_then_nothing_can_be_renewed() -> None:
     async def main() -> None:
         credentials = Credentials(token="a/b+c=")
@@ -106,6 +117,20 @@ def test_the_life_of_a_token_is_counted_by_the_clock_of_the_server() -> None:
             credentials = login_of(service, session, Clock())
             await credentials.sign_in()
             assert credentials.renews_in == pytest.approx(1200 - 60, abs=5)
+
+    asyncio.run(main())
+
+
+def test_a_token_that_seems_to_have_ended_when_it_is_given_is_used_until_it_is_refused() -> None:
+    """The clock of its server is behind, and there is no Date to tell: it isn't renewed again and again."""
+    body = json.dumps({"token": "canary", "expires": round((time.time() - 1200) * 1000)})
+    behind = Rule(kind="token", do="status", status=200, text=body)
+
+    async def main() -> None:
+        async with FaultyService(script=Script(rules=(behind,))) as service, Session(Access(environ={})) as session:
+            credentials = login_of(service, session, Clock())
+            await credentials.sign_in()
+            assert credentials.renews_in is None
 
     asyncio.run(main())
 
