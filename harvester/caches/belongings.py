@@ -37,6 +37,24 @@ def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str 
         )
 
 
+def or_replace(out: Path) -> str:
+    """What to do where tiles don't fit what is there already: to replace it is advised where it would be replaced."""
+    if is_replaceable(out):
+        return "Choose another output, or replace it with --mode overwrite."
+    return "Choose another output: this one holds more than a cache, and is not replaced."
+
+
+def is_replaceable(out: Path) -> bool:
+    """Would the cache that is there be replaced? False where that can't be seen."""
+    try:
+        require_way_free(out)
+        if (found := sniff_here(out)) is not None:
+            require_own(out, found)
+    except CacheError:
+        return False
+    return True
+
+
 def require_way_free(out: Path) -> None:
     """Raises CacheError where a cache folder has a link in it, so that what is written there would go elsewhere, or
     something of anybody's where half-written tiles are cleared away. ``out`` itself may be a link."""

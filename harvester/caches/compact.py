@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harvester.caches import conf, description, root_json
-from harvester.caches.bundles import BundleReader, FolderBundles
+from harvester.caches.bundle_folder import FolderBundles
+from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
 from harvester.caches.vector_layers import without_layers
 from harvester.durable import Disk

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from harvester.caches import compact, conf, root_json
+from harvester.caches.belongings import or_replace
 from harvester.caches.compact import ALL_LAYERS, CDI, COMPACT_V2, CONF, ROOT, Layout, Storage
 from harvester.caches.description import Description, format_word, held_format, seen_format
 from harvester.caches.restated import require_plain_root, restate_cdi, restate_conf, restate_root
@@ -21,7 +22,7 @@ from harvester.durable import Disk
 from harvester.edges import CacheInfo, CacheReader, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.manifest import FILE
-from harvester.tiling.scheme import Box, TilingScheme
+from harvester.tiling.scheme import Box, Lod, TilingScheme
 from harvester.tiling.tile import Tile
 
 DEFAULT_JPEG_QUALITY = 75.0
@@ -55,7 +56,9 @@ class Documents:
         self._old = old
         self._subject = subject
         self._disk = disk
-        self._begun = old is not None
+        self._levels = tuple(dict.fromkeys([*subject.levels, *(old.scheme.by_level if old is not None else ())]))
+        """Those that hold tiles, or may before the end."""
+        self._begun = old is not None and old.scheme.by_level.keys() >= set(self._levels)
         self._seen = old.tile_format if old is not None else TileFormat.UNKNOWN
         self._format = held_format(subject.info.tile_format, self._seen)
         stated = compact.read_manifest(layout, disk) if layout is not None else None
@@ -85,13 +88,13 @@ class Documents:
         if difference := old.scheme.mismatch(subject.info.scheme):
             raise CacheError(
                 f"{where} is of another tiling scheme: {difference}",
-                hint="Choose another output, or replace it with --mode overwrite.",
+                hint=or_replace(path),
                 code="other_scheme",
             )
         if not _fits(old.tile_format, subject.info.tile_format):
             raise CacheError(
                 f"{where} holds {old.format_name} tiles, the source has {subject.info.tile_format.value}",
-                hint="Choose another output, or replace it with --mode overwrite.",
+                hint=or_replace(path),
                 code="other_format",
             )
         if compact.is_foreign(layout.folder / FILE):
@@ -107,16 +110,23 @@ class Documents:
         return documents
 
     def info(self) -> CacheInfo:
-        """The cache as it would be described now."""
-        return compact.cache_info(self._describe(self._subject, self._subject.levels), self.storage.format)
+        """The cache as it would be described now, with all LODs of the source and of what is there: what holds tiles is
+        still to be looked up."""
+        whole = replace(self._describe(self._subject, self._levels), scheme=self._whole_scheme())
+        return compact.cache_info(whole, self.storage.format)
+
+    def _whole_scheme(self) -> TilingScheme:
+        lods = self._lods()
+        return replace(self._subject.info.scheme, lods=tuple(sorted(lods, key=lambda lod: -lod.resolution)))
 
     def begin(self, kinds: Iterable[str]) -> None:
-        """Before a batch: the documents are there, and name a format that its tiles have."""
+        """Before a batch: the documents are there, have the LODs that its tiles may be of, and name a format that they
+        have. So wherever a kill comes, no tile lies at a LOD that nothing says anything of."""
         self._seen = seen_format(self._seen, kinds)
         held = held_format(self._subject.info.tile_format, self._seen)
         if not self._begun or held is not self._format:
             self._format = held
-            self._write(self._describe(self._subject, self._subject.levels), self._subject.levels)
+            self._write(self._describe(self._subject, self._levels), self._levels)
             self._begun = True
 
     def write(self, subject: Subject, held: CacheReader) -> None:
@@ -147,6 +157,11 @@ class Documents:
             if data is not None and data != there:
                 self._disk.write_whole(path, data)
 
+    def _lods(self) -> list[Lod]:
+        """Of the source, and those that only the old cache knows."""
+        scheme, old = self._subject.info.scheme, self._old
+        return [*scheme.lods, *(lod for lod in (old.scheme.lods if old else ()) if lod.level not in scheme.by_level)]
+
     def _describe(self, subject: Subject, levels: Sequence[int]) -> Description:
         info, old = subject.info, self._old
         tile_format = self._format
@@ -158,7 +173,7 @@ class Documents:
         if old is not None and old.extent is not None and not counted:
             extent = _union(old.extent, extent)
         return Description(
-            scheme=_listed(info.scheme, old.scheme if old else None, levels),
+            scheme=_listed(info.scheme, self._lods(), levels),
             format_name=format_word(tile_format, info.format_name or (old.format_name if old else "")),
             compression_quality=quality,
             storage_format=self.storage.word,
@@ -186,9 +201,8 @@ def _restated(name: str, there: bytes, about: Description, levels: Sequence[int]
     return None
 
 
-def _listed(scheme: TilingScheme, old: TilingScheme | None, levels: Sequence[int]) -> TilingScheme:
-    """The scheme with its LODs down to the finest of ``levels``; LODs that only the old cache knows stay."""
-    lods = [*scheme.lods, *(lod for lod in (old.lods if old else ()) if lod.level not in scheme.by_level)]
+def _listed(scheme: TilingScheme, lods: Sequence[Lod], levels: Sequence[int]) -> TilingScheme:
+    """The scheme with these LODs down to the finest of ``levels``."""
     held = [lod.resolution for lod in lods if lod.level in levels]
     finest = min(held, default=0.0)
     kept = sorted((lod for lod in lods if lod.resolution >= finest), key=lambda lod: -lod.resolution)

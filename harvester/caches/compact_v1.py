@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from harvester.caches import bundle_v1, compact
+from harvester.caches.bundle_folder import FileSpan, FolderBundles
 from harvester.caches.bundle_v1 import ENTRY_SIZE, HEADER_SIZE, INDEX_FILE_SIZE
 from harvester.caches.bundle_v2 import PREFIX_SIZE
-from harvester.caches.bundles import BundleReader, Bundles, FileSpan, FolderBundles
+from harvester.caches.bundles import BundleReader, Bundles
 from harvester.caches.compact import COMPACT_V1
 from harvester.caches.records import Span
 from harvester.durable import Disk
@@ -66,8 +67,7 @@ class PairFolder(FolderBundles):
         return FilePair(self, path) if path is not None else None
 
     def misplaced(self) -> Iterator[Damage]:
-        """As in V2, and a .bundlx without its .bundle."""
-        yield from super().misplaced()
+        """A .bundlx without its .bundle."""
         for folder in sorted({self.path(BlockKey(level, 0, 0)).parent for level in self.levels()}):
             for file in sorted(folder.glob("*.bundlx")) if folder.is_dir() else ():
                 if not file.with_suffix(".bundle").is_file():

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harvester.caches import bundle_v2
+from harvester.caches.bundle_folder import FolderBundles
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
-from harvester.caches.bundles import BundleReader, FolderBundles
+from harvester.caches.bundles import BundleReader
 from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_stamp, stamp_of
 from harvester.caches.compact_documents import Documents
 from harvester.caches.records import mask_of, read_index, sound_numbers

@@ -153,3 +153,8 @@ def make_scheme(
 def unreadable(where: str, what: str) -> CacheError:
     """The CacheError for a document that cannot be understood."""
     return CacheError(f"cannot read {where}: {what}", hint="Restore the file from the cache's origin.", code="damaged")
+
+
+def unknown_level(level: int) -> str:
+    """What is wrong with tiles of a level that the scheme doesn't have."""
+    return f"the cache's documents have no LOD {level}, so nobody knows where its tiles belong: move them away"

@@ -10,14 +10,15 @@ hex, eight digits. The extension is ``png`` for every kind of PNG and ``jpg`` fo
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harvester.caches import bundle_v2, compact
+from harvester.caches import compact
 from harvester.caches.compact import EXPLODED
 from harvester.caches.compact_documents import Documents
-from harvester.caches.folders import FolderReader, TileFolder, kind_of
+from harvester.caches.exploded_naming import ExplodedNaming
+from harvester.caches.folders import TileFolder, kind_of
+from harvester.caches.folders_reader import FolderReader
 from harvester.caches.folders_writer import INCOMING, FolderWriter
 from harvester.durable import Disk
 from harvester.edges import Subject
@@ -25,43 +26,6 @@ from harvester.errors import CacheError
 from harvester.tiling.tile import Tile
 
 FORMAT = EXPLODED.format
-
-_HEX = re.compile(r"[0-9a-f]{8}|[1-9a-f][0-9a-f]{8,11}")
-
-
-class ExplodedNaming:
-    """``Lnn/Rxxxxxxxx/Cxxxxxxxx``."""
-
-    row_outer = True
-
-    def level(self, level: int) -> str:
-        """The name of a level's folder."""
-        return bundle_v2.level_folder(level)
-
-    def outer(self, number: int) -> str:
-        """The name of the folder within a level."""
-        return f"R{number:08x}"
-
-    def inner(self, number: int) -> str:
-        """The name of a tile's file."""
-        return f"C{number:08x}"
-
-    def size(self, level: int) -> int | None:
-        """Rows, and columns, of a level: no scheme has an end."""
-        return None
-
-    def parse_level(self, name: str) -> int | None:
-        """The level that a folder's name means; None for another name."""
-        level = bundle_v2.parse_level_folder(name)
-        return level if level is not None and self.level(level) == name else None
-
-    def parse_outer(self, name: str) -> int | None:
-        """The number that the name of an outer folder means; None for another name."""
-        return int(name[1:], 16) if name[:1] == "R" and _HEX.fullmatch(name, 1) else None
-
-    def parse_inner(self, name: str) -> int | None:
-        """The number that a file's name means; None for another name."""
-        return int(name[1:], 16) if name[:1] == "C" and _HEX.fullmatch(name, 1) else None
 
 
 def open_reader(path: str | Path) -> FolderReader:

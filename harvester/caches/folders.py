@@ -1,4 +1,4 @@
-"""Tiles as files in folders, whatever the folders are called: their names, what lies in a block, and the reader.
+"""Tiles as files in folders, whatever the folders are called: their names, what lies in a block, and what is none.
 
     ROOT/level/outer/inner.ext      outer is the row and inner the column (exploded caches), or the other way (z/x/y)
 
@@ -9,20 +9,16 @@ in two formats, the later one counts: a kill came between writing the new and re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
-from harvester.caches.records import mask_of
 from harvester.caches.tile_look import type_of
 from harvester.durable import Disk, disk_error
-from harvester.edges import CacheInfo, Damage, TileFormat
+from harvester.edges import Damage, TileFormat
 from harvester.errors import CacheError
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
-
-if TYPE_CHECKING:
-    from harvester.edges import Mask
 
 EXTENSIONS = ("png", "jpg", "webp", "gif", "lerc", "pbf", "jpeg", "mvt")
 """Of tiles; a writer uses the first six, the kinds of tile that there are."""
@@ -32,9 +28,6 @@ MAX_LISTED = 2048
 
 END = 1 << 62
 """Of levels without an end."""
-
-LOOK_BYTES = 64
-"""Of a file, to see what it is."""
 
 
 class Naming(Protocol):
@@ -63,6 +56,12 @@ class Naming(Protocol):
 
     def parse_inner(self, name: str) -> int | None:
         """The column (or row) of a file's name without extension, None where it is none."""
+
+    def is_like_level(self, name: str) -> bool:
+        """Does a folder's name say a level, however it is spelled?"""
+
+    def is_like_inner(self, name: str) -> bool:
+        """Does a file's name without extension say a column (or row), however it is spelled?"""
 
 
 class Found(NamedTuple):
@@ -120,15 +119,6 @@ class TileFolder:
             parsed = self._parse(entry.name)
             if parsed is not None:
                 yield parsed[0]
-
-    def outside(self) -> Iterator[Tile]:
-        """Tiles beyond their level's rows and columns, by level."""
-        for level in self.levels():
-            size = self.naming.size(level)
-            for outer in self.outers(level) if size is not None else ():
-                for inner in sorted(set(self.inners(level, outer))):
-                    if size is not None and max(outer, inner) >= size:
-                        yield Tile(level, outer, inner) if self.naming.row_outer else Tile(level, inner, outer)
 
     def is_inside(self, tile: Tile) -> bool:
         """Has its level such a row and column?"""
@@ -189,14 +179,44 @@ class TileFolder:
         number = self.naming.parse_inner(stem) if extension in EXTENSIONS else None
         return None if number is None else (number, extension)
 
-    def misplaced(self) -> Iterator[Damage]:
-        """Folders in a level's folder that are no row (or column), though files of tiles lie there."""
-        for level in self.levels():
-            for entry in _entries(self.root / self.naming.level(level)):
-                if self.naming.parse_outer(entry.name) is not None or not entry.is_dir():
-                    continue
-                if any(self._parse(inner.name) is not None for inner in _entries(Path(entry.path))):
+    def strays(self) -> Iterator[Damage]:
+        """Files of tiles that are no tile of the cache: beyond their level's rows and columns, by level, and those of
+        whose folders or names a writer would have given none (``02/1/1.png``, ``2/-1/0.png``, ``2/1/01.png``)."""
+        for entry in sorted(_entries(self.root), key=lambda entry: entry.name):
+            level = self.naming.parse_level(entry.name)
+            if level is not None:
+                yield from self._strays_of(level)
+            elif self.naming.is_like_level(entry.name) and entry.is_dir() and self._has_tiles_below(Path(entry.path)):
+                yield Damage(entry.path, "the name is not that of a level of tiles")
+
+    def _strays_of(self, level: int) -> Iterator[Damage]:
+        size = self.naming.size(level)
+        for entry in _entries(self.root / self.naming.level(level)):
+            outer = self.naming.parse_outer(entry.name)
+            if outer is None:
+                if entry.is_dir() and self._has_tiles(Path(entry.path)):
                     yield Damage(entry.path, "the name is not that of a row or column of tiles")
+                continue
+            outside: set[int] = set()
+            for file in _entries(Path(entry.path)):
+                parsed = self._parse(file.name)
+                if parsed is not None and size is not None and max(outer, parsed[0]) >= size:
+                    outside.add(parsed[0])
+                elif parsed is None and self._is_like_tile(file.name):
+                    yield Damage(file.path, "the name is not that of a tile")
+            for inner in sorted(outside):
+                tile = Tile(level, outer, inner) if self.naming.row_outer else Tile(level, inner, outer)
+                yield Damage(str(Path(entry.path) / self.naming.inner(inner)), "it lies outside of the grid", tile)
+
+    def _has_tiles_below(self, folder: Path) -> bool:
+        return any(entry.is_dir() and self._has_tiles(Path(entry.path)) for entry in _entries(folder))
+
+    def _has_tiles(self, folder: Path) -> bool:
+        return any(self._is_like_tile(entry.name) for entry in _entries(folder))
+
+    def _is_like_tile(self, name: str) -> bool:
+        stem, _, extension = name.rpartition(".")
+        return extension.lower() in EXTENSIONS and self.naming.is_like_inner(stem)
 
 
 def _stat(path: str) -> os.stat_result:
@@ -211,83 +231,6 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         return
     except OSError as cause:
         raise disk_error("list", folder, cause) from cause
-
-
-class FolderReader:
-    """A CacheReader over files in folders."""
-
-    def __init__(self, info: CacheInfo, files: TileFolder, disk: Disk) -> None:
-        self.info = info
-        self._files = files
-        self._disk = disk
-
-    def read(self, level: int, row: int, col: int) -> bytes | None:
-        """The tile's bytes, or None when the cache holds none."""
-        if min(level, row, col) < 0:
-            return None
-        tile = Tile(level, row, col)
-        if not self._files.is_inside(tile):
-            return None
-        # Twice: between the look and the reading, a writer may put a file of another format in its place.
-        for _ in range(2):
-            for file in self._files.files(tile):
-                body = read_file(self._files.path(tile, file.extension), self._disk)
-                if body:
-                    return body
-        return None
-
-    def levels(self) -> Sequence[int]:
-        """Levels that hold at least one tile, ascending by number."""
-        return [level for level in self._files.levels() if next(self.blocks(level), None) is not None]
-
-    def blocks(self, level: int) -> Iterator[BlockKey]:
-        """Blocks of a level that hold at least one tile, by row, then column."""
-        for key in self._files.keys(level):
-            if any(file.size for file in self._files.look(key).values()):
-                yield key
-
-    def present(self, key: BlockKey) -> Mask:
-        """Which tiles of a block are there; shape (128, 128)."""
-        return mask_of([number for number, file in self._files.look(key).items() if file.size])
-
-    def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
-        """The tiles of one block by row, then column."""
-        for number in self._files.look(key):
-            tile = key.tile(number)
-            body = self.read(*tile)
-            if body:
-                yield tile, body
-
-    def check(self) -> Iterator[Damage]:
-        """Structural damage, the whole cache over, without decoding tiles."""
-        yield from self.lost()
-        for level in self._files.levels():
-            for key in self._files.keys(level):
-                for number, file in self._files.look(key).items():
-                    tile = key.tile(number)
-                    path = self._files.path(tile, file.extension)
-                    if not file.size:
-                        yield Damage(str(path), "it is empty", tile)
-                    elif self.info.tile_format is not TileFormat.PBF:
-                        head = read_file(path, self._disk, LOOK_BYTES)
-                        if head and kind_of(head) is None:
-                            yield Damage(str(path), f"it begins with {head[:8]!r}, which is no tile", tile)
-
-    def lost(self) -> Iterator[Damage]:
-        """What ``tiles`` leaves out: files of tiles that lie outside of the grid, or in a folder that is none of it."""
-        yield from self._files.misplaced()
-        for tile in self._files.outside():
-            where = self._files.path(tile, "").name.rstrip(".")
-            yield Damage(str(self._files.folder(tile) / where), "it lies outside of the grid", tile)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def read_file(path: Path, disk: Disk, size: int | None = None) -> bytes | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harvester.caches import bundle_v1, bundle_v2, compact, conf
-from harvester.caches.exploded import ExplodedNaming
+from harvester.caches.exploded_naming import ExplodedNaming
 from harvester.caches.folders import EXTENSIONS
 from harvester.caches.folders_writer import INCOMING
 from harvester.caches.xyz import XyzNaming, extension_of

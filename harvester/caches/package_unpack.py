@@ -14,6 +14,7 @@ from harvester.caches.restated import require_plain_root
 from harvester.caches.stored_zip import Entry
 from harvester.caches.zip_bundles import ZipBundles
 from harvester.durable import Disk
+from harvester.errors import CacheError
 from harvester.manifest import KEY
 
 
@@ -32,6 +33,9 @@ def unpack_archive(
     what else the folder is to hold, before it is named, and where it puts those members that are ``elsewhere``.
     ``root``: the name of its root.json, if it has any."""
     with work_folder.appearing(package, work, disk) as part, open_reader(package) as reader:
+        for damage in reader.unknown():
+            message = f"{package} cannot be added to: {damage.where}: {damage.what}"
+            raise CacheError(message, hint="Take them out of it, or choose another output.", code="damaged")
         if root:
             assert isinstance(reader.bundles, ZipBundles)
             require_plain_root(reader.bundles.document(root), f"{package}: {root}")

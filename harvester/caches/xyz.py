@@ -18,7 +18,8 @@ from typing import Any
 
 from harvester.caches import compact
 from harvester.caches.compact import TILES
-from harvester.caches.folders import EXTENSIONS, FolderReader, TileFolder
+from harvester.caches.folders import EXTENSIONS, TileFolder
+from harvester.caches.folders_reader import FolderReader
 from harvester.caches.vector_layers import parse_layers
 from harvester.durable import Disk
 from harvester.edges import CacheInfo, TileFormat
@@ -36,6 +37,7 @@ MAX_TILE_PIXELS = 8192
 """What a foreign tileSize may say; real ones are 256 and 512."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
+_LIKE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 _FORMATS = {
     "png": TileFormat.PNG,
@@ -80,6 +82,14 @@ class XyzNaming:
     def parse_inner(self, name: str) -> int | None:
         """The number that a file's name means; None for another name."""
         return int(name) if _NUMBER.fullmatch(name) else None
+
+    def is_like_level(self, name: str) -> bool:
+        """A number, with a sign and padded as it may be."""
+        return _LIKE_NUMBER.fullmatch(name) is not None
+
+    def is_like_inner(self, name: str) -> bool:
+        """The same."""
+        return _LIKE_NUMBER.fullmatch(name) is not None
 
 
 def folder_of(path: Path) -> Path | None:

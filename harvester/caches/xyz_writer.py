@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harvester.caches import compact
+from harvester.caches.belongings import or_replace
 from harvester.caches.compact import TILES
-from harvester.caches.folders import FolderReader, TileFolder
+from harvester.caches.folders import TileFolder
+from harvester.caches.folders_reader import FolderReader
 from harvester.caches.folders_writer import INCOMING, FolderWriter
 from harvester.caches.json_text import require_single, with_values
 from harvester.caches.mbtiles_metadata import Span, data_box
@@ -218,14 +220,14 @@ def _open_documents(path: Path, subject: Subject, disk: Disk) -> XyzDocuments:
         raise CacheError(
             f"{folder / TILES} is of tiles of {theirs.scheme.tile_width} pixels, the source's have "
             f"{info.scheme.tile_width}",
-            hint="Choose another output, or replace it with --mode overwrite.",
+            hint=or_replace(folder),
             code="other_scheme",
         )
     pair = {theirs.tile_format, info.tile_format}
     if len(pair) == 2 and TileFormat.PBF in pair and TileFormat.UNKNOWN not in pair:
         raise CacheError(
             f"{folder / TILES} is of {theirs.tile_format.value} tiles, the source has {info.tile_format.value}",
-            hint="Choose another output, or replace it with --mode overwrite.",
+            hint=or_replace(folder),
             code="other_format",
         )
     return XyzDocuments(folder, old, subject, disk)

@@ -73,6 +73,7 @@ class ZipBundles:
         self._entries: dict[BlockKey, Entry] = {}
         self._levels: dict[int, list[BlockKey]] = {}
         self._odd: list[Damage] = []
+        self._misnamed: list[Damage] = []
         self._starts: dict[BlockKey, int] = {}
         self._inflated: OrderedDict[BlockKey, IO[bytes]] = OrderedDict()
         self.directory = directory
@@ -96,7 +97,7 @@ class ZipBundles:
             level = bundle_v2.parse_level_folder(below[0])
             key = None if level is None else bundle_v2.parse_bundle_name(level, below[1])
             if key is None:
-                self._odd.append(Damage(where, "the name is not that of a block's first row and column"))
+                self._misnamed.append(Damage(where, "the name is not that of a block's first row and column"))
             elif key in self._entries:
                 raise stored_zip.refused(self.path, f"two entries hold the block {key}")
             else:
@@ -147,6 +148,10 @@ class ZipBundles:
             if key not in self._starts:
                 self._starts[key] = self._start(entry)
             return _Stored(self, entry, self._starts[key])
+
+    def misnamed(self) -> Iterator[Damage]:
+        """Bundles under names that no reader looks for."""
+        return iter(self._misnamed)
 
     def misplaced(self) -> Iterator[Damage]:
         """What is odd about entries, and those whose bytes are not what the directory's CRC-32 says."""

@@ -18,8 +18,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from harvester.caches import bundle_v2, compact
+from harvester.caches.bundle_folder import MAX_OPEN_BUNDLES, FolderBundles
 from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, Header
-from harvester.caches.bundles import MAX_OPEN_BUNDLES, FolderBundles
 from harvester.caches.compact import open_reader
 from harvester.caches.compact_block import OpenBlock, next_stamp, stamp_of
 from harvester.caches.compact_writer import MAX_OPEN_BLOCKS, CompactWriter, open_writer

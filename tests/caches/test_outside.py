@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harvester.caches.open import FORMATS, open_cache
 from harvester.delta.application import apply
 from harvester.delta.difference import diff
-from harvester.delta.join import convert
+from harvester.delta.join import convert, merge
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.loop import run_loop
@@ -122,6 +122,48 @@ def test_tiles_in_a_folder_that_is_no_column_are_damage_in_every_verb(tmp_path: 
     with pytest.raises(CacheError, match="not that of a row or column"):
         run_loop(diff(old, folder, tmp_path / "delta"))
     assert not (tmp_path / "out.mbtiles").exists()
+
+
+XYZ = ["02/1/1.png", "2/-1/0.png", "2/01/0.png", "2/01/00.png", "2/1/01.png", "2/1/-0.jpg", "2/1/2.PNG", "31/0/0.png"]
+EXPLODED = ["l02/R00000001/C00000001.png", "L2/R00000001/C00000001.png", "L002/R00000001/C00000001.png"]
+EXPLODED += [
+    "L02/R0000000A/C00000001.png",
+    "L02/R1/C1.png",
+    "L02/R00000001/C0000000A.png",
+    "L02/R00000001/c00000002.png",
+]
+
+
+@pytest.mark.parametrize("format, name", [*(("xyz", each) for each in XYZ), *(("exploded", each) for each in EXPLODED)])
+def test_a_tile_under_a_name_that_no_reader_looks_for_is_damage_in_every_verb(tmp_path: Path, format: str, name: str):
+    folder = make(tmp_path / "in", some("2/1/1", "2/3/3"), format=format)
+    old = make(tmp_path / "old.mbtiles", some("2/1/1"), format="mbtiles")
+    stray = folder / ("_alllayers" if format == "exploded" else "") / name
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(picture(7))
+    assert held(folder) == some("2/1/1", "2/3/3")
+    with open_cache(folder) as reader:
+        assert [damage.where in str(stray) for damage in reader.check()] == [True]
+    for verb in (
+        lambda: convert(folder, tmp_path / "out.mbtiles"),
+        lambda: merge([old, folder], tmp_path / "out.mbtiles"),
+        lambda: diff(old, folder, tmp_path / "delta"),
+    ):
+        with pytest.raises(CacheError, match="the name is not that of"):
+            run_loop(verb())
+    assert not (tmp_path / "out.mbtiles").exists() and stray.read_bytes() == picture(7)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes/1/2.png", "2/photo.png", "2/1/photo.png", "2/1/1.txt", "02/readme.txt", "04/x/a.png"]
+)
+def test_what_is_no_tile_is_nobodys_concern(tmp_path: Path, name: str):
+    folder = make(tmp_path / "in", some("2/1/1", "2/3/3"), format="xyz")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(picture(7))
+    with open_cache(folder) as reader:
+        assert not list(reader.check())
+    assert run_loop(convert(folder, tmp_path / "out.mbtiles")).exit_code == 0
 
 
 def test_a_geopackage_names_the_tile_that_it_has_no_place_for(tmp_path: Path):
