@@ -12,7 +12,7 @@ from harvester.assemble.holding import PackageHolding, WrittenHolding
 from harvester.assemble.interrupted import SEALING, settle, stands_alone
 from harvester.assemble.made import Made
 from harvester.assemble.unpacking import unpack_beside
-from harvester.caches.belongings import require_cache_or_nothing
+from harvester.caches.belongings import or_replace, require_cache_or_nothing
 from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
@@ -31,8 +31,6 @@ from harvester.version import __version__
 
 SUMS = "sums"
 """The ledger's fact that holds what the writer counted (harvester/caches/counted.py)."""
-
-ELSEWHERE = "Write to another output, or replace this one: --mode overwrite."
 
 
 @dataclass(slots=True)
@@ -148,9 +146,9 @@ async def open_collection(
         if paths.sealed and not paths.overwrite and exists(paths.work) and await stands_alone(ledger, paths.out):
             disk.remove_tree(paths.work)
         if not is_empty_or_missing(paths.collect):
-            _check_scheme(paths.collect, info)
+            _check_scheme(paths.collect, info, paths.out)
         elif not paths.overwrite and not is_empty_or_missing(paths.out):
-            _check_scheme(paths.out, info)
+            _check_scheme(paths.out, info, paths.out)
         subject = _subject(info, plan, meta, generator)
         await ledger.set_meta(
             {
@@ -201,15 +199,16 @@ async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: Output
     if meta["identity"] is not None and meta["identity"] != info.identity:
         raise CacheError(
             f"{paths.out} belongs to another source: {meta['identity']}, not {info.identity}",
-            hint=ELSEWHERE,
+            hint=or_replace(paths.out),
             code="other_source",
         )
     if meta["scheme"] is not None and (why := scheme_from_json(meta["scheme"]).mismatch(info.scheme)):
-        raise CacheError(f"{paths.out} has another tiling scheme: {why}", hint=ELSEWHERE, code="other_scheme")
+        message = f"{paths.out} has another tiling scheme: {why}"
+        raise CacheError(message, hint=or_replace(paths.out), code="other_scheme")
     return meta
 
 
-def _check_scheme(held: Path, info: ServiceInfo) -> None:
+def _check_scheme(held: Path, info: ServiceInfo, out: Path) -> None:
     with open_cache(held) as reader:
         theirs = reader.info
         if not theirs.scheme.lods:
@@ -217,12 +216,14 @@ def _check_scheme(held: Path, info: ServiceInfo) -> None:
         places = place_levels(info.scheme, theirs.scheme)
         if not places:
             why = info.scheme.mismatch(theirs.scheme) or "no LOD in common"
-            raise CacheError(f"{held} has another tiling scheme: {why}", hint=ELSEWHERE, code="other_scheme")
+            raise CacheError(f"{held} has another tiling scheme: {why}", hint=or_replace(out), code="other_scheme")
         vector = {TileFormat.PBF, TileFormat.LERC}
         pair = {info.tile_format, theirs.tile_format}
         if len(pair) == 2 and pair & vector and TileFormat.UNKNOWN not in pair:
             raise CacheError(
-                f"{held} holds {theirs.tile_format} tiles, not {info.tile_format}", hint=ELSEWHERE, code="other_source"
+                f"{held} holds {theirs.tile_format} tiles, not {info.tile_format}",
+                hint=or_replace(out),
+                code="other_source",
             )
 
 

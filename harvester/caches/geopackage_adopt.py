@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.caches.foreign_tables import foreign_part
+from harvester.caches.belongings import or_replace
 from harvester.caches.geopackage_reader import GeoPackageReader
 from harvester.caches.geopackage_schema import Grid, Place
 from harvester.caches.geopackage_tables import Table
@@ -14,9 +14,6 @@ from harvester.caches.placed import place_levels
 from harvester.edges import Subject
 from harvester.errors import CacheError
 from harvester.tiling.scheme import Box, TilingScheme
-
-HINT = "Choose another output, or replace it with --mode overwrite."
-ELSEWHERE = "Choose another output: it holds more than a cache, and is not replaced."
 
 TOLERANCE = 1e-6
 """Relative difference of two tile spans that still are the same, and tiles by which two corners may differ."""
@@ -125,5 +122,4 @@ def _require_room(path: Path, grid: Grid, place: Place, scheme: TilingScheme, le
 
 
 def _other(path: Path, why: str) -> CacheError:
-    hint = HINT if foreign_part(path, "gpkg") is None else ELSEWHERE
-    return CacheError(f"{path} has another tiling scheme: {why}", hint=hint, code="other_scheme")
+    return CacheError(f"{path} has another tiling scheme: {why}", hint=or_replace(path), code="other_scheme")

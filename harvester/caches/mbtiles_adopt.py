@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
+from harvester.caches.belongings import or_replace
 from harvester.caches.mbtiles_hash import HASH
 from harvester.caches.mbtiles_metadata import commonest
 from harvester.caches.mbtiles_reader import STAMP, open_reader
@@ -23,16 +24,17 @@ def refuse_other_tiles(path: Path, info: ServiceInfo) -> None:
         there = reader.info
         if not reader.levels():
             return
-    hint = "Choose another output, or replace it with --mode overwrite."
     vector = (there.tile_format is TileFormat.PBF, info.tile_format is TileFormat.PBF)
     if vector[0] != vector[1] and TileFormat.UNKNOWN not in (there.tile_format, info.tile_format):
         raise CacheError(
-            f"{path} holds {there.tile_format.value} tiles, the source has {info.tile_format.value}", hint=hint
+            f"{path} holds {there.tile_format.value} tiles, the source has {info.tile_format.value}",
+            hint=or_replace(path),
         )
     if not vector[0] and there.scheme.tile_width != info.scheme.tile_width:
         widths = f"{there.scheme.tile_width} x {there.scheme.tile_height} is not"
         raise CacheError(
-            f"{path}: tile size {widths} {info.scheme.tile_width} x {info.scheme.tile_height} pixels", hint=hint
+            f"{path}: tile size {widths} {info.scheme.tile_width} x {info.scheme.tile_height} pixels",
+            hint=or_replace(path),
         )
 
 

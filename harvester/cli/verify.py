@@ -14,12 +14,16 @@ SHOWN = 10
 """Damages that a person reads before the rest is only counted."""
 
 
+REPLACE = "Replace it: harvester run ... --mode overwrite; or restore it from a copy."
+
+
 @verb("verify", example="harvester verify streets.mbtiles --deep")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--deep", is_flag=True, help="Decode every tile.")
 def command(common: Common, output: Path, deep: bool) -> int:
     """Check a cache against its ledger: every planned tile there (exit 1 if not), every byte sound (exit 4 if not)."""
     from harvester.audit import verify
+    from harvester.caches.belongings import is_replaceable
     from harvester.errors import CacheError
 
     try:
@@ -58,7 +62,8 @@ def command(common: Common, output: Path, deep: bool) -> int:
             again = shlex.join(["harvester", "apply", finding.applying, finding.output])  # a stranger wrote the name
             say(f"an apply was interrupted: run `{again}` again")
         elif not finding.sound:
-            say("Replace it: harvester run ... --mode overwrite; or restore it from a copy.")
+            replaced = is_replaceable(Path(finding.output))
+            say(REPLACE if replaced else "Restore it from a copy; it holds more than a cache, and is not replaced.")
         elif finding.unlisted:
             say(f"{finding.unlisted}; the same harvester run lists it first")
         elif finding.unproven:

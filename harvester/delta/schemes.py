@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from harvester.caches.belongings import or_replace
 from harvester.caches.counted import manifest_of
 from harvester.caches.open import FORMATS
 from harvester.caches.placed import place_levels
@@ -122,7 +124,7 @@ def scheme_for(format: str, out: str, there: CacheReader, wanted: TilingScheme, 
     if isinstance(found, str):
         raise CacheError(
             f"{out} is of another tiling scheme: {found}",
-            hint="Choose another output, or replace it with --mode overwrite.",
+            hint=or_replace(Path(out)),
             code="other_scheme",
         )
     return found

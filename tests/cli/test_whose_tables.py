@@ -14,6 +14,7 @@ from harvester.durable import Disk
 from harvester.errors import CacheError
 from harvester.output import OutputPaths, swap
 from harvester.tiling.tile import Tile
+from tests.caches.making import mercator
 from tests.cli.test_whose_it_is import refused
 from tests.delta.making import make, picture
 from tests.e2e.claims import HASTY, held
@@ -116,6 +117,25 @@ def test_to_replace_it_is_advised_where_it_would_be_replaced(cli, tmp_path, stat
     make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
     result = cli("convert", "in.mbtiles", "topo.gpkg")
     assert result.code == 4 and "another tiling scheme" in result.err and ("--mode overwrite" in result.err) is way
+
+
+@pytest.mark.parametrize("is_theirs", [False, True])
+@pytest.mark.parametrize("output", ["topo.mbtiles", "topo.gpkg", "topo.tpkx", "xyz", "compactv2", "exploded"])
+def test_whatever_does_not_fit_the_hint_is_taken(cli, url, tmp_path, output, is_theirs):
+    """A source of another kind or tile size, and another source: what is advised is not refused then."""
+    format = output.rpartition(".")[2]
+    path = make(tmp_path / output, OWN, format=format)
+    make(tmp_path / "large.tpkx", {Tile(1, 0, 0): picture(9, 512)}, format="tpkx", scheme=mercator(size=512))
+    if is_theirs and path.is_dir():
+        (path / "notes.txt").write_text("mine")
+    elif is_theirs and format != "tpkx":
+        add(path, *UNLISTED)
+    way = not is_theirs or format == "tpkx"
+    convert = ("convert", "large.tpkx", output, "--format", format)
+    result = cli(*convert)
+    assert result.code == 4 and "tile size" in result.err, result.err
+    assert ("--mode overwrite" in result.err) is way
+    assert cli(*convert, "--mode", "overwrite").code == (0 if way else 4)
 
 
 def test_a_geopackage_without_tiles_is_nobodys_to_replace(cli, url, tmp_path):
