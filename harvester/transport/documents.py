@@ -11,10 +11,10 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from harvester.edges import PASSING, Answer, Fault
-from harvester.redact import redact_url, scrub_json, site_of
+from harvester.redact import is_secret_name, redact_url, scrub, scrub_json, site_of
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 from harvester.transport.refusals import REDIRECTS, DocumentError, decode, failure
 from harvester.transport.retry_after import retry_after
@@ -171,7 +171,7 @@ class Documents(ABC):
         if same_site(typed, found):
             return target, headers
         if is_allowed(found, self.allow_hosts) and not downgrade:
-            return target, ()
+            return _leaving(target, here), ()
         hint = f"Use its address if you trust it, or allow it: --allow-host {found.place}"
         if downgrade:
             hint = f"It leads from https to http, which nothing allows: use the address at {found} if you trust it."
@@ -180,6 +180,25 @@ class Documents(ABC):
             hint=hint,
             status=answer.status,
         )
+
+
+def _leaving(target: str, here: str) -> str:
+    """A redirect to another host without what was sent to this one: many a proxy repeats the whole query, and a token
+    may be in it. Raises DocumentError where a known secret stands elsewhere in it."""
+    sent = urlsplit(here).query.split("&")
+    parts = urlsplit(target)
+    pairs = [
+        pair
+        for pair in parts.query.split("&")
+        if scrub(pair) == pair and not (pair in sent and is_secret_name(pair.partition("=")[0]))
+    ]
+    target = parts._replace(query="&".join(pairs)).geturl()
+    if scrub(target) != target:
+        raise DocumentError(
+            f"{redact_url(here)} redirects to another host, {origin_of(target)}, with a secret in the address",
+            hint="Nothing was sent there; use its own address, with the credentials that are meant for it.",
+        )
+    return target
 
 
 def read_json(document: Document) -> Any:

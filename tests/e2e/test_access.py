@@ -276,6 +276,34 @@ def test_a_document_may_move_to_an_allowed_host_but_no_credentials_go_along(serv
     assert not any(b"canary" in asked.raw for asked in other.log)
 
 
+@pytest.mark.parametrize("way", ["--token-env", "in the address", "a login"])
+@pytest.mark.parametrize("refuses", [False, True])
+def test_nor_does_a_redirect_that_repeats_the_whole_query_take_them_along(serve, cli, way, refuses):
+    """nginx's ``return 307 http://new$request_uri``."""
+    other = serve(secured(tokens={"another"}) if refuses else ArcGisSite())
+    site = secured(tokens={TOKEN})
+    token = site.office.token(1) if way == "a login" else TOKEN
+    moved = Rule(do="redirect", to=f"{other.url}?f=json&x-sig=theirs&token={token}", kind="document")
+    service = serve(site, script(moved))
+    url = f"{service.url}?token={TOKEN}" if way == "in the address" else service.url
+    options = {"--token-env": ("--token-env", "MAP_TOKEN"), "a login": LOGIN}.get(way, ())
+    result = cli("run", url, *RUN, *options, "--allow-host", f"127.0.0.1:{other.port}")
+    assert result.code == (3 if refuses else 0), result.err
+    assert not any(b"canary" in asked.raw for asked in other.log)
+    assert len(other.log) > 0
+    assert "x-sig=theirs" in other.log[0].target
+
+
+def test_a_redirect_with_a_secret_in_its_path_is_not_followed(serve, cli, tmp_path):
+    other = serve(ArcGisSite())
+    rule = Rule(do="redirect", to=f"{other.origin}/{TOKEN}/arcgis/rest/services/Streets/MapServer", kind="document")
+    service = serve(secured(tokens={TOKEN}), script(rule))
+    result = cli("run", service.url, *RUN, "--token-env", "MAP_TOKEN", "--allow-host", f"127.0.0.1:{other.port}")
+    assert (result.code, len(other.log)) == (3, 0)
+    assert "another host" in result.err and "canary" not in result.err + result.out
+    assert list(tmp_path.iterdir()) == []
+
+
 STRANGE_HOSTS = (
     "http://169.254.169.254/latest/meta-data",
     "http://[::ffff:127.0.0.1]:9/x",
