@@ -15,7 +15,6 @@ from harvester.transport.head import Head
 from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
 from harvester.transport.trust import tls_words
-from harvester.transport.unasked import is_farewell
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -46,6 +45,9 @@ class Pool(Protocol):
 
     def lost(self, lane: Lane) -> None:
         """The connection is no more; nothing is in flight on it."""
+
+    def said(self, lane: Lane, data: bytes) -> None:
+        """The server said this while nothing was in flight."""
 
     def surplus(self, lane: Lane) -> None:
         """It brought an answer that nobody had asked for. What is in flight on it is to be ended with ``fail``."""
@@ -177,7 +179,7 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes of an answer."""
         if self.request is None:
-            (self._pool.lost if is_farewell(data) else self._pool.surplus)(self)
+            self._pool.said(self, data)
             return
         try:
             self._feed(data)

@@ -12,16 +12,16 @@ from harvester.job import DEFAULT_CONCURRENCY
 from harvester.transport.access import Access
 from harvester.transport.alarm import Alarm
 from harvester.transport.deadlines import Deadlines
-from harvester.transport.dial import DialError, Place
+from harvester.transport.dial import DialError
 from harvester.transport.lane import Lane
-from harvester.transport.route import Route, UnsendableError
-from harvester.transport.trust import check_trust, tls_context
+from harvester.transport.route import UnsendableError
+from harvester.transport.trust import Trust
+from harvester.transport.unasked import Leaving, is_farewell
+from harvester.transport.ways import Ways
 
 if TYPE_CHECKING:
-    import ssl
-
-MAX_ROUTES: Final = 256
-"""Hosts whose request bytes are kept; a service has a handful, and one more with each renewed token."""
+    from harvester.transport.dial import Place
+    from harvester.transport.route import Route
 
 SPARE: Final = 64
 """Idle connections that are kept beside those in use where several hosts are asked in turn: one of them then needs now
@@ -52,18 +52,17 @@ class LaneTransport:
     """
 
     def __init__(self, access: Access | None = None, *, connections: int = DEFAULT_CONCURRENCY) -> None:
-        self._access = access = access or Access()
-        self._tls: ssl.SSLContext | None = None
-        check_trust(access.ca_bundle, access.environ)
-        self._user_agent = access.user_agent
+        access = access or Access()
+        self._trust = Trust(access.ca_bundle, access.environ)
         self.unasked = 0
         self._connections = connections
         self._lanes: set[Lane] = set()
         """Open and opening connections."""
         self._sockets: set[Lane] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places: dict[tuple[str, str, int], Place] = {}
-        self._routes: dict[Host, tuple[Route, Place]] = {}
+        self._leaving = Leaving()
+        self._ways = Ways(access.user_agent)
+        self._places = self._ways.places
         self._host: Host | None = None
         """The one asked last, mostly the one asked next."""
         self._route: Route
@@ -114,12 +113,13 @@ class LaneTransport:
         """Wait a moment for answers that nobody asked for, where connections are open that could bring them."""
         if any(place.idle for place in self._places.values()):
             await asyncio.sleep(LINGER_SECONDS)
+        await self._leaving.over()
 
     def rebuild(self) -> None:
         """Drop every connection, idle or stalled; what is in flight ends with ``Fault.RESET`` in the loop's next
         turn."""
         flying = [(lane, lane.request, lane.began) for lane in self._lanes if lane.request is not None]
-        for lane in list(self._lanes):
+        for lane in (*self._lanes, *self._leaving):
             self._discard(lane)
         for place in self._places.values():
             place.forget()
@@ -171,10 +171,20 @@ class LaneTransport:
         """A lane lost its connection."""
         self._discard(lane)
 
+    def said(self, lane: Lane, data: bytes) -> None:
+        """A server said something over an idle lane."""
+        if self._leaving.hears(lane, data):
+            self._forget(lane)
+            self._leaving.wait(lane, self.surplus)
+        elif is_farewell(data):
+            self._discard(lane)
+        else:
+            self.surplus(lane)
+
     def surplus(self, lane: Lane) -> None:
         """A lane brought an answer that nobody asked for: the server is out of step, here and maybe on its other
         connections. None of them is used again, and each further request to it has one of its own."""
-        if lane not in self._lanes:
+        if lane not in self._lanes and lane not in self._leaving:
             return
         self.unasked += 1
         place = lane.place
@@ -210,7 +220,7 @@ class LaneTransport:
                 if isinstance(item, Request):
                     self._busy += 1
                     if item.host is not self._host:
-                        self._route, self._place = self._way_to(item.host)
+                        self._route, self._place = self._ways.to(item.host)
                         self._host = item.host
                     try:
                         head, keeps_gzip = self._route.head(item)
@@ -244,18 +254,6 @@ class LaneTransport:
             self._collapse(error)
         self._pump()
 
-    def _way_to(self, host: Host) -> tuple[Route, Place]:
-        known = self._routes.get(host)
-        if known is None:
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            address = (host.scheme, host.name.lower(), host.port)
-            place = self._places.get(address)
-            if place is None:
-                place = self._places[address] = Place(host)
-            known = self._routes[host] = Route(host, self._user_agent), place
-        return known
-
     @property
     def _most(self) -> int:
         """Connections that may be open."""
@@ -274,7 +272,7 @@ class LaneTransport:
 
     async def _open(self, lane: Lane) -> None:
         try:
-            await lane.place.connect(lambda: lane, self._trusted() if lane.place.secure else None)
+            await lane.place.connect(lambda: lane, self._trust.context if lane.place.secure else None)
         except DialError as error:
             fault, detail = error.fault, error.detail
         except UsageError as error:  # the trust bundle: every further connection would end the same way
@@ -289,26 +287,24 @@ class LaneTransport:
         if lane.request is not None:
             lane.fail(fault, detail)
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Made for the first TLS connection: reading a trust store takes 35 ms, and plain HTTP needs none."""
-        if self._tls is None:
-            self._tls = tls_context(self._access.ca_bundle, self._access.environ)
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
-
     # ---- dropping
 
     def _discard(self, lane: Lane) -> None:
         """Close a connection and forget it, whatever it does."""
-        if lane in self._lanes:
-            self._lanes.remove(lane)
-            if lane in lane.place.idle:
-                lane.place.idle.remove(lane)
+        if self._forget(lane) or self._leaving.gone(lane):
             lane.drop()
+
+    def _forget(self, lane: Lane) -> bool:
+        """It is not used again; False where it was not."""
+        is_known = lane in self._lanes
+        self._lanes.discard(lane)
+        if lane in lane.place.idle:
+            lane.place.idle.remove(lane)
+        return is_known
 
     def _drop_all(self) -> None:
         self._busy = 0
-        for lane in list(self._lanes):
+        for lane in (*self._lanes, *self._leaving):
             self._discard(lane)
 
     def _reset(self, drain: object, flying: list[tuple[Lane, Request, float]]) -> None:

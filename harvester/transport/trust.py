@@ -51,6 +51,24 @@ def check_trust(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.e
         raise UsageError(f"{where}: {path} cannot be read as certificates (none in it)", hint=_BUNDLE_HINT)
 
 
+class Trust:
+    """The context of one client of HTTP/1.1, made for its first TLS connection. Raises UsageError as ``check_trust``,
+    and ``context`` as ``tls_context``."""
+
+    def __init__(self, ca_bundle: Path | None, environ: Mapping[str, str]) -> None:
+        check_trust(ca_bundle, environ)
+        self._named = ca_bundle, environ
+        self._made: ssl.SSLContext | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The same one each time."""
+        if self._made is None:
+            self._made = tls_context(*self._named)
+            self._made.set_alpn_protocols(["http/1.1"])
+        return self._made
+
+
 def is_default_trust(ca_bundle: Path | None = None, environ: Mapping[str, str] = os.environ) -> bool:
     """True when nothing but OpenSSL's own trust is asked for, and there is one.
 

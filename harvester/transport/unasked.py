@@ -3,6 +3,16 @@ request."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harvester.transport.lane import Lane
+
+CLOSES_SECONDS = 1.0
+"""A server that tidies an idle connection away closes it together with what it says, or within a round trip."""
+
 
 def is_farewell(data: bytes) -> bool:
     """What a server may say to nobody before it closes a connection: nothing but line ends, no HTTP, 408, or an error
@@ -13,3 +23,46 @@ def is_farewell(data: bytes) -> bool:
     status = data[8:12].strip()
     closes = data.startswith(b"HTTP/1.0") or b"connection: close" in data.lower()
     return status == b"408" or (closes and status[:1] in (b"4", b"5"))
+
+
+class Leaving:
+    """Connections on which a server said an error to nobody, without a word of closing them: its last word if the end
+    of the connection follows, else an answer too many."""
+
+    def __init__(self) -> None:
+        self._timers: dict[Lane, asyncio.TimerHandle] = {}
+        self._over: asyncio.Event | None = None
+
+    def __contains__(self, lane: object) -> bool:
+        return lane in self._timers
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._timers)
+
+    def hears(self, lane: Lane, data: bytes) -> bool:
+        """Is this, over a connection on which nothing is asked, such an error, or more of its text?"""
+        data = data.lstrip(b"\r\n")
+        if not data.startswith(b"HTTP/"):
+            return lane in self._timers
+        return lane not in self._timers and data[8:10] in (b" 4", b" 5") and not is_farewell(data)
+
+    def wait(self, lane: Lane, stays: Callable[[Lane], None]) -> None:
+        """Call ``stays`` if ``gone`` does not come soon."""
+        if lane not in self._timers:
+            self._timers[lane] = asyncio.get_running_loop().call_later(CLOSES_SECONDS, stays, lane)
+
+    def gone(self, lane: Lane) -> bool:
+        """It is waited for no more; False where it wasn't."""
+        timer = self._timers.pop(lane, None)
+        if timer is not None:
+            timer.cancel()
+        if self._over is not None and not self._timers:
+            self._over.set()
+        return timer is not None
+
+    async def over(self) -> None:
+        """Wait until it is known of all."""
+        if self._timers:
+            self._over = asyncio.Event()
+            await self._over.wait()
+            self._over = None

@@ -68,6 +68,9 @@ class Told:
     def lost(self, lane: Lane) -> None:
         lane.drop()
 
+    def said(self, lane: Lane, data: bytes) -> None:
+        lane.drop()
+
     def surplus(self, lane: Lane) -> None:
         if lane.request is not None:
             lane.fail(Fault.RESET, stale=True)

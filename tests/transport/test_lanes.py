@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from harvester.testing import FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
 from harvester.transport.access import Access
 from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
-from harvester.transport.lanes import MAX_ROUTES, LaneTransport
+from harvester.transport.lanes import LaneTransport
+from harvester.transport.ways import MAX_ROUTES
 from tests.contracts.transport_contract import LEVEL, PATIENCE, Feed, TransportContract, ask, host_of
 
 
@@ -192,7 +193,7 @@ def test_a_renewed_token_goes_over_the_same_connection() -> None:
             await drained(transport, feed)
             assert service.log.connections == 1
             assert [asked.headers["x-token"] for asked in service.log] == [str(number) for number in range(300)]
-            assert len(transport._routes) <= MAX_ROUTES
+            assert len(transport._ways._routes) <= MAX_ROUTES
             await transport.close()
 
     asyncio.run(main())
@@ -537,5 +538,76 @@ def test_what_a_server_says_before_it_closes_a_connection_puts_nothing_in_doubt(
             feed = await drained(transport, Feed([server.ask(1), server.ask(2)]))
             assert right(feed) and (server.connections, transport.unasked) == ([1, 2], 0)
             await transport.close()
+
+    asyncio.run(main())
+
+
+NO_CLOSING = (
+    (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",),
+    (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nxx",),
+    (b"HTTP/1.1 500 Oh\r\nContent-Length: 20\r\n\r\n", b"such a text ", b"in parts"),
+)
+"""Errors without a word that the connection is closed after them."""
+
+
+async def is_said_to_an_idle_connection(server: Loose, transport: LaneTransport, pieces: Sequence[bytes]) -> None:
+    await drained(transport, Feed([server.ask(0)]))
+    for piece in pieces:
+        server.writers[0].write(piece)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("pieces", NO_CLOSING)
+def test_an_error_after_which_the_connection_ends_puts_nothing_in_doubt(pieces: Sequence[bytes]) -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await is_said_to_an_idle_connection(server, transport, pieces)
+            server.writers[0].close()
+            await transport.linger()
+            feed = await drained(transport, Feed([server.ask(1), server.ask(2)]))
+            assert right(feed) and (server.connections, transport.unasked) == ([1, 2], 0)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pieces", NO_CLOSING)
+def test_an_error_after_which_the_connection_stays_is_an_answer_that_nobody_asked_for(pieces: Sequence[bytes]) -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await is_said_to_an_idle_connection(server, transport, pieces)
+            await until(lambda: "0 open" in repr(transport))  # meanwhile it is not used
+            feed = await drained(transport, Feed([server.ask(1)]))
+            assert right(feed) and server.connections == [1, 1]
+            await transport.linger()
+            assert transport.unasked == 1
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_another_answer_after_such_an_error_is_known_at_once() -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await is_said_to_an_idle_connection(server, transport, NO_CLOSING[0])
+            server.writers[0].write(whole(b"of nobody"))
+            server.writers[0].close()
+            await until(lambda: transport.unasked == 1)
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_transport_that_is_closed_meanwhile_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        async with Loose() as server:
+            transport = transport_of(connections=1)
+            await is_said_to_an_idle_connection(server, transport, NO_CLOSING[0])
+            await transport.close()
+            await transport.linger()
+            assert transport.unasked == 0
 
     asyncio.run(main())
