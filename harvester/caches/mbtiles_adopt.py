@@ -15,6 +15,11 @@ from harvester.database import Database
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import CacheError
 
+_FIRST_TWICE = (
+    "SELECT zoom_level, tile_column, tile_row FROM {index} GROUP BY zoom_level, tile_column, tile_row"
+    " HAVING count(*) > 1 LIMIT 1"
+)
+
 OTHER_OUTPUT = "Write to another output; harvester merge joins the two."
 
 
@@ -63,8 +68,12 @@ async def prepare(database: Database, path: Path, schema: Schema, info: ServiceI
             await database.execute(sql)
     except CacheError as error:
         if isinstance(error.__cause__, sqlite3.IntegrityError):
-            message = f"{path} cannot be extended: it holds a tile more than once"
-            raise CacheError(message, hint=OTHER_OUTPUT, code="schema") from error
+            zoom, col, row = (await database.execute(_FIRST_TWICE.format(index=schema.index)) or [("?", "?", "?")])[0]
+            raise CacheError(
+                f"{path} cannot be extended: it holds a tile more than once (zoom {zoom}, column {col}, TMS row {row})",
+                hint=OTHER_OUTPUT,
+                code="schema",
+            ) from error
         raise
     await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
 

@@ -74,7 +74,8 @@ class Strips:
 
 
 def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[int, bytes]], int] | None:
-    """All rows of an answer in order, each position once, and their bytes; None where they are too many."""
+    """All rows of an answer in order, each position once, and their bytes; None where they are too many. Left out are
+    positions with two different contents: which of them counts nobody knows."""
     found: list[tuple[int, bytes]] = []
     size = 0
     try:
@@ -87,4 +88,8 @@ def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[
     finally:
         cursor.close()
     found.sort(key=itemgetter(0))
-    return list(dict(found).items()), size
+    one = dict(found)
+    if len(one) < len(found):
+        unclear = {position for position, body in found if body != one[position]}
+        one = {position: body for position, body in one.items() if position not in unclear}
+    return list(one.items()), size

@@ -458,8 +458,9 @@ def test_a_file_that_holds_a_tile_twice_is_refused_and_left_alone(path: Path) ->
         fill(path, stored([OLD]))
     assert caught.value.code == "schema"
     assert query(path, "SELECT count(*) FROM tiles") == before
+    assert f"zoom {OLD.level}, column {OLD.col}" in caught.value.message
     with open_reader(path) as reader:
-        assert any("more than once" in damage.what for damage in reader.check())
+        assert not any("more than once" in damage.what for damage in reader.check()), "both rows say the same"
 
 
 def test_a_database_of_something_else_is_refused(path: Path) -> None:

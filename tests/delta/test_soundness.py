@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +16,7 @@ from harvester.delta.join import convert, merge
 from harvester.errors import CacheError
 from harvester.export.tile_cache import export_tile_cache
 from harvester.loop import run_loop
+from harvester.tiling.tile import Tile
 from tests.delta.making import held, make, picture, some
 
 
@@ -203,3 +205,38 @@ def test_tiles_of_an_archive_whose_entries_lead_nowhere_are_damaged(tmp_path):
     summary = run_loop(convert(path, tmp_path / "out.mbtiles"))
     assert (summary.exit_code, summary.damaged) == (1, len(lost))
     assert held(tmp_path / "out.mbtiles") == {tile: body for tile, body in tiles.items() if tile not in lost}
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_tile_that_is_there_twice_is_damaged_in_every_verb_unless_it_is_the_same(tmp_path, dedup):
+    tiles = some("2/1/1", "2/1/2", "2/2/3")
+    for name in ("same", "unlike"):
+        make(tmp_path / f"{name}.mbtiles", tiles, format="mbtiles", dedup=dedup)
+        with closing(sqlite3.connect(tmp_path / f"{name}.mbtiles")) as connection, connection:
+            table = "tiles_shallow" if dedup else "tiles"
+            connection.execute(f"DROP INDEX {'tiles_shallow_index' if dedup else 'tile_index'}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE tile_column = 1")
+            if name == "unlike":
+                other = "tile_data_id = 2" if dedup else "tile_data = x'89504e47'"
+                connection.execute(f"UPDATE {table} SET {other} WHERE rowid = (SELECT max(rowid) FROM {table})")
+    same, unlike = tmp_path / "same.mbtiles", tmp_path / "unlike.mbtiles"
+    good = make(tmp_path / "good.mbtiles", tiles, format="mbtiles")
+    assert verify(same).exit_code == 0
+    assert run_loop(convert(same, tmp_path / "one")).exit_code == 0 and held(tmp_path / "one") == tiles
+    run_loop(diff(good, same, tmp_path / "delta"))
+    assert held(tmp_path / "delta") == {}
+    found = verify(unlike)
+    assert (found.exit_code, [damage.tile for damage in found.damages]) == (4, [Tile(2, 1, 1)])
+    for verb in (lambda out: convert(unlike, out), lambda out: merge([unlike], out)):
+        summary = run_loop(verb(tmp_path / "some"))
+        assert (summary.exit_code, summary.damaged, summary.tiles) == (1, 1, 2)
+        assert held(tmp_path / "some") == {tile: body for tile, body in tiles.items() if tile != Tile(2, 1, 1)}
+        shutil.rmtree(tmp_path / "some")
+    with open_cache(unlike) as reader:
+        assert reader.read(2, 1, 1) is None
+    for verb in (lambda: diff(good, unlike, tmp_path / "new"), lambda: merge([good], unlike)):
+        with pytest.raises(CacheError, match="2/1/1: is there more than once"):
+            run_loop(verb())
+    more = make(tmp_path / "more", some("2/3/3"), format="compactv2")
+    with pytest.raises(CacheError, match=r"a tile more than once \(zoom 2, column 1, TMS row 2"):
+        run_loop(merge([more], same))
