@@ -176,6 +176,14 @@ class Asking:
         return again._replace(fresh=True) if request.fresh else again
 
     @property
+    def others(self) -> float:
+        """Requests that wait or are under way, besides the one that was just answered; infinite until all tiles were
+        asked."""
+        if not self._feed.exhausted:
+            return math.inf
+        return float(self.in_flight + len(self._waiting_tries) + len(self.at_once))
+
+    @property
     def is_finished(self) -> bool:
         """True when nothing is left to ask and nothing under way."""
         return (

@@ -17,8 +17,14 @@ good answers between them, may be the tiles' own once they were chance only so s
 many are asked for."""
 
 LAST_TIMES = 10
-"""Refusals that are a tile's own before it is failed: with the pauses between them that is four minutes, and whoever
-makes tiles as they are asked for has made it by then."""
+LONGEST_WAIT = 6
+"""Refusals that are a tile's own before it is failed, and from which the pauses between them grow no more: that is two
+and a half minutes, and whoever makes tiles as they are asked for has made it by then."""
+
+AT_LAST = 6
+AT_LAST_SECONDS = 20.0
+"""The same where nothing else is left to do and a known tile is served between any two of them, and so long after the
+first: half a minute."""
 
 LAST_CHANCE = 1e-7
 """And they must be chance only so seldom: with a host that refuses every second request, one tile in ten million."""
@@ -53,6 +59,8 @@ class Refused(NamedTuple):
     """If that was the tile's own trouble."""
     number: int
     """How often in all."""
+    since: float
+    """When it was refused first."""
 
 
 Seen = dict[Tile, Refused]
@@ -91,17 +99,26 @@ class Busy:
         return self._presumed and self._unchecked >= self._patience
 
     def saw(
-        self, tile: Tile, good: int, reason: str = "busy", *, alone: bool = True, on_demand: bool = False
+        self,
+        tile: Tile,
+        good: int,
+        reason: str = "busy",
+        *,
+        alone: bool = True,
+        on_demand: bool = False,
+        at_last: bool = False,
+        now: float = 0.0,
     ) -> tuple[int, bool]:
         """A tile is throttled; ``good``: whole tiles that came so far, questions among them; ``alone``: all are asked
-        of one host; ``on_demand``: it is not there before it was asked for. Gives how often that was so with others
-        answered well in between (from 1), and whether it is the tile's own trouble.
+        of one host; ``on_demand``: it is not there before it was asked for; ``at_last``: nothing is left to do but such
+        tiles. Gives how often that was so with others answered well in between (from 1), and whether it is the tile's
+        own trouble.
 
         Where the host refused more than it answered meanwhile, it is the host that is busy, unless what is refused is
         refused always.
         """
         again = tile in self.seen
-        times, good_then, host_then, _, number = self.seen.get(tile, (0, good - 1, self._host, "", 0))
+        times, good_then, host_then, _, number, since = self.seen.get(tile, (0, good - 1, self._host, "", 0, now))
         self._good = good
         if again:
             if good > max(good_then, self._counted):
@@ -117,12 +134,12 @@ class Busy:
             and not self._redeemed
             and self._again >= max(OWN_TIMES << self._mistakes, self._needed(good, CHANCE))
         )
-        amid_good = self._presumed or good - good_then > self._host - host_then
+        amid_good = (self._presumed and not at_last) or good - good_then > self._host - host_then
         times += amid_good
         own = self._presumed or on_demand or (amid_good and times >= OWN_TIMES)
         self._host += not own
         self._unchecked += self._presumed
-        self.seen[tile] = Refused(times, good, self._host, reason if own else "", number + 1)
+        self.seen[tile] = Refused(times, good, self._host, reason if own else "", number + 1, since)
         if len(self.seen) > REMEMBERED:
             del self.seen[next(iter(self.seen))]
         return times, own
@@ -132,9 +149,11 @@ class Busy:
         share = (self._fresh + 1) / (self._fresh + good - self._since + 2)
         return math.log(chance) / math.log(share)
 
-    def is_bad(self, times: int) -> bool:
-        """True when the tile that was just refused, its own trouble for so many times, is to be failed."""
-        return times >= LAST_TIMES and (self._presumed or times >= self._needed(self._good, LAST_CHANCE))
+    def is_bad(self, times: int, *, seconds: float = 0.0) -> bool:
+        """True when the tile that was just refused, its own trouble for so many times, is to be failed; ``seconds``:
+        for so long, where nothing else is left to do."""
+        least = AT_LAST if seconds >= AT_LAST_SECONDS else LAST_TIMES
+        return times >= least and (self._presumed or times >= self._needed(self._good, LAST_CHANCE))
 
     def served(self, tile: Tile) -> None:
         """A tile that was refused is served after all."""
@@ -146,9 +165,19 @@ class Busy:
 
     def presume(self) -> None:
         """It is shown that what is refused is refused for its own sake."""
+        if self._presumed:
+            return
         self._presumed, self.wants_trial = True, False
         self._unchecked = 0
         self._patience = UNCHECKED
+
+    def is_own(self, tile: Tile, reason: str) -> int:
+        """It is shown that this tile is refused for its own sake, and of no other. Gives its times."""
+        seen = self.seen[tile]
+        times = max(seen.times, OWN_TIMES)
+        self.seen[tile] = seen._replace(times=times, reason=reason)
+        self._again, self.wants_trial = 0, False
+        return times
 
     def check(self) -> None:
         """The host was found to be well."""

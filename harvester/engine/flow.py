@@ -184,7 +184,7 @@ class Flow:
         if is_answer and is_busy:
             came = self.whole + self._taken_back
             own = self._throttling.refused(
-                now, request, answer, verdict, came, only_one=self.asking.is_finished, ended=self.any_ended
+                now, request, answer, verdict, came, others=self.asking.others, ended=self.any_ended
             )
             if own:
                 self._not_whole(now, request, answer, verdict)

@@ -12,7 +12,12 @@ from harvester.engine.tally import Tally
 from harvester.engine.vouching import Vouching
 from harvester.engine.witness import Witness
 from harvester.pacing import LONGEST_PAUSE_SECONDS, Pacer, RetryBudget
+from harvester.pacing.learned import RESTS
 from harvester.wording import counted
+
+IN_VAIN_PAUSES = 4
+"""Pauses that it asked for, one after the other with nothing served in between, after which a host is silent: it may be
+a few tiles that are not ready yet."""
 
 KEPT_FREE = 4
 """One in so many connections is kept free of each host where there are several: one that stalls holds no more, and the
@@ -66,6 +71,18 @@ class Site:
     def is_in_doubt(self) -> bool:
         """True once it said of a tile that it is not there, and another host served it: its absences prove nothing."""
         return self.contradicted > 0
+
+    def is_silent(self, now: float) -> bool:
+        """True where it has nothing left to give but pauses."""
+        pacer = self.pacer
+        learned = pacer.learned
+        return (
+            pacer.limit == 1
+            or (learned is not None and learned.refused >= RESTS)
+            or pacer.in_vain >= IN_VAIN_PAUSES
+            or now < self.away_until
+            or pacer.breaker.open_since is not None
+        )
 
     def is_out(self, now: float) -> bool:
         """True while it takes nothing but probes, or nothing at all."""

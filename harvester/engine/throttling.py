@@ -10,25 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harvester.edges import Answer, Host, Outcome, Request, Verdict
-from harvester.engine.busy import OWN_TIMES, Busy, Seen
+from harvester.engine.busy import LONGEST_WAIT, OWN_TIMES, Busy, Seen
 from harvester.engine.demand import Demand
 from harvester.engine.parts import Parts
-from harvester.engine.sites import Site
 from harvester.engine.vouching import IN_VAIN
 from harvester.engine.witness import AGAIN
 from harvester.pacing import backoff
-from harvester.pacing.learned import RESTS
 from harvester.tiling.tile import Tile
 
 PAIRS = 3
 """Times that the refused tile is refused and the known one served in a trial: some three seconds."""
 
+SOON_SECONDS = 1.0
+"""Each time another one that was refused, where one is due by then."""
+
 ROW = 2
 """Refusals in a row before a trial: one alone is what any host may do, and a trial holds all others up for a second."""
-
-IN_VAIN_PAUSES = 4
-"""Pauses that it asked for, one after the other with nothing served in between, after which a host is silent: it may be
-a few tiles that are not ready yet, and a trial asks one at a time."""
 
 SKIPPED = 64
 """Most refusals that are let pass before the next trial: after each that found the host itself busy twice as many."""
@@ -71,6 +68,7 @@ class Throttling:
         self._refused: Request | None = None
         self._known: Request | None = None
         self._refusals = 0
+        self._tiles: set[Tile] = set()  # these refusals'
         self._known_is_next = True
         self._due = 0.0
 
@@ -93,17 +91,20 @@ class Throttling:
     # ------------------------------------------------------------------------------------------ what came
 
     def refused(
-        self, now: float, request: Request, answer: Answer, verdict: Verdict, good: int, *, only_one: bool, ended: bool
+        self, now: float, request: Request, answer: Answer, verdict: Verdict, good: int, *, others: float, ended: bool
     ) -> bool:
         """A tile is throttled, or failed where that is taken for the same. ``good``: whole tiles that came so far;
-        ``only_one``: nothing else is left to ask; ``ended``: a tile had an end in this run. True for a fault that is
-        the tile's own: it is the caller's."""
+        ``others``: tiles that are left besides it, infinite until all were asked; ``ended``: a tile had an end in this
+        run. True for a fault that is the tile's own: it is the caller's."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
         pacer, several, demand = site.pacer, self._sites.are_several, self.demand
         presumed, again = busy.is_presumed, tile in self.refused_tiles
         on_demand = demand.is_known and not again
         here = site.good if several else good + self._checks
-        times, own = busy.saw(tile, here, verdict.reason, alone=not several, on_demand=on_demand)
+        at_last = not several and others < len(self.refused_tiles) + (not again)
+        times, own = busy.saw(
+            tile, here, verdict.reason, alone=not several, on_demand=on_demand, at_last=at_last, now=now
+        )
         demand.refused(tile)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
@@ -112,10 +113,16 @@ class Throttling:
             self._refusals += 1
             self._known_is_next = True
             self._due = now + backoff(1, self._draw(), throttled=True)
+            self._tiles.add(tile)
             if self._refusals >= PAIRS:
-                busy.presume()
+                if others == 0 or len(self._tiles) > 1:
+                    busy.presume()
+                elif not busy.is_presumed:
+                    times = busy.is_own(tile, verdict.reason)
                 self._close()
                 own, on_trial, self._skips = True, False, 0
+            elif (other := self._another(now)) is not None:
+                self._refused, on_trial = other, False
         if own:
             pacer.unheard()
         elif again and not demand.is_known and verdict.retry_after and not several:
@@ -138,7 +145,10 @@ class Throttling:
         if not own and self._sites.is_too_long(now, site, asked, ended=ended):
             self._waiting.push_at(request, now + asked)
             return False
-        if own and (busy.is_bad(times) or (self._gave_up and times >= OWN_TIMES)):
+        if own and (
+            busy.is_bad(times, seconds=now - self.refused_tiles[tile].since if at_last else 0.0)
+            or (self._gave_up and times >= OWN_TIMES)
+        ):
             del self.refused_tiles[tile]
             if on_trial:
                 self._close()
@@ -148,13 +158,19 @@ class Throttling:
         if elsewhere and not again:
             self._waiting.push_at(request, now)
             return False
-        if on_trial or ((busy.wants_trial or not own) and self._tries(now, request, only_one=only_one)):
+        if on_trial or ((busy.wants_trial or not own) and self._tries(now, request, only_one=others == 0)):
+            return False
+        if busy.wants_check and not self.is_open and not several and self._begin(now, request, request.host):
+            # Once is enough, and at once: what is served now was refused by the host.
+            self._refusals, self._due = PAIRS - 1, now
             return False
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
-        wait = demand.ready_seconds if on_demand else backoff(times, 1.0, throttled=True) if own else 0.0
+        wait = backoff(min(times, LONGEST_WAIT), 1.0, throttled=True) if own else 0.0
+        if on_demand:
+            wait = demand.ready_seconds
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
         self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
-        if busy.wants_check and not self.is_open:
+        if (busy.wants_check or (at_last and busy.is_presumed)) and not self.is_open:
             self._begin(now, None, request.host)
         elif not several and not again and not own and not self.is_open and demand.is_wanted(now):
             demand.begin(now)
@@ -188,7 +204,7 @@ class Throttling:
         """Begin a trial, when the host is as good as silent or nothing else is left; True when the tile is part of
         it."""
         site = self._sites.of(request.host)
-        silent = self._row >= ROW and all(_is_silent(one, now) for one in self._sites.all)
+        silent = self._row >= ROW and all(one.is_silent(now) for one in self._sites.all)
         is_asking = self.is_open or self.demand.is_open
         if (
             is_asking
@@ -208,10 +224,18 @@ class Throttling:
         self.is_open = True
         self._refused, self._known = refused, known
         self._refusals = 0
+        self._tiles.clear()
         self._known_is_next = True
         self._due = now + (0.0 if refused is None else backoff(1, self._draw(), throttled=True))
         self._opened()
         return True
+
+    def _another(self, now: float) -> Request | None:
+        """A refused tile that is due soon, to go on with: what is true of one alone is not of all."""
+        due = self._waiting.next_due()
+        if due is None or due > now + SOON_SECONDS or self._waiting.first().tile not in self.refused_tiles:
+            return None
+        return None if self._waiting.first().window else self._waiting.pop()
 
     def _close(self) -> None:
         self.is_open = False
@@ -247,7 +271,7 @@ class Throttling:
                 self._close()
             else:
                 self._known_is_next = False
-                self._due = now + backoff(1, self._draw(), throttled=True)
+                self._due = now if busy.is_presumed else now + backoff(1, self._draw(), throttled=True)
             return
         if outcome is Outcome.THROTTLED or self._sites.of(request.host).pacer.faults.are_refusals:
             self._tally.throttled += 1
@@ -280,15 +304,3 @@ class Throttling:
             else:
                 others.append(request)
         return others
-
-
-def _is_silent(site: Site, now: float) -> bool:
-    """True for a host that has nothing left to give but pauses."""
-    learned = site.pacer.learned
-    given_less = site.pacer.limit == 1 or (learned is not None and learned.refused >= RESTS)
-    return (
-        given_less
-        or site.pacer.in_vain >= IN_VAIN_PAUSES
-        or now < site.away_until
-        or site.pacer.breaker.open_since is not None
-    )

@@ -100,7 +100,7 @@ def test_a_busy_region_is_told_whatever_the_limits_are(limits):
 
 
 def test_a_time_budget_ends_the_run_with_the_good_tiles_stored_and_the_busy_ones_pending_or_failed():
-    bench = Bench(plan=plan_of((6,)), limits=Limits(max_duration_seconds=SOON))
+    bench = Bench(plan=plan_of((6,)), limits=Limits(max_duration_seconds=SOON / 3))
     bad = region(list(bench.plan.tiles()), 1000, "first")
     bench.service = busy_in(bad, http(503))
     outturn = bench.go()
@@ -146,6 +146,58 @@ def test_a_tile_that_alone_is_left_is_failed_when_the_run_gives_up_before_its_la
         assert (outturn.stop, outturn.tally.counts()) == (None, (64, 63, 0, 0, 1, 0))
         assert [failure.reason for failure in outturn.failures] == ["http_429"]
         assert bench.seconds < 30
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}])
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_few_busy_tiles_keep_a_run_waiting_for_half_a_minute(size, headers):
+    """It was four minutes, and the run had nothing else to do."""
+    bench = Bench(plan=plan_of((6,)))
+    bad = region(list(bench.plan.tiles()), size, "in the middle", 7)
+    bench.service = busy_in(bad, http(503, headers=headers))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (4096, 4096 - size, 0, 0, size, 0))
+    assert {failure.tile for failure in outturn.failures} == bad
+    first = {request.tile: at for at, request in reversed(bench.transport.log)}
+    end = bench.transport.log[0][0] + bench.seconds
+    assert all(20.0 <= end - first[tile] <= 50.0 for tile in bad)
+
+
+def test_a_host_that_becomes_busy_for_all_while_such_a_tile_is_waited_for_fails_it_not():
+    bench = Bench(plan=plan_of((5,)), limits=Limits(give_up_after_seconds=300))
+    bad = Tile(5, 16, 16)
+    began: list[float] = []
+
+    def scripted(request: Request) -> Answer | None:
+        now = asyncio.get_running_loop().time()
+        began.append(now)
+        return http(503) if request.tile == bad or now - began[0] > 15 else None
+
+    bench.service = MemoryService(scripted=scripted)
+    outturn = bench.go()
+    assert outturn.stop is not None and outturn.stop.code == "gave_up"
+    assert outturn.tally.counts() == (1024, 1023, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_host_with_a_limit_is_not_asked_beyond_it_for_a_few_busy_tiles(size):
+    """2,000 refusals where all that is refused is then taken for the tiles' own trouble."""
+    bench = Bench(plan=plan_of((5,)))
+    bad = region(list(bench.plan.tiles()), size, "in the middle", 7)
+    limit = knee(4)
+    refused: list[Tile] = []
+
+    def scripted(request: Request) -> Answer | None:
+        answer = http(503) if request.tile in bad else limit(request)
+        if answer is not None and request.tile not in bad:
+            refused.append(request.tile)
+        return answer
+
+    bench.service = MemoryService(scripted=scripted, seconds=0.05)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (1024, 1024 - size, 0, 0, size, 0))
+    assert len(refused) < 400
+    assert bench.seconds < 120
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "20"}])
@@ -318,7 +370,7 @@ def test_however_large_a_region_is_busy_no_more_tiles_wait_than_memory_is_given(
         most = max(most, len(bench.engine._flow.asking._waiting_tries))
         return http(503) if request.tile.level == 9 else None
 
-    limits = Limits(concurrency=256, max_duration_seconds=60)
+    limits = Limits(concurrency=256, max_duration_seconds=90)
     bench = Bench(plan=plan_of((0, 1, 2, 9)), limits=limits)
     bench.service = MemoryService(scripted=scripted, seconds=0.001)
     bench.go()
