@@ -24,7 +24,7 @@ from harvester.delta.schemes import levels_in, scheme_for
 from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, service_info, union
 from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, behind_links, is_network_share, lock
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
-from harvester.errors import CacheError
+from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.output import (
     NEW,
     PART,
@@ -281,6 +281,9 @@ async def open_target(
                 _clear(paths, disk)
             if isinstance(error, CacheError) and error.hint == GOES_ON:
                 raise CacheError(error.message, hint=BEGINS_AGAIN, code=error.code) from error
+        if isinstance(error, UnsupportedFormatError) and str(out) not in error.message:
+            # Writers know no name; in a verb over several files nobody should guess which of them has no place for it.
+            raise UnsupportedFormatError(f"{out}: {error.message}", hint=error.hint, code=error.code) from error
         raise
     finally:
         if target is not None:

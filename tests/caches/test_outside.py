@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_conversion_of_such_tiles_has_all_of_them_or_replaces_nothing(tmp_path
             assert (files(out) if out.exists() else {}) == before
         else:
             assert held(out) == tiles
+
+
+@pytest.mark.parametrize("suffix", [".mbtiles", ".pmtiles", "xyz"])
+def test_the_file_that_has_no_place_for_a_tile_is_named(tmp_path: Path, suffix: str):
+    old = make(tmp_path / "old", some("2/1/1"), format="compactv2")
+    new = make(tmp_path / "new", some("2/1/1", "2/5/5"), format="compactv2")
+    format = suffix.removeprefix(".")
+    verbs = [lambda out: convert(new, out, format=format), lambda out: diff(old, new, out, format=format)]
+    for verb in verbs[: 1 if format == "pmtiles" else 2]:
+        out = tmp_path / f"out{suffix}"
+        with pytest.raises(UnsupportedFormatError, match=f"^{re.escape(str(out))}: tile 2/5/5 lies outside"):
+            run_loop(verb(out))
+        assert not out.exists()
 
 
 def test_a_delta_with_such_tiles_is_not_applied_to_an_archive_that_has_no_place_for_them(tmp_path: Path):
