@@ -98,6 +98,9 @@ _TILE_TABLE = _Known(_PLACE | {"tile_data"}, optional={"id"})
 _PROGRAMS = ("urn:harvester:", "http://gdal.org")
 """How the md_standard_uri of rows begins that programs write about tiles: ours, and GDAL's of a raster."""
 
+_REGISTERS = frozenset({"epsg", "esri", "ogc"})
+"""Of reference systems: what they define, a number says."""
+
 _EXTENSION = "gpkg_"
 """How the names of the standard's own extensions begin, which say what a file with tiles makes use of."""
 
@@ -117,6 +120,7 @@ def foreign_part(path: Path, format: str) -> str | None:
             names = [str(name) for name, _, _ in rows]
             views = {str(name).lower(): str(text).lower() for name, kind, text in rows if kind == "view"}
             found = _of_geopackage(connection, names) if format == "gpkg" else _of_mbtiles(connection, names, views)
+            found = found or _trigger_in(connection)
     except (sqlite3.Error, UnicodeDecodeError) as cause:
         raise CacheError(
             f"{path} is damaged, and what it holds beside tiles can't be seen ({cause}): it is not replaced",
@@ -137,6 +141,16 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     connection.execute("PRAGMA writable_schema=ON")
     return connection
+
+
+def _trigger_in(connection: sqlite3.Connection) -> str | None:
+    """A trigger that writes. Those of the GeoPackage standard (annex E), which GDAL makes, refuse rows and do nothing
+    else; no program that makes tiles has another. An index says nothing of whose it is, and holds nothing."""
+    for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"):
+        body = re.split(r"\bbegin\b", re.sub(r"'[^']*'", "''", str(sql).lower()), maxsplit=1)[-1]
+        if re.search(r"\b(insert|update|delete|replace)\b", body):
+            return f"the trigger {name}"
+    return None
 
 
 def _of_mbtiles(connection: sqlite3.Connection, names: list[str], views: Mapping[str, str]) -> str | None:
@@ -186,7 +200,20 @@ def _of_geopackage(connection: sqlite3.Connection, names: list[str]) -> str | No
             about = str(table or "").lower()
             if not str(extension).lower().startswith(_EXTENSION) or about not in {"", *cache, *_GEOPACKAGE}:
                 return f"the extension {extension} in the table gpkg_extensions"
-    return _of_metadata(connection, there, cache) if "gpkg_metadata" in there else None
+    if "gpkg_metadata" in there and (found := _of_metadata(connection, there, cache)):
+        return found
+    return _of_reference_systems(connection, there) if "gpkg_spatial_ref_sys" in there else None
+
+
+def _of_reference_systems(connection: sqlite3.Connection, there: Set[str]) -> str | None:
+    """A row of gpkg_spatial_ref_sys that nothing in the file refers to and no register has: somebody's definition."""
+    used = {-1, 0}
+    for table in {"gpkg_contents", "gpkg_tile_matrix_set", "gpkg_geometry_columns"} & there:
+        used |= {row[0] for row in connection.execute(f"SELECT DISTINCT srs_id FROM {table}")}
+    for number, register in connection.execute("SELECT srs_id, organization FROM gpkg_spatial_ref_sys ORDER BY srs_id"):
+        if number not in used and str(register).lower() not in _REGISTERS:
+            return f"row {number} ({register}) of the table gpkg_spatial_ref_sys"
+    return None
 
 
 def _of_metadata(connection: sqlite3.Connection, there: Set[str], cache: Set[str]) -> str | None:

@@ -109,6 +109,45 @@ def test_a_database_with_a_table_of_somebodys_is_added_to_and_not_replaced(
     )
 
 
+NOISY = "CREATE TRIGGER noisy AFTER INSERT ON tiles BEGIN UPDATE metadata SET value = 'x' WHERE name = 'seen'; END"
+STRICT = (
+    "CREATE TRIGGER strict BEFORE INSERT ON tiles BEGIN"
+    " SELECT RAISE(ABORT, 'insert on table tiles violates a constraint') WHERE NEW.zoom_level < 0; END"
+)
+SRS = (
+    "INSERT INTO gpkg_spatial_ref_sys (srs_name, srs_id, organization, organization_coordsys_id, definition)"
+    " VALUES ('{0}', {1}, '{2}', {1}, 'PROJCS[mine]')"
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "sql", "words"),
+    [
+        ("topo.mbtiles", NOISY, "the trigger noisy"),
+        ("topo.gpkg", NOISY.replace("metadata", "gpkg_contents").replace("value", "description"), "the trigger noisy"),
+        ("topo.gpkg", SRS.format("mine", 200001, "Ann"), "row 200001 (Ann) of the table gpkg_spatial_ref_sys"),
+        ("topo.gpkg", SRS.format("mine", 100007, "NONE"), "row 100007 (NONE) of the table gpkg_spatial_ref_sys"),
+        ("topo.mbtiles", STRICT, None),
+        ("topo.gpkg", STRICT, None),
+        ("topo.gpkg", SRS.format("UTM", 32633, "EPSG"), None),
+        ("topo.mbtiles", "CREATE INDEX mine ON tiles (tile_row)", None),
+    ],
+)
+def test_what_somebody_made_a_database_do_or_defined_in_it_is_not_replaced(cli, tmp_path, output, sql, words):
+    format = output.rpartition(".")[2]
+    make(tmp_path / output, OWN, format=format)
+    add(tmp_path / output, sql.replace("name = 'seen'", "table_name = ''") if format == "gpkg" else sql)
+    assert foreign_part(tmp_path / output, format) == words
+    make(tmp_path / "in.mbtiles", OTHER, format="mbtiles")
+    overwrite = ("convert", "in.mbtiles", output, "--mode", "overwrite")
+    if words is None:
+        assert cli(*overwrite).code == 0 and held(tmp_path / output) == OTHER
+        return
+    refused(cli, tmp_path, *overwrite, code=4, words=(words, "not replaced"))
+    assert cli("convert", "in.mbtiles", output).code == 0
+    assert foreign_part(tmp_path / output, format) == words
+
+
 @pytest.mark.parametrize(("statements", "way"), [((), True), (UNLISTED, False)])
 def test_to_replace_it_is_advised_where_it_would_be_replaced(cli, tmp_path, statements, way):
     make(tmp_path / "topo.gpkg", OWN, format="gpkg")
