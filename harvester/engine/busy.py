@@ -107,12 +107,13 @@ class Busy:
         alone: bool = True,
         on_demand: bool = False,
         at_last: bool = False,
+        is_fault: bool = False,
         now: float = 0.0,
     ) -> tuple[int, bool]:
         """A tile is throttled; ``good``: whole tiles that came so far, questions among them; ``alone``: all are asked
         of one host; ``on_demand``: it is not there before it was asked for; ``at_last``: nothing is left to do but such
-        tiles. Gives how often that was so with others answered well in between (from 1), and whether it is the tile's
-        own trouble.
+        tiles; ``is_fault``: it was answered with a fault that is taken for a refusal. Gives how often that was so with
+        others answered well in between (from 1), and whether it is the tile's own trouble.
 
         Where the host refused more than it answered meanwhile, it is the host that is busy, unless what is refused is
         refused always.
@@ -134,7 +135,10 @@ class Busy:
             and not self._redeemed
             and self._again >= max(OWN_TIMES << self._mistakes, self._needed(good, CHANCE))
         )
-        amid_good = (self._presumed and not at_last) or good - good_then > self._host - host_then
+        if at_last and is_fault:
+            amid_good = good > good_then  # with a few broken tiles that is the known one, asked between any two
+        else:
+            amid_good = (self._presumed and not at_last) or good - good_then > self._host - host_then
         times += amid_good
         own = self._presumed or on_demand or (amid_good and times >= OWN_TIMES)
         self._host += not own

@@ -57,6 +57,9 @@ MOST_PAIRS = 120
 MOST_LOST = 3
 """Answers of another kind that end it: something else is the matter."""
 
+MOST_UNFIT = 4
+"""Tiles that are due again and fit no pair, beyond the pairs: they, too, end it."""
+
 FIRST_AGAIN_SECONDS = 4.0
 LAST_AGAIN_SECONDS = 512.0
 """Until the next experiment: doubled each time."""
@@ -101,7 +104,7 @@ class Demand:
         self._again_every = FIRST_AGAIN_SECONDS
         # The experiment, and the pair that is asked.
         self._differ, self._rare = Odds(), Odds()
-        self._pairs = self._in_vain = self._lost = 0
+        self._pairs = self._in_vain = self._lost = self._unfit = 0
         self._turns: list[bool] = []  # what is still to be asked: the fresh one?
         self._kept: Request | None = None  # the other one, until it is asked
         self._came: dict[bool, bool] = {}  # refused?
@@ -178,7 +181,7 @@ class Demand:
         self._differ.weigh(0.5, PREFERRED, -DOUBTFUL)
         self._rare.clear()
         self._rare.weigh(RARE, SHARE, -ENDED)
-        self._pairs = self._in_vain = self._lost = 0
+        self._pairs = self._in_vain = self._lost = self._unfit = 0
         self._drop_pair()
         self._due = now + STEP_SECONDS
         self._opened()
@@ -216,7 +219,11 @@ class Demand:
             self._turns = [True] * (1 + int(MOST_ALONE * self._draw()))  # without a partner: they may be one later
         elif due > now:
             self._due = max(self._due, due)
-        elif self._is_fit(self._waiting.first()):
+        elif not self._is_fit(self._waiting.first()):
+            self._unfit += 1
+            if self._unfit > MOST_UNFIT + self._pairs:
+                self._close(now)
+        else:
             self._kept = self._waiting.pop()
             self._turns = [True, False] if self._draw() < 0.5 else [False, True]
 

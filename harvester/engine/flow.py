@@ -183,11 +183,11 @@ class Flow:
         is_busy = outcome is Outcome.THROTTLED or (outcome is Outcome.RETRY and self._pacer.faults.are_refusals)
         if is_answer and is_busy:
             came = self.whole + self._taken_back
-            own = self._throttling.refused(
+            tries = self._throttling.refused(
                 now, request, answer, verdict, came, others=self.asking.others, ended=self.any_ended
             )
-            if own:
-                self._not_whole(now, request, answer, verdict)
+            if tries:  # those that were let pass as the host's count as well
+                self._not_whole(now, request._replace(attempt=max(request.attempt, tries - 1)), answer, verdict)
         elif is_answer and self._equals is not None and self._equals.is_no_end(now, request, answer, verdict):
             pass
         else:

@@ -92,19 +92,21 @@ class Throttling:
 
     def refused(
         self, now: float, request: Request, answer: Answer, verdict: Verdict, good: int, *, others: float, ended: bool
-    ) -> bool:
+    ) -> int:
         """A tile is throttled, or failed where that is taken for the same. ``good``: whole tiles that came so far;
         ``others``: tiles that are left besides it, infinite until all were asked; ``ended``: a tile had an end in this
-        run. True for a fault that is the tile's own: it is the caller's."""
+        run. Gives 0; for a fault that is the tile's own, which is the caller's: how many of its tries failed so."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
         pacer, several, demand = site.pacer, self._sites.are_several, self.demand
         presumed, again = busy.is_presumed, tile in self.refused_tiles
         on_demand = demand.is_known and not again
         here = site.good if several else good + self._checks
         at_last = not several and others < len(self.refused_tiles) + (not again)
+        is_fault = verdict.outcome is Outcome.RETRY
         times, own = busy.saw(
-            tile, here, verdict.reason, alone=not several, on_demand=on_demand, at_last=at_last, now=now
-        )
+            tile, here, verdict.reason,
+            alone=not several, on_demand=on_demand, at_last=at_last, is_fault=is_fault, now=now,
+        )  # fmt: skip
         demand.refused(tile)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
@@ -136,15 +138,15 @@ class Throttling:
         ):
             # What was concluded for the pace came of tiles that say nothing about it.
             pacer.begin_again(now)
-        if own and verdict.outcome is Outcome.RETRY and times >= OWN_TIMES:
+        if own and is_fault and times >= OWN_TIMES:
             if on_trial:
                 self._close()
-            return True
+            return times
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
         if not own and self._sites.is_too_long(now, site, asked, ended=ended):
             self._waiting.push_at(request, now + asked)
-            return False
+            return 0
         if own and (
             busy.is_bad(times, seconds=now - self.refused_tiles[tile].since if at_last else 0.0)
             or (self._gave_up and times >= OWN_TIMES)
@@ -153,28 +155,28 @@ class Throttling:
             if on_trial:
                 self._close()
             self._fail(now, request, answer, verdict.reason)
-            return False
+            return 0
         elsewhere = several and not own and self._sites.others_take(now, site)
         if elsewhere and not again:
             self._waiting.push_at(request, now)
-            return False
+            return 0
         if on_trial or ((busy.wants_trial or not own) and self._tries(now, request, only_one=others == 0)):
-            return False
+            return 0
         if busy.wants_check and not self.is_open and not several and self._begin(now, request, request.host):
             # Once is enough, and at once: what is served now was refused by the host.
             self._refusals, self._due = PAIRS - 1, now
-            return False
+            return 0
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
         wait = backoff(min(times, LONGEST_WAIT), 1.0, throttled=True) if own else 0.0
         if on_demand:
             wait = demand.ready_seconds
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
         self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
-        if (busy.wants_check or (at_last and busy.is_presumed)) and not self.is_open:
+        if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not self.is_open:
             self._begin(now, None, request.host)
         elif not several and not again and not own and not self.is_open and demand.is_wanted(now):
             demand.begin(now)
-        return False
+        return 0
 
     def _was_not_ready(self, now: float, tile: Tile, at_once: int, *, again: bool) -> bool:
         """One host's tile is refused: to be told to ``demand``; so many were served when they were first asked for."""

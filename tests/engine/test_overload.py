@@ -101,6 +101,26 @@ def test_tiles_that_are_broken_are_failed_by_a_host_with_such_a_limit_and_no_oth
     assert max(tries[Tile(5, i, i)] for i in range(32)) <= 24
 
 
+@pytest.mark.parametrize(("seats", "seconds", "level", "most"), [(2, 0.5, 3, 60), (1, 0.5, 3, 115), (4, 0.5, 4, 100)])
+def test_broken_tiles_behind_such_a_limit_cost_little_where_nothing_else_is_left(seats, seconds, level, most):
+    """And no other is failed for the host's limit: five of a hundred were, and a thousand refusals came."""
+    bad = {Tile(level, i * 3 % 2**level, i * 7 % 2**level) for i in range(5 if level == 3 else 16)}
+    host = Seats(seats, seconds, http(502))
+
+    def answer(request: Request) -> Answer:
+        came = host(request)
+        return http(500, seconds=came.seconds) if request.tile in bad and came.status == 200 else came
+
+    bench = Bench(service=answer, plan=plan_of(tuple(range(level + 1))))
+    outturn = bench.go()
+    assert outturn.stop is None
+    assert {failure.tile for failure in outturn.failures} == bad
+    assert bench.seconds < most
+    assert host.refused < 200
+    tries = Counter(request.tile for request in bench.asked if request.attempt >= 0)
+    assert max(tries[tile] for tile in bad) <= 12
+
+
 # ------------------------------------------------------------------------------------------------ none
 
 
