@@ -152,6 +152,21 @@ def test_whether_a_file_can_be_written_whole_is_seen_before_and_leaves_nothing(t
             Disk().try_whole(path)
 
 
+def test_what_has_the_name_of_a_half_written_file_stays_where_a_person_chose_the_name(tmp_path: Path) -> None:
+    (tmp_path / "report.json.part").write_bytes(b"mine")
+    (tmp_path / "report.json.part-2").symlink_to("nowhere")
+    path = tmp_path / "report.json"
+    Disk().try_whole(path)
+    assert not path.exists()
+    for data in (b"first", b"second"):
+        Disk().write_named(path, data)
+    for step in ("open", "write", "sync", "replace"):
+        with pytest.raises(CacheError):
+            Failing(step, OSError(errno.EIO, "Input/output error")).write_named(path, b"third")
+    assert (path.read_bytes(), (tmp_path / "report.json.part").read_bytes()) == (b"second", b"mine")
+    assert sorted(os.listdir(tmp_path)) == ["report.json", "report.json.part", "report.json.part-2"]
+
+
 def test_folders_are_made_removed_and_synced(tmp_path: Path) -> None:
     disk = Failing("none", OSError())
     deep = tmp_path / "a" / "b" / "c"

@@ -88,7 +88,7 @@ async def _harvest(
                 lost=tuple(LeftOut(name, error.message, error.hint) for name, error in opened.lost),
             )
             if job.report is not None:
-                disk.write_whole(job.report.absolute(), report.to_json().encode())
+                disk.write_named(job.report.absolute(), report.to_json().encode())
         else:
             if job.report is not None:
                 require_elsewhere(job.report, "--report", output, inside=True)
@@ -98,7 +98,7 @@ async def _harvest(
             )  # fmt: skip
             report = await one.run()
             if job.report is not None:
-                disk.write_whole(job.report.absolute(), report.to_json().encode())
+                disk.write_named(job.report.absolute(), report.to_json().encode())
     finally:
         await opened.close()
     emit(Finished(report=report))

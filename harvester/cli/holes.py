@@ -59,7 +59,7 @@ def command(common: Common, output: Path, target: Path | None) -> int:
         collection["unlisted"] = unlisted
     text = json.dumps(collection)
     if target is not None:
-        Disk().write_whole(target.absolute(), text.encode())
+        Disk().write_named(target.absolute(), text.encode())
     if common.json:
         show_json(
             {

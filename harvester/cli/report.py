@@ -66,7 +66,7 @@ def _write_page(audited: Audited, runs: Sequence[StoredRun], chosen: StoredRun, 
     from harvester.report_page import html_page
 
     page = html_page(audited, runs, chosen, backdrop=WorldBackdrop(audited.scheme.crs))
-    Disk().write_whole(target.absolute(), page.encode("utf-8"))
+    Disk().write_named(target.absolute(), page.encode("utf-8"))
 
 
 def _text(audited: Audited, runs: Sequence[StoredRun], run: StoredRun) -> str:

@@ -56,7 +56,7 @@ def command(common: Common, source: str, address: str, output: Path | None, **op
         if output is not None:
             from harvester.durable import Disk
 
-            Disk().write_whole(output.absolute(), body)
+            Disk().write_named(output.absolute(), body)
         elif not common.json:
             show_bytes(body)
     if common.json:

@@ -161,7 +161,24 @@ class Disk:
                 write_to(path, data)
             return
         path = behind_links(path)
-        part = path.with_name(path.name + ".part")
+        self._write_by_way_of(path.with_name(path.name + ".part"), path, data)
+
+    def write_named(self, path: Path, data: bytes) -> None:
+        """``write_whole`` under a name that a person chose: nothing else there is ours, so a file that has the name
+        of the half-written one stays."""
+        if not is_replaceable(path):
+            self.write_whole(path, data)
+            return
+        path = behind_links(path)
+        part = _free_part(path)
+        try:
+            self._write_by_way_of(part, path, data)
+        except BaseException:
+            with suppress(CacheError):
+                self.remove(part)
+            raise
+
+    def _write_by_way_of(self, part: Path, path: Path, data: bytes) -> None:
         descriptor = self.open(part, write=True, create=True, truncate=True)
         try:
             self.pwrite(descriptor, data, 0)
@@ -172,7 +189,7 @@ class Disk:
         self.sync_folder(path.parent)
 
     def try_whole(self, path: Path) -> None:
-        """See whether ``write_whole`` may write there; leaves nothing. Raises CacheError as that would."""
+        """See whether ``write_named`` may write there; leaves nothing. Raises CacheError as that would."""
         if not is_replaceable(path):
             with self._doing("write", path):
                 if not os.access(path, os.W_OK):
@@ -182,7 +199,7 @@ class Disk:
         with self._doing("write", path):
             if os.path.isdir(path):  # noqa: PTH112 - never raises
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        part = path.with_name(path.name + ".part")
+        part = _free_part(path)
         self.close(self.open(part, write=True, create=True))
         self.remove(part)
 
@@ -209,3 +226,12 @@ class Disk:
                 raise disk_error(name.replace("_", " "), path, cause) from cause
             pauses -= 1
             self._sleep(REPLACE_PAUSE_SECONDS)
+
+
+def _free_part(path: Path) -> Path:
+    """A name for the half of a file that nothing has: ``.part``, or that with a number."""
+    number, part = 1, path.with_name(path.name + ".part")
+    while os.path.lexists(part):
+        number += 1
+        part = path.with_name(f"{path.name}.part-{number}")
+    return part

@@ -201,3 +201,19 @@ def test_a_report_and_a_log_may_go_to_one_pipe(serve, tmp_path):
     both = ("--report", "/dev/stderr", "--log-file", "/dev/stderr", "--quiet")
     done = subprocess.run([sys.executable, "-m", "harvester", *map(str, run), *both], capture_output=True, check=False)
     assert (done.returncode, b'"stored": 5' in done.stderr) == (0, True), done.stderr
+
+
+def test_what_has_the_name_of_a_half_written_report_is_a_persons_and_stays(cli, serve, tmp_path):
+    run = ("run", url := serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY)
+    written = {
+        "report.json": (*run, "--report", "report.json"),
+        "holes.geojson": ("holes", "out.mbtiles", "-o", "holes.geojson"),
+        "report.html": ("report", "out.mbtiles", "--html", "report.html"),
+        "tile.png": ("tile", url, "0/0/0", "-o", "tile.png"),
+    }
+    for name, command in written.items():
+        (tmp_path / f"{name}.part").write_text("mine")
+        result = cli(*command)
+        assert result.code == 0 and (tmp_path / name).stat().st_size, result.err
+        assert (tmp_path / f"{name}.part").read_text() == "mine"
+        assert [each.name for each in tmp_path.glob(f"{name}*")] in ([name, f"{name}.part"], [f"{name}.part", name])
