@@ -5,6 +5,7 @@ Folders are told by their names (foreign_names.py), databases by their tables (f
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.caches import compact
@@ -16,6 +17,9 @@ from harvester.errors import CacheError
 MOVE = "Move it away or choose another output; nothing was changed."
 
 ADDS = "Where it has tiles, merge adds to them and keeps the rest; else move it away. Nothing was changed."
+
+_BUNDLED = frozenset({"compact", "compactv2"})
+"""Formats of folders whose files are changed in their place; tiles that are files are replaced."""
 
 ESRI_FOLDERS = frozenset({"compact", "compactv2", "exploded"})
 """Storage formats of one kind of cache: one may replace another."""
@@ -72,6 +76,26 @@ def require_way_free(out: Path) -> None:
         )
 
 
+def require_one_name(out: Path, format: str) -> None:
+    """Raises CacheError where a file that is changed in its place, a database or a bundle, has a second name (a hard
+    link): a copy that somebody made so would change with it, and of a database SQLite finds no journal under the other
+    name (sqlite.org/howtocorrupt.html, 2.4). What is written anew under its name needs no such look."""
+    if format in DATABASES:
+        places = [out]
+    elif format in _BUNDLED:
+        places = [file for file in out.rglob("*") if file.suffix.lower() in (".bundle", ".bundlx")]
+    else:
+        return
+    for file in places:
+        with suppress(OSError):
+            if (names := file.stat().st_nlink) > 1:
+                raise CacheError(
+                    f"{file} has {names} names (hard links): what is written to it would change under all of them",
+                    hint="Put a copy in its place, or choose another output; nothing was changed.",
+                    code="link",
+                )
+
+
 def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: str = ADDS) -> None:
     """``out`` is nothing, or a cache of the format, itself: not a folder that has a cache in it, nor one document of a
     cache. ``replaced``: all in it is the cache's, whatever its storage format; ``remedy``: what to do where it isn't.
@@ -87,6 +111,8 @@ def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: 
     require_way_free(out)
     if replaced:
         require_own(out, found, remedy=remedy)
+    else:
+        require_one_name(out, found)
 
 
 def not_itself(out: Path) -> CacheError:

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from harvester.caches.belongings import not_itself, require_way_free
+from harvester.caches.belongings import not_itself, require_one_name, require_way_free
 from harvester.caches.counted import manifest_of
 from harvester.caches.folders import kind_of
 from harvester.caches.open import is_empty_or_missing, open_cache
@@ -172,6 +172,7 @@ def _format_of(out: Path) -> str:
             f"{out} is not there", hint="Name a cache that is what the delta was made from.", code="missing"
         )
     require_way_free(out)
+    require_one_name(out, found)
     return found
 
 
