@@ -113,11 +113,11 @@ def spread(positions: np.ndarray, number: int) -> list[int]:
 
 async def some_denied(
     ledger: Ledger, plan: Plan, levels: Collection[int], most: int, first: Collection[Tile] = ()
-) -> tuple[list[Tile], int]:
+) -> tuple[list[Tile], list[Tile], int]:
     """A few absent tiles of these LODs: of each LOD one at least, the more the more it has, of as many windows as there
-    are, on as many rows, columns and diagonals as may be; the first are the same for every ``most``. What is absent of
-    ``first`` goes before all. Gives how many there are, too."""
-    samples = {level: Sample() for level in {*levels, *(tile.level for tile in first)}}
+    are, on as many rows, columns and diagonals as may be; the first are the same for every ``most``. Gives what is
+    absent of ``first`` (``most`` of them), such others, and how many all of both kinds are."""
+    samples = {level: Sample() for level in levels}
     by_block: dict[BlockKey, list[Tile]] = {}
     for tile in sorted(first):
         by_block.setdefault(block_of(tile), []).append(tile)
@@ -128,11 +128,9 @@ async def some_denied(
             before += [tile for tile in by_block[key] if key.position(tile) in positions]
         if key.level in samples:
             samples[key.level].add(key, absent)
-    meant = {*levels, *(tile.level for tile in before)}
-    samples = {level: sample for level, sample in samples.items() if level in meant}
     left = {level: sample.candidates() for level, sample in samples.items() if sample.tiles}
-    chosen = before[:most]
-    for tile in chosen:
+    chosen: list[Tile] = []
+    for tile in before:
         left.get(tile.level, {}).pop(tile, None)
     met: Counter[tuple[int, int, int]] = Counter()
     taken: Counter[int] = Counter()
@@ -147,7 +145,8 @@ async def some_denied(
         taken[level] += 1
         chosen.append(best)
         met.update(stripes(best))
-    return chosen, sum(sample.tiles for sample in samples.values())
+    elsewhere = sum(tile.level not in samples for tile in before)
+    return before, chosen, elsewhere + sum(sample.tiles for sample in samples.values())
 
 
 async def one_stored(ledger: Ledger, plan: Plan) -> list[Tile]:

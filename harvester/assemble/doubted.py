@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from harvester.assemble.budgets import after, limits_left
 from harvester.assemble.denied import (
@@ -21,7 +22,7 @@ from harvester.assemble.denied import (
 from harvester.assemble.hearing import BELIEVED, FAILING, Heard, hear, hear_enough
 from harvester.assemble.remember import absences
 from harvester.assemble.sources import Layer
-from harvester.edges import BlockChange, Ledger, State
+from harvester.edges import BlockChange, Ledger, LedgerFailure, State
 from harvester.engine import Agreement, Outturn, StopReason, Tally
 from harvester.engine.run import FAILURES_READ
 from harvester.engine.stop import TILEMAP_UNPROVEN
@@ -39,6 +40,9 @@ SUSPECT_404 = 8
 
 UNPROVEN_KEPT = 200
 """Plans of which a ledger remembers that; the oldest go first."""
+
+FAILED_BEFORE = "failed_before"
+"""Why a tile is failed that failed in an earlier run, and was not asked again since the host gave nothing."""
 
 DISTRUSTED = "tilemap_distrusted"
 """The ledger's fact: a tile that is there although the tilemap denies it; later runs don't ask the tilemap."""
@@ -102,12 +106,14 @@ class TilemapDoubt:
         tally, limits = agreement.tally, self.job.limits
         tally.started = tally.started or time.monotonic()  # where nothing was left to fetch
         if self.is_asked:
-            levels = list(tally.levels) if self.was_unproven else denied_levels(tally, absent_before)
+            levels = denied_levels(tally, absent_before, tally.failed_before)
+            if self.was_unproven:
+                levels = list(tally.levels)
             there = await self._look(tally, levels)
             if there is None:
                 await self._proven()
-                failures = [one for one in await self.ledger.failures(FAILURES_READ) if self.plan.contains(one.tile)]
-                return agreement, replace(outturn, failures=tuple(failures[:FAILURES_KEPT]))
+                stop = self.heard.stop or outturn.stop
+                return agreement, replace(outturn, failures=await self._failures(), stop=stop)
             if isinstance(there, StopReason):
                 await self._denied(tally, absent_before)
                 again = await self._taken_back(agreement)
@@ -116,7 +122,8 @@ class TilemapDoubt:
                     **self.heard.said,
                     **{t: text for t, text in self.heard.failed.items() if text},
                 }
-                return again, replace(outturn, tally=again.tally, stop=there, tried=tried)
+                failures = await self._failures()
+                return again, replace(outturn, tally=again.tally, stop=there, tried=tried, failures=failures)
             self.tell(
                 f"the service's tilemap denies every tile, but {there} and others are there: all are asked"
                 if was_denied(tally)
@@ -145,6 +152,10 @@ class TilemapDoubt:
         again = await self.agree()
         joined(agreement.tally, await again.begin(plan.blocks()))
         return again
+
+    async def _failures(self) -> tuple[LedgerFailure, ...]:
+        found = [one for one in await self.ledger.failures(FAILURES_READ) if self.plan.contains(one.tile)]
+        return tuple(found[:FAILURES_KEPT])
 
     async def _note(self) -> None:
         known = [name for name in await self.ledger.get_meta(UNPROVEN) or () if name != self.plan.fingerprint]
@@ -177,21 +188,27 @@ class TilemapDoubt:
         known = await one_stored(self.ledger, self.plan)
         if was_denied(tally):
             number, total = min(ASKED, self.plan.total), self.plan.total
-            self.heard = heard = await self._hear(some_of(self.plan, 2 * number), number, known, tally)
+            some = some_of(self.plan, 2 * number)
+            self.heard = heard = await self._hear(some[:number], some[number:], number, known, tally)
             if heard.is_wrong:
                 return next(iter(heard.there.values()))
         else:
             most = MOST_ASKED if tally.answered_404 >= SUSPECT_404 else ASKED
-            tiles, total = await some_denied(self.ledger, self.plan, levels, 2 * most, tally.failed_before)
-            number = min(most, len(tiles))
-            heard = await self._hear(tiles, number, known, tally)
+            again, others, total = await some_denied(self.ledger, self.plan, levels, 2 * most, tally.failed_before)
+            number = min(most, len(others))
+            tiles = [tile for pair in zip_longest(others[:number], again) for tile in pair if tile is not None]
+            heard = await self._hear(tiles, others[number:], number, known, tally)
             if len(heard.found) == 1 and heard.stop is None:
-                near = await some_near(self.ledger, self.plan, heard.found[0], tiles)
-                heard = heard.and_then(await self._hear(near, len(near), known, tally))
+                near = await some_near(self.ledger, self.plan, heard.found[0], [*again, *others])
+                heard = heard.and_then(await self._hear(near, (), len(near), known, tally))
             self.heard = heard
             # One picture, and again and again that one, may stand for none; one alone does not.
             if heard.is_wrong or len(heard.found) == 1:
                 return heard.found[0]
+            if not others:  # no more is denied than what was believed before: those of a run that failed fail again
+                await self._fail(tally, {t: heard.failed.get(t) or FAILED_BEFORE for t in again if not heard.has(t)})
+                heard.stop = None if heard.stop is None or heard.stop.code in FAILING else heard.stop
+                return None
         if heard.stop is not None:
             return heard.stop if heard.stop.code not in FAILING or not known else unheard(heard)
         answered, failed = len(heard.answered), len(heard.failed)
@@ -215,11 +232,13 @@ class TilemapDoubt:
         changes = [BlockChange(key, State.FAILED, list(texts), texts) for key, texts in blocks.items()]
         await self.ledger.record(changes, {})
 
-    async def _hear(self, tiles: Sequence[Tile], number: int, known: Sequence[Tile], tally: Tally) -> Heard:
+    async def _hear(
+        self, tiles: Sequence[Tile], spares: Sequence[Tile], enough: int, known: Sequence[Tile], tally: Tally
+    ) -> Heard:
         async def ask(some: Sequence[Tile]) -> Heard:
             return await hear(self.job, self.layer, some, tally, stopped=self.stopped)
 
-        return await hear_enough(ask, tiles, number, known)
+        return await hear_enough(ask, tiles, spares, enough, known)
 
 
 def unheard(heard: Heard) -> StopReason:
@@ -241,14 +260,17 @@ def was_denied(tally: Tally) -> bool:
     return counts.planned > 0 and counts.absent == counts.planned and sum(tally.absences.values()) < counts.planned
 
 
-def denied_levels(tally: Tally, before: Mapping[int, int]) -> list[int]:
-    """LODs of which more tiles became absent in this run than answers to tiles said. ``before``: absent tiles by
-    level when it began."""
+def denied_levels(tally: Tally, before: Mapping[int, int], again: Collection[Tile] = ()) -> list[int]:
+    """LODs of which more tiles became absent in this run than answers to tiles said, and than had failed when they were
+    asked for themselves (``again``). ``before``: absent tiles by level when it began."""
     asked: Counter[int] = Counter()
     for (level, _), number in tally.absences.items():
         asked[level] += number
+    known = Counter(tile.level for tile in again)
     return [
-        level for level, states in tally.levels.items() if states[State.ABSENT] - before.get(level, 0) > asked[level]
+        level
+        for level, states in tally.levels.items()
+        if states[State.ABSENT] - before.get(level, 0) > (asked[level] or known[level])
     ]
 
 

@@ -46,6 +46,8 @@ class Heard:
     was made."""
     trouble: str = ""
     """What came for one of these."""
+    unended: list[Tile] = field(default_factory=list)
+    """Those of them that would have been asked again, or at all."""
     stop: StopReason | None = None
     """Why it ended too early."""
 
@@ -53,6 +55,10 @@ class Heard:
     def asked(self) -> int:
         """Tiles of which anything came."""
         return len(self.answered) + sum(1 for text in self.failed.values() if text)
+
+    def has(self, tile: Tile) -> bool:
+        """True when the tile is there, or was said not to be."""
+        return tile in self.answered
 
     @property
     def is_wrong(self) -> bool:
@@ -64,25 +70,37 @@ class Heard:
         return Heard(
             {**more.there, **self.there}, self.found + more.found, self.answered + more.answered,
             {**self.said, **more.said}, {**self.failed, **more.failed}, more.trouble or self.trouble,
-            more.stop or self.stop,
+            more.unended, more.stop or self.stop,
         )  # fmt: skip
 
 
 async def hear_enough(
-    ask: Callable[[Sequence[Tile]], Awaitable[Heard]], tiles: Sequence[Tile], number: int, known: Sequence[Tile]
+    ask: Callable[[Sequence[Tile]], Awaitable[Heard]],
+    tiles: Sequence[Tile],
+    spares: Sequence[Tile],
+    enough: int,
+    known: Sequence[Tile],
 ) -> Heard:
-    """Ask the first ``number`` of these, and of the others as many as didn't answer, until so many did.
+    """Ask these, and of the ``spares`` as many as answers are missing until there are ``enough``.
 
     Where a host gave nothing but failures, one of the tiles that answered before, or of those ``known`` to be there, is
-    asked: if it answers, the host is well, and the tiles fail for their own sake (``stop`` is None).
+    asked: if it answers, the host is well, and what it did not come to is asked once more; tiles that fail then, too,
+    fail for their own sake (``stop`` is None).
     """
-    heard, spares = await ask(tiles[:number]), tiles[number:]
+    heard = await ask(tiles)
+    once_more = True
     while True:
         witness = [*heard.answered, *known][:1]
         if heard.stop is not None and heard.stop.code in FAILING and witness and (await ask(witness)).answered:
             heard.stop = None
+            if once_more and heard.unended:
+                once_more, left = False, {tile: heard.failed.pop(tile) for tile in heard.unended}
+                more = await ask(list(left))
+                more.failed = {tile: text or left[tile] for tile, text in more.failed.items()}
+                heard = heard.and_then(more)
+                continue
             heard.failed = {tile: text for tile, text in heard.failed.items() if text}  # the others were not asked
-        missing = number - len(heard.answered)
+        missing = enough - len(heard.answered)
         if heard.stop is not None or heard.is_wrong or not heard.answered or missing <= 0 or not spares:
             return heard
         heard, spares = heard.and_then(await ask(spares[:missing])), spares[missing:]
@@ -138,5 +156,6 @@ async def hear(
     heard.stop = few.stop
     if few.left:
         heard.failed.update(few.unended)
+        heard.unended = list(few.unended)
         heard.trouble = heard.trouble or few.trouble
     return heard

@@ -58,7 +58,8 @@ async def chosen_of(plan, denied, most=32, levels=range(20)):
     for key, mask in plan.blocks():
         absent = [at for at in np.flatnonzero(mask.ravel()).tolist() if denied(key.tile(at))]
         await ledger.record([BlockChange(key, State.ABSENT, absent)], {})
-    tiles, _ = await some_denied(ledger, plan, levels, most)
+    before, tiles, _ = await some_denied(ledger, plan, levels, most)
+    assert before == []
     return tiles
 
 
@@ -105,7 +106,7 @@ def test_the_first_ones_are_the_same_however_many_are_chosen():
     assert asyncio.run(chosen_of(plan, lambda tile: tile.col % 3 == 0, most=64))[:32] == few
 
 
-def test_absent_tiles_that_failed_before_are_chosen_first_once_each_and_all_are_counted():
+def test_absent_tiles_that_failed_before_are_told_apart_and_all_are_counted():
     async def chosen_first():
         plan, ledger = plan_of((3, 4)), MemoryLedger()
         await ledger.enlist(list(plan.blocks()))
@@ -114,6 +115,7 @@ def test_absent_tiles_that_failed_before_are_chosen_first_once_each_and_all_are_
             await ledger.record([BlockChange(key, State.ABSENT, absent)], {})
         return await some_denied(ledger, plan, [4], 32, {Tile(4, 9, 1), Tile(3, 2, 2), Tile(4, 0, 15)})
 
-    tiles, number = asyncio.run(chosen_first())
-    assert tiles[:2] == [Tile(3, 2, 2), Tile(4, 9, 1)]
-    assert (len(tiles), len(set(tiles)), number) == (32, 32, 32 + 64)
+    before, tiles, number = asyncio.run(chosen_first())
+    assert before == [Tile(3, 2, 2), Tile(4, 9, 1)]
+    assert (len(set(tiles)), {tile.level for tile in tiles}, number) == (32, {4}, 1 + 64)
+    assert not set(before) & set(tiles)

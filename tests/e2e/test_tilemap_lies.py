@@ -272,6 +272,36 @@ def test_a_question_that_fails_in_passing_is_asked_again_by_the_same_run(serve, 
     assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL // 2, ALL // 2)
 
 
+def test_denied_tiles_that_all_fail_at_first_are_asked_once_more_where_the_host_is_well(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=500, tries="1")))
+    result = cli("run", service.url, *FINE, "--give-up-after", "2s", "-o", "out.mbtiles")
+    assert (result.code, result.json["stored"], result.json["absent"]) == (0, ALL // 2, ALL // 2), result.err
+
+
+def test_what_was_believed_is_believed_by_the_next_equal_run(serve, cli):
+    """Two in five of the denied tiles are refused, for good."""
+    rows = [(n, row) for n in (3, 4, 5) for row in range(2**n) if row % 5 < 2]
+    rules = [Rule(do="status", status=403, levels=str(n), rows=str(row), cols=f"0-{2**n // 2 - 1}") for n, row in rows]
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*rules))
+    first = cli("run", service.url, *FINE, "-o", "out.mbtiles").json
+    assert first["failed"] > 0 and first["pending"] == 0
+    for _ in range(3):
+        again = cli("run", service.url, *FINE, "-o", "out.mbtiles").json
+        assert (again["failed"], again["absent"], again["pending"]) == (first["failed"], first["absent"], 0)
+        assert sums_hold(again) and len(again["failures"]) == first["failed"]
+    service.script = script()
+    healed = cli("run", service.url, *FINE, "-o", "out.mbtiles")
+    assert (healed.code, healed.json["absent"], healed.json["failed"]) == (0, ALL // 2, 0)
+
+
+def test_what_is_not_known_is_no_failure(serve, cli):
+    """Of denied tiles that failed when they were asked, none is listed while all are pending."""
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=403)))
+    result = cli("run", service.url, *FINE, "-o", "out.mbtiles").json
+    assert (result["error"]["code"], result["failed"], result["failures"]) == ("tilemap_unproven", 0, [])
+    assert cli("report", "out.mbtiles", "--json").json["failures"] == []
+
+
 def test_where_denied_tiles_always_fail_each_is_listed_without_the_tilemap(serve, cli):
     service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=403)))
     first = cli("run", service.url, *FINE, "-o", "out.mbtiles")
