@@ -47,6 +47,8 @@ class Flow:
         self._tally = parts.tally
         limits = parts.limits
         self._retries = max(limits.retries, len(sites.all) - 1)
+        for site in sites.all:
+            site.pacer.faults.never_retried = not self._retries
         self._max_tiles = limits.max_tiles
         self._max_bytes = limits.max_bytes
         self._clock = parts.clock

@@ -90,11 +90,14 @@ class Faults:
         "_taken",
         "_unmoved",
         "is_trying",
+        "never_retried",
     )
 
     def __init__(self, now: float) -> None:
         self.is_trying = False
         """The experiment is under way."""
+        self.never_retried = False
+        """No tile that failed is asked again: the experiment alone tells."""
         self._taken = False  # for refusals
         self._answers = self._failed = 0  # of late; once they are taken for refusals: of this window
         self._goods = 0
@@ -174,6 +177,8 @@ class Faults:
     def _are_doubtful(self, now: float) -> bool:
         if self._share < TOO_MANY or self._answers < LEAST or now < self._again:
             return False
+        if self.never_retried:
+            return True
         passed = sum(now - at <= PASSED_SECONDS for at in self._passed)
         return passed >= (1 if self._share >= FAR_TOO_MANY else PASSED)
 

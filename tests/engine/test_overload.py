@@ -101,9 +101,28 @@ def test_tiles_that_are_broken_are_failed_by_a_host_with_such_a_limit_and_no_oth
     assert max(tries[Tile(5, i, i)] for i in range(32)) <= 24
 
 
+def test_such_a_limit_is_found_without_retries_as_well():
+    """135 of 341 were failed; those that came before it was found are."""
+    bench = Bench(service=Seats(8, 0.25, http(502)), plan=plan_of((0, 1, 2, 3, 4)), limits=Limits(retries=0))
+    counts = bench.go().tally.counts()
+    assert counts.stored + counts.failed == 341
+    assert counts.failed < 25
+    assert bench.seconds < 25
+
+
+def test_without_retries_faults_that_come_at_any_pace_do_not_lower_it():
+    draw = random.Random(1)
+    scripted = lambda request: http(500, seconds=0.005) if draw.random() < 0.2 else None  # noqa: E731
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.05), plan=plan_of((6,)), limits=Limits(retries=0))
+    counts = bench.go().tally.counts()
+    assert counts.stored + counts.failed == 4096
+    assert 700 < counts.failed < 930
+    assert bench.seconds < 18
+
+
 @pytest.mark.parametrize(("seats", "seconds", "level", "most"), [(2, 0.5, 3, 60), (1, 0.5, 3, 115), (4, 0.5, 4, 100)])
 def test_broken_tiles_behind_such_a_limit_cost_little_where_nothing_else_is_left(seats, seconds, level, most):
-    """And no other is failed for the host's limit: five of a hundred were, and a thousand refusals came."""
+    """And no other is failed for the host's limit: nine of 85 were where one is served at a time."""
     bad = {Tile(level, i * 3 % 2**level, i * 7 % 2**level) for i in range(5 if level == 3 else 16)}
     host = Seats(seats, seconds, http(502))
 
