@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 COLLECT_EVERY = 50_000
@@ -15,11 +16,15 @@ at Python's 700 (2,000 from 3.13 on) they are walked for nothing, 0.3 us a tile.
 
 T = TypeVar("T")
 
+STOPPING = ("SIGINT", "SIGBREAK", "SIGTERM")
+"""Signals that end a command; not every system has each."""
+
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a new event loop, uvloop's where it is installed.
 
     One that was broken off before it began (Ctrl-C while uvloop is imported) is closed, and Python says nothing of it.
+    What a signal's handler would raise in the midst of the loop's own work comes when the loop has ended: see Stops.
     """
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with closing(work):
@@ -29,8 +34,54 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
             factory = uvloop.new_event_loop
         except ImportError:
             pass
-        with seldom_collected(), asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(work)
+        with Stops() as stops, seldom_collected(), asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(stops.heeded(work))
+
+
+class Stops:
+    """While a loop runs, signals whose handler raises cancel its work, and what the handler would have raised is raised
+    at the end: in the midst of a task that nobody awaits, or of a callback, it would only be a traceback on stderr.
+    A second signal raises at once. Handlers that raise say what: ``handler.error(number)`` gives the exception; others
+    stay as they are, and so do all outside of the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._task: asyncio.Task[Any] | None = None
+        self._caught: BaseException | None = None
+
+    def __enter__(self) -> Stops:
+        for number in (int(getattr(signal, name)) for name in STOPPING if hasattr(signal, name)):
+            handler = signal.getsignal(number)
+            if callable(getattr(handler, "error", None)):
+                with suppress(ValueError):  # not the main thread
+                    signal.signal(number, self._hear)
+                    self._before[number] = handler
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._caught is not None and (error is None or isinstance(error, asyncio.CancelledError)):
+            raise self._caught from None
+
+    async def heeded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await the work, which a signal cancels."""
+        if self._caught is not None:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+        try:
+            return await work
+        finally:
+            self._task = None
+
+    def _hear(self, number: int, frame: object) -> None:
+        error: BaseException = self._before[number].error(number)
+        if self._caught is not None:
+            raise error
+        self._caught = error
+        if self._task is not None:
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -36,9 +36,18 @@ def at_once(number: int, frame: Any) -> None:
     os._exit(CODES[name])
 
 
-def unwinding(number: int, frame: Any) -> None:
-    """Files are open: an exception closes them."""
-    raise TerminatedError(CODES[numbers()[number]])
+class Unwinding:
+    """Files are open: an exception closes them. A loop (harvester/loop.py) raises it when it has ended."""
+
+    def error(self, number: int) -> TerminatedError:
+        """The exception for a signal."""
+        return TerminatedError(CODES[numbers()[number]])
+
+    def __call__(self, number: int, frame: Any) -> None:
+        raise self.error(number)
+
+
+unwinding = Unwinding()
 
 
 def watch(handler: Any = at_once) -> None:
@@ -54,8 +63,6 @@ def watch(handler: Any = at_once) -> None:
 def unwind() -> None:
     """The command opens files from now on."""
     watch(unwinding)
-    if signal.getsignal(signal.SIGINT) is unwinding:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio knows
 
 
 def is_early(handler: Any) -> bool:

@@ -120,9 +120,7 @@ def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iter
     before = {}
     for number, name in numbers().items():
         earlier = signal.getsignal(number)
-        before[number] = (
-            (signal.default_int_handler if name == "SIGINT" else unwinding) if is_early(earlier) else earlier
-        )
+        before[number] = unwinding if is_early(earlier) else earlier
         reason = StopReason.signal(name, CODES[name])
         _on_signal(loop, number, lambda reason=reason: tell(switch.press(reason)))
     try:
