@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harvester.caches import compact
 from harvester.caches.belongings import not_itself, require_own
+from harvester.caches.foreign_members import PACKAGES
 from harvester.caches.foreign_tables import DATABASES
 from harvester.caches.open import is_empty_or_missing
 from harvester.caches.recognising import sniff_here
@@ -263,7 +264,8 @@ def swap(paths: OutputPaths, disk: Disk) -> None:
     if not is_empty_or_missing(paths.out):
         if (found := sniff_here(paths.out)) is None:
             raise not_itself(paths.out)
-        require_own(paths.out, found)
+        if found not in PACKAGES:  # one that is added to comes here too, with all members that it had
+            require_own(paths.out, found)
     if (paths.out.is_dir() or ready.is_dir()) and paths.out.exists():
         require_free(paths, paths.old)
         disk.remove_tree(paths.old)

@@ -1,6 +1,7 @@
 """What belongs to a cache and what is anybody's: only what is wholly a cache is replaced, no link is written through.
 
-Folders are told by their names (foreign_names.py), databases by their tables (foreign_tables.py).
+Folders are told by their names (foreign_names.py), databases by their tables (foreign_tables.py), packages by their
+members (foreign_members.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harvester.caches import compact
+from harvester.caches.foreign_members import PACKAGES, foreign_member
 from harvester.caches.foreign_names import foreign_in, foreign_incoming, link_in
 from harvester.caches.foreign_tables import DATABASES, foreign_part
 from harvester.caches.recognising import is_empty_or_missing, sniff, sniff_here
@@ -35,6 +37,8 @@ def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str 
         name = foreign_in(place, format, is_work=is_work)
     elif format in DATABASES:
         name = foreign_part(place, format)
+    elif format in PACKAGES:
+        name = foreign_member(place, format)
     if name is not None:
         raise CacheError(
             f"{place} holds {name}, which is no part of a cache: it is not replaced", hint=remedy, code="foreign"
