@@ -93,7 +93,8 @@ class Outline:
         left = Edges(x[begins], y[begins], x[ends], y[ends])
         if not broken.size:
             return left
-        mended = _edges(_polygons(shapely.make_valid(polygons[broken])))
+        # By structure (shells less holes): of a hole with part of an edge on its shell, linework makes a mere line.
+        mended = _edges(_polygons(shapely.make_valid(polygons[broken], method="structure", keep_collapsed=False)))
         return Edges(*(np.concatenate(pair) for pair in zip(left, mended, strict=True)))
 
     def _telling(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
