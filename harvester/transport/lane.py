@@ -15,6 +15,7 @@ from harvester.transport.head import Head
 from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
 from harvester.transport.trust import tls_words
+from harvester.transport.unasked import is_farewell
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -29,6 +30,8 @@ HEAD_END: Final = b"\r\n\r\n"
 
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
+
+MORE: Final = "more bytes behind a whole answer"
 
 FIRST_BYTE: Final = ord("H")
 """Of every answer; llhttp passes over line ends before it."""
@@ -190,9 +193,13 @@ class Lane(asyncio.Protocol):
             if not self._whole:
                 self.fail(Fault.PROTOCOL, _words(error))
                 return
-            self.keep = False  # bytes behind a whole answer
-            if self.reused:  # one of the two nobody asked for, and which is not known
-                self._pool.surplus(self)
+            self.keep = False
+            at = data.rfind(b"HTTP/")
+            if at <= 0 or not is_farewell(data[at:]):  # one of the two nobody asked for, and which is not known
+                if self.reused:
+                    self._pool.surplus(self)
+                else:
+                    self.fail(Fault.PROTOCOL, MORE)
                 return
         parts = self._parts
         if self._whole == AT_ONCE and len(parts) == 1 and data[0] == FIRST_BYTE:

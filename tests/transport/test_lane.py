@@ -307,12 +307,36 @@ def test_the_largest_tile_of_all_is_read() -> None:
 # ---- the connection
 
 
+CLOSING = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n", 1)
+
+
+@pytest.mark.parametrize("answered", [OK, CLOSING])
 @pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"])
-def test_bytes_behind_an_answer_cost_the_connection_and_nothing_else(extra: bytes) -> None:
+def test_of_an_answer_with_more_bytes_behind_it_nobody_knows_whose_it_is(answered: bytes, extra: bytes) -> None:
+    """It may be another's, with the right one behind it, or longer than it says."""
     told = Told()
-    answer = told.say(OK + extra)
+    answer = told.say(answered + extra)
+    assert answer is not None and (answer.body, answer.fault, told.kept) == (b"", Fault.PROTOCOL, [False])
+    assert len(told.answers) == 1
+
+
+@pytest.mark.parametrize(
+    "farewell",
+    [b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"HTTP/1.1 503 Bye\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"],
+)
+def test_what_a_server_says_before_it_closes_costs_the_connection_and_nothing_else(farewell: bytes) -> None:
+    """Read late, it comes together with the answer."""
+    told = Told()
+    answer = told.say(OK + farewell)
     assert answer is not None and (answer.body, answer.fault, told.kept) == (b"hello", None, [False])
     assert len(told.answers) == 1
+
+
+@pytest.mark.parametrize("extra", [b"\r\n", b"\n"])
+def test_line_ends_behind_an_answer_cost_nothing(extra: bytes) -> None:
+    told = Told()
+    answer = told.say(OK + extra)
+    assert answer is not None and (answer.body, answer.fault, told.kept) == (b"hello", None, [True])
 
 
 def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
