@@ -18,7 +18,8 @@ from harvester.payload.png import walk_png
 from harvester.payload.webp import is_webp, walk_webp
 
 MAX_STRAY: Final = 64 << 10
-"""Bytes after a tile's own end that are kept with it when the server stated the length: real caches hold such tiles."""
+"""Bytes after a picture's own end that are kept with it when the server stated the length: real caches hold such tiles.
+Behind gzip there may be none."""
 
 _WHOLE: Final = Outcome.WHOLE
 _PBF: Final = TileFormat.PBF
@@ -109,7 +110,8 @@ def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[st
         if begins:
             return kind, walk(body)
     if body[:2] == GZIP:
-        return "pbf", (0, 0, walk_pbf(body))
+        walk_pbf(body)
+        return "pbf", (0, 0, len(body))
     if any(signature.startswith(body) for signature in (*_SIGNATURES, b"RIFF", GZIP)):
         raise Unwhole("truncated")
     if looks_like_html(body):
@@ -117,11 +119,11 @@ def _walk_other(body: bytes, stated: TileFormat, *, delimited: bool) -> tuple[st
     if looks_like_json(body):
         raise Unwhole("error_page")
     if stated is TileFormat.PBF:
-        end = walk_pbf(body)
+        walk_pbf(body)
         if not delimited:
             # Plain protobuf has no end mark: cut between two layers it still is a tile.
             raise Unwhole("truncated")
-        return "pbf", (0, 0, end)
+        return "pbf", (0, 0, len(body))
     raise Unwhole("not_an_image")
 
 

@@ -45,7 +45,7 @@ class SeenLayer(NamedTuple):
 def layers_of(body: bytes) -> list[SeenLayer]:
     """The layers of a vector tile, in gzip or plain, in the tile's order; none where the bytes are no vector tile."""
     try:
-        tile = inflate(body)[0] if body[:2] == GZIP else body
+        tile = inflate(body) if body[:2] == GZIP else body
         return [
             _layer(tile, start, end)
             for number, wire, start, end in message_fields(tile, 0, len(tile))

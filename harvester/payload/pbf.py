@@ -26,8 +26,11 @@ _EXTENSIONS = 16
 """Field numbers of a Tile from here on are free for extensions (vector_tile.proto)."""
 
 
-def inflate(body: bytes) -> tuple[bytes, int]:
-    """The decoded bytes of a gzip stream, all its members, and how many bytes of ``body`` belong to it."""
+def inflate(body: bytes) -> bytes:
+    """The decoded bytes of a gzip stream: of one member, or of several in a row (RFC 1952, 2.2).
+
+    Anything else behind a member is damage: strict readers refuse the tile for it.
+    """
     parts: list[bytes] = []
     room = MAX_DECODED
     at = 0
@@ -47,8 +50,10 @@ def inflate(body: bytes) -> tuple[bytes, int]:
         except zlib.error:
             raise Unwhole("corrupt") from None
         at = len(body) - len(member.unused_data)
+        if at == len(body):
+            return b"".join(parts)
         if body[at : at + 2] != GZIP:
-            return b"".join(parts), at
+            raise Unwhole("trailing_bytes")
 
 
 def in_gzip(tile: bytes) -> bytes:
@@ -58,16 +63,13 @@ def in_gzip(tile: bytes) -> bytes:
     return _GZIP_HEADER + body + struct.pack("<II", zlib.crc32(tile), len(tile) & 0xFFFFFFFF)
 
 
-def walk_pbf(body: bytes) -> int:
-    """Check a vector tile, in gzip or plain, and give the bytes that belong to it."""
+def walk_pbf(body: bytes) -> None:
+    """Check a vector tile, in gzip or plain: all its bytes belong to it."""
     if body[:2] == GZIP:
-        tile, end = inflate(body)
-        if not is_mvt(tile):
+        if not is_mvt(inflate(body)):
             raise Unwhole("not_an_image")
-        return end
-    if not is_mvt(body):
+    elif not is_mvt(body):
         raise Unwhole("truncated" if _starts_as_mvt(body) else "not_an_image")
-    return len(body)
 
 
 def is_mvt(tile: bytes) -> bool:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.edges import MAX_TILE_BYTES, Outcome, TileFormat, Verdict
-from harvester.payload import MAX_DECODED, MAX_STRAY, drifted, judge, looks_like_html, looks_like_json
+from harvester.payload import MAX_DECODED, MAX_STRAY, decode_check, drifted, judge, looks_like_html, looks_like_json
 from harvester.payload.lerc import fletcher32
+from harvester.payload.mvt import layers_of
 
 SIDE = 48
 Samples = Mapping[str, tuple[bytes, str]]
@@ -86,6 +87,9 @@ def test_a_flipped_bit_behind_a_lerc_checksum_is_refused(name: str, samples: Sam
 
 def test_stray_bytes_are_kept_only_when_the_length_was_stated(sample: str, samples: Samples) -> None:
     body, kind = samples[sample]
+    if kind == "pbf":  # never: test_anything_but_a_member_behind_gzip_is_refused
+        assert refused(body + b"\0\r\n") == "trailing_bytes"
+        return
     assert judged(body + b"\0\r\n") == Verdict(Outcome.WHOLE, "", body + b"\0\r\n", kind)
     assert refused(body + b"\0\r\n", delimited=False) == "trailing_bytes"
     assert judged(body + b"\0" * MAX_STRAY).outcome is Outcome.WHOLE
@@ -247,6 +251,21 @@ def test_a_vector_tile_inflates_to_its_end_or_is_refused(make_mvt: Callable[...,
     assert refused(gzip.compress(b"<html>login</html>"), stated=TileFormat.PBF) == "not_an_image"
     two = packed + gzip.compress(make_mvt("road"), mtime=0)
     assert judged(two, TileFormat.PBF, delimited=False).outcome is Outcome.WHOLE
+
+
+@pytest.mark.parametrize("stray", [b"garbage", b"\0", bytes(12), b"\x1f", b"\r\n"])
+def test_anything_but_a_member_behind_gzip_is_refused(stray: bytes, make_mvt: Callable[..., bytes]) -> None:
+    """Whole members in a row are one file (RFC 1952, 2.2); what is behind them, strict readers refuse."""
+    members = [gzip.compress(make_mvt(name), mtime=0) for name in ("water", "road")]
+    for body in (members[0], b"".join(members)):
+        assert judged(body, TileFormat.PBF).outcome is Outcome.WHOLE
+        assert decode_check(body, "pbf") is None
+        assert layers_of(body)
+        assert refused(body + stray, stated=TileFormat.PBF) == "trailing_bytes"
+        assert refused(body + stray, stated=TileFormat.PBF, delimited=False) == "trailing_bytes"
+        assert decode_check(body + stray, "pbf") == "trailing_bytes"
+        assert layers_of(body + stray) == []
+    assert refused(b"".join(members)[:-3], stated=TileFormat.PBF) == "truncated"
 
 
 def test_a_gzip_bomb_is_refused_before_it_is_inflated() -> None:
