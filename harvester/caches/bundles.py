@@ -99,8 +99,9 @@ class BundleReader:
     def unknown(self) -> Iterator[Damage]:
         """A bundle of each level that the scheme doesn't have."""
         for level in self.bundles.levels():
-            if level not in self.info.scheme.by_level and (keys := self.bundles.keys(level)):
-                span = self.bundles.open(keys[0])
+            # Where a bundle holds no tile any more, its level may have gone from the documents.
+            if level not in self.info.scheme.by_level and (key := next(self.blocks(level), None)) is not None:
+                span = self.bundles.open(key)
                 yield Damage(f"LOD {level}" if span is None else span.where, unknown_level(level))
 
     def blocks(self, level: int) -> Iterator[BlockKey]:

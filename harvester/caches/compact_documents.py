@@ -137,6 +137,8 @@ class Documents:
         if about.extent is None:
             about = replace(about, extent=_extent_of(about.scheme, held))
         self._write(about, levels)
+        # Named are those that hold tiles: before there are more, the others are again.
+        self._begun = about.scheme.by_level.keys() >= set(self._levels)
 
     def _write(self, about: Description, levels: Sequence[int]) -> None:
         self._disk.make_dirs(self.bundles)

@@ -111,6 +111,29 @@ def test_a_killed_run_leaves_no_tile_at_a_level_that_no_document_names(tmp_path:
 
 
 @pytest.mark.parametrize("format", FOLDERS)
+def test_a_level_that_lost_its_tiles_and_gets_others_is_named_again_first(tmp_path: Path, format: str) -> None:
+    """As `apply` does it, which describes the cache before it changes any tile."""
+    path = make(tmp_path / "in", {**some("2/1/1"), **some("7/1/1", first=5)}, format=format)
+    told = subject(levels=[2, 7])
+
+    async def run() -> None:
+        writer = await open_writer(format, path, told, disk=Disk())
+        try:
+            await writer.remove([Tile(7, 1, 1)])
+            await writer.finish(told)
+            with open_cache(path) as reader:
+                assert not list(reader.check()) and max(reader.info.scheme.by_level) == 2
+            await writer.store([Stored(Tile(7, 2, 2), picture(7), "png")])
+        finally:
+            await writer.close()
+
+    asyncio.run(run())
+    with open_cache(path) as reader:
+        assert not list(reader.check())
+    assert held(path) == {**some("2/1/1"), Tile(7, 2, 2): picture(7)}
+
+
+@pytest.mark.parametrize("format", FOLDERS)
 def test_what_a_run_left_that_did_not_name_its_levels_first_is_taken_over(tmp_path: Path, format: str) -> None:
     path = make(tmp_path / "in", some("2/1/1"), format=format)
     documents = {name: (path / name).read_bytes() for name in ("conf.xml", "root.json")}
