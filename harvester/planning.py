@@ -54,6 +54,7 @@ class Plan:
     bound: Box | None = None
     """The service's extent, where it bounds the plan."""
     notices: tuple[str, ...] = ()
+    """What a person should know of it: what was repaired, cut or left out on the way to it."""
 
     @cached_property
     def lods(self) -> tuple[PlannedLod, ...]:

@@ -11,6 +11,7 @@ import pytest
 import harvester
 from harvester.errors import UsageError
 from harvester.events import Finished, Progress, Started
+from harvester.job import AoiFile
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
 
@@ -42,6 +43,20 @@ def test_a_job_from_a_file_is_planned_run_and_read_back(service, tmp_path):
     with harvester.open_cache(tmp_path / "out.tpkx") as cache:
         assert cache.read(3, 1, 2) == service.site.body(Tile(3, 1, 2))
         assert cache.read(3, 1, 99) is None
+
+
+@pytest.mark.parametrize("shard", [None, (1, 2)])
+def test_a_plan_tells_of_the_area_that_was_repaired_for_it(service, tmp_path, shard):
+    path = tmp_path / "bow.geojson"
+    path.write_text('{"type": "Polygon", "coordinates": [[[0, 0], [20, 20], [20, 0], [0, 20], [0, 0]]]}')
+    job = harvester.Job(
+        source=service.url,
+        output=tmp_path / "out.mbtiles",
+        policies=(harvester.Policy(lods=((0, 3),), aoi=(AoiFile(path=path),)),),
+        shard=shard,
+    )
+    told = harvester.plan(job).notices
+    assert any("Self-intersection" in text and "repaired to 2 parts" in text for text in told), told
 
 
 def test_harvest_runs_in_ones_own_event_loop_and_tells_what_happens(service, tmp_path):

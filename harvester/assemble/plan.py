@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harvester.aoi import Area, load_area, looks_swapped
 from harvester.edges import ServiceInfo
@@ -30,7 +30,11 @@ class PlannedLayer:
     index: int
     info: ServiceInfo
     plan: Plan
-    notices: tuple[str, ...]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to tell of the service, the selection, the area and the plan: the plan carries all of it."""
+        return self.plan.notices
 
 
 def plan_layers(
@@ -80,9 +84,10 @@ def plan_layers(
         for _, area in choices:
             notices += area.notices if area is not None else ()
         notices += _of_layer(name, plan.notices)
+        plan = replace(plan, notices=tuple(dict.fromkeys(notices)))
         if job.shard is not None:
             plan = plan.shard(*job.shard)
-        planned.append(PlannedLayer(index=position, info=info, plan=plan, notices=tuple(dict.fromkeys(notices))))
+        planned.append(PlannedLayer(index=position, info=info, plan=plan))
     for fit, unknown, first in zip(fits, nowhere, errors, strict=True):
         if unknown:
             raise next(iter(unknown.values()))
