@@ -22,7 +22,8 @@ PAIRS = 3
 """Times that the refused tile is refused and the known one served in a trial: some three seconds."""
 
 SOON_SECONDS = 1.0
-"""Each time another one that was refused, where one is due by then."""
+OFTEN = 2
+"""Where the host serves most, each time another one that was refused so often, if one is due by then."""
 
 ROW = 2
 """Refusals in a row before a trial: one alone is what any host may do, and a trial holds all others up for a second."""
@@ -69,6 +70,7 @@ class Throttling:
         self._known: Request | None = None
         self._refusals = 0
         self._tiles: set[Tile] = set()  # these refusals'
+        self._is_of_several = False
         self._known_is_next = True
         self._due = 0.0
 
@@ -117,7 +119,7 @@ class Throttling:
             self._due = now + backoff(1, self._draw(), throttled=True)
             self._tiles.add(tile)
             if self._refusals >= PAIRS:
-                if others == 0 or len(self._tiles) > 1:
+                if others == 0 or len(self._tiles) > 1 or not self._is_of_several:
                     busy.presume()
                 elif not busy.is_presumed:
                     times = busy.is_own(tile, verdict.reason)
@@ -227,6 +229,7 @@ class Throttling:
         self._refused, self._known = refused, known
         self._refusals = 0
         self._tiles.clear()
+        self._is_of_several = refused is not None and self._busy(host).wants_trial
         self._known_is_next = True
         self._due = now + (0.0 if refused is None else backoff(1, self._draw(), throttled=True))
         self._opened()
@@ -235,9 +238,11 @@ class Throttling:
     def _another(self, now: float) -> Request | None:
         """A refused tile that is due soon, to go on with: what is true of one alone is not of all."""
         due = self._waiting.next_due()
-        if due is None or due > now + SOON_SECONDS or self._waiting.first().tile not in self.refused_tiles:
+        if not self._is_of_several or due is None or due > now + SOON_SECONDS:
             return None
-        return None if self._waiting.first().window else self._waiting.pop()
+        request = self._waiting.first()
+        seen = None if request.window else self.refused_tiles.get(request.tile)
+        return None if seen is None or seen.number < OFTEN else self._waiting.pop()
 
     def _close(self) -> None:
         self.is_open = False
