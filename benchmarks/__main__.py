@@ -7,11 +7,10 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from benchmarks.keep import keep, number, tell
 from benchmarks.measure import Line
-from benchmarks.rounds import chosen, run_groups
+from benchmarks.rounds import at_least_one, chosen, run_groups, writable
 from benchmarks.suite import GROUPS
 
 RUNS = 5
@@ -47,8 +46,8 @@ def as_json(lines: Iterable[Line]) -> dict[str, object]:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the hot paths.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(group.name for group in GROUPS))
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
+    parser.add_argument("--runs", type=at_least_one, default=RUNS, help=f"rounds of each group (default {RUNS})")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write what was measured there")
     parser.add_argument("--save", action="store_true", help="keep it in results/ and in the table of README.md")
     options = parser.parse_args(argv)
     try:

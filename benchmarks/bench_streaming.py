@@ -8,6 +8,7 @@ merges, compares and applies it with its next version, of which one tile in a hu
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import shutil
@@ -19,13 +20,14 @@ import tempfile
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks.keep import RESULTS, keep, number, tell
 from benchmarks.measure import ROOT, Line, Reading
+from benchmarks.rounds import at_least_one
 from harvester.delta.application import apply
 from harvester.delta.difference import diff
 from harvester.delta.join import convert, merge
@@ -269,18 +271,26 @@ def save(readings: list[Reading]) -> None:
     tell([group.name for group in GROUPS])
 
 
-def main() -> None:
-    words = sys.argv[1:]
-    sizes = tuple(int(word) for word in words if word.isdecimal()) or SIZES[:2]
-    jobs = tuple(word for word in words if word in (*JOBS, *OTHERS)) or JOBS
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_streaming", description="Verbs with flat memory.")
+    parser.add_argument("words", nargs="*", metavar="TILES|JOB", help=f"sizes, and {', '.join((*JOBS, *OTHERS))}")
+    parser.add_argument("--save", action="store_true", help="keep it in results/ and in the table of README.md")
+    options = parser.parse_args(argv)
+    try:
+        sizes = tuple(at_least_one(word) for word in options.words if word.isdecimal()) or SIZES[:2]
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    jobs = tuple(word for word in options.words if not word.isdecimal()) or JOBS
+    if wrong := [job for job in jobs if job not in (*JOBS, *OTHERS)]:
+        parser.error(f"no job is named {', '.join(wrong)}; there are {', '.join((*JOBS, *OTHERS))}")
     found: list[Reading] = []
     with tempfile.TemporaryDirectory() as own:
         for reading in readings(sizes, jobs, Path(own)):
             found.append(reading)
             print(time.strftime("%H:%M:%S"), reading.name, number(reading.value), reading.unit, flush=True)
-            if "--save" in words:
+            if options.save:
                 save(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.budgets import BUDGETS, Budget, BudgetError, read_budgets
 from benchmarks.measure import Line
-from benchmarks.rounds import chosen, run_groups
+from benchmarks.rounds import at_least_one, chosen, run_groups
 from benchmarks.suite import GROUPS
 
 RUNS = 5
@@ -60,12 +60,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="GROUP", help="only these groups (default: all with a budget but the long ones)"
     )
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds of each group (default {RUNS})")
+    parser.add_argument("--runs", type=at_least_one, default=RUNS, help=f"rounds of each group (default {RUNS})")
     options = parser.parse_args(argv)
     names = set(options.names) or {group.name for group in GROUPS if not group.long}
-    budgets = [one for one in read_budgets(BUDGETS) if one.group in names]
-    if not budgets:
-        parser.error("no budget is in these groups")
+    held = read_budgets(BUDGETS)
+    if wrong := sorted(set(options.names) - {one.group for one in held}):
+        there = ", ".join(dict.fromkeys(one.group for one in held))
+        parser.error(f"no budget is in {', '.join(wrong)}; there are budgets in {there}")
+    budgets = [one for one in held if one.group in names]
     busy = is_busy()
     if busy and any(budget.wall for budget in budgets):
         print("the machine is busy: what depends on the wall clock is measured and not judged", file=sys.stderr)

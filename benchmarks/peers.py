@@ -25,6 +25,7 @@ from pathlib import Path
 from benchmarks.map_server import HALF, HOME_COL, HOME_LEVEL, HOME_ROW, tiles_of
 from benchmarks.measure import CLIENT_CPU, ROOT, Cost, Group, Line, Reading, Round, children_cpu, collect, in_turn, pin
 from benchmarks.peer_nginx import PeerError, find_nginx, nginx
+from benchmarks.rounds import at_least_one
 
 LEVEL = 15
 """65,536 tiles, a gigabyte: a small job, but one in which starting a program is not what is measured."""
@@ -246,7 +247,7 @@ def table(lines: Mapping[str, Line]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Measure and print; ``--fetch`` is one of the measured processes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--runs", type=at_least_one, default=5, help="rounds (default 5)")
     parser.add_argument("--save", action="store_true", help="keep it in results/ and in the table of README.md")
     parser.add_argument("--fetch", nargs=2, metavar=("CLIENT", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

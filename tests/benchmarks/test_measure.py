@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import bench_streaming, gate
 from benchmarks.__main__ import as_json, main, table
 from benchmarks.budgets import BUDGETS, Budget, BudgetError, read_budgets
 from benchmarks.gate import missed, report
@@ -176,6 +177,38 @@ def test_an_unknown_group_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> No
         main(["transprot"])
     assert ended.value.code == 2
     assert "transprot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "says"),
+    [
+        (gate.main, ["payload", "nosuch"], "no budget is in nosuch"),
+        (gate.main, ["coverage", "source"], "no budget is in source"),
+        (gate.main, ["payload", "--runs", "0"], "at least 1"),
+        (main, ["payload", "--runs", "0"], "at least 1"),
+        (main, ["payload", "--runs", "-1"], "at least 1"),
+        (main, ["payload", "--json", "{}/nowhere/out.json"], "cannot be written"),
+        (main, ["payload", "--json", "{}"], "cannot be written"),
+        (bench_streaming.main, ["100000", "nosuch"], "no job is named nosuch"),
+        (bench_streaming.main, ["0", "diff"], "at least 1"),
+    ],
+)
+def test_what_cannot_be_measured_or_kept_is_refused_before_it_is(
+    run: Callable[[list[str]], object], words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run([word.format(tmp_path) for word in words])
+    told = capsys.readouterr()
+    assert (stop.value.code, told.out) == (2, "")
+    assert says in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_no_run_of_an_hour(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        bench_streaming.main(["--help"])
+    assert stop.value.code == 0
+    assert "from_compactv2" in capsys.readouterr().out
 
 
 def test_numbers_stand_under_each_other() -> None:
