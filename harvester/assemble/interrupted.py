@@ -26,8 +26,9 @@ async def settle(
 ) -> None:
     """Make the output what a run of this plan can begin with. Raises CacheError where something lies there that is not
     an earlier run's. ``notices`` gets what a person should know of it."""
-    recover(paths, disk)
+    # The swap first: of a package that only waits for its name, the lock's note says no more than that it is the run's.
     await _finish_swap(paths, disk)
+    recover(paths, disk)
     if paths.sealed:
         await _require_own_beside(paths)
     if paths.overwrite:
