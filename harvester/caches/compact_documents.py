@@ -132,6 +132,8 @@ class Documents:
     def write(self, subject: Subject, held: CacheReader) -> None:
         """Write each document whose content differs, from what the cache holds now."""
         self._subject = subject
+        if subject.held is not None:
+            self._seen = self._format = subject.held
         levels = tuple(held.levels()) or subject.levels
         about = self._describe(subject, levels)
         if about.extent is None:

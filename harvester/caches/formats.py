@@ -200,6 +200,10 @@ def _notices(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[s
         found.append("in z/x/y folders all tiles have one extension; these mixed PNG and JPEG tiles will all have .png")
     if chosen.name in _ESRI and info.tile_format in (TileFormat.WEBP, TileFormat.PBF):
         found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in a {chosen.name} cache")
+    if info.beside and chosen.name != "vtpk":
+        *others, last = info.beside
+        named = f"{', '.join(others)} and {last}" if others else last
+        found.append(f"{chosen.name} holds tiles alone: the {named} of {info.source} are left out; a .vtpk holds them")
     if chosen.name in _GDAL and levels:
         found += [f"GDAL will not show this {chosen.name} cache: {reason}" for reason in _gdal(chosen, info, levels)]
     return found

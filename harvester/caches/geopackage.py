@@ -246,6 +246,10 @@ class GeoPackageWriter:
         """Write extents, texts and where it comes from; no byte changes when nothing else did."""
         database = await self._file.connect()
         state = replace(self._state, stamp=self._seen_stamp or self._generation.after(""))
+        if subject.kinds is not None:
+            # What was replaced is still in our own count.
+            state = replace(state, kinds=subject.kinds)
+        recounted = dict(state.kinds) != dict(self._state.kinds)
         wanted = {ABOUT: about(subject, self._grids)}
         if subject.manifest is not None:
             wanted[MANIFEST] = subject.manifest.text()
@@ -256,7 +260,7 @@ class GeoPackageWriter:
             with sqlite_errors(self.path, "read"):
                 there = {standard: metadata_row(looking, standard) for standard in wanted}
                 stated = contents(looking, list(self._made.grids))
-        if self._is_ours and there == wanted and state.finished == state.stamp:
+        if self._is_ours and there == wanted and state.finished == state.stamp and not recounted:
             return
         extents: dict[str, Box | None] = {}
         for table in self._made.grids:

@@ -219,6 +219,10 @@ class MBTilesWriter:
             with sqlite_errors(self.path, "read"):
                 existing = read_metadata(self._connected)
         state = replace(self._state, stamp=self._seen_stamp or self._generation.after(""), unused=False)
+        if subject.kinds is not None:
+            # What was replaced is still in our own count.
+            state = replace(state, kinds=subject.kinds)
+        recounted = dict(state.kinds) != dict(self._state.kinds)
         spans = None
         if not self._seen_stamp or state.finished != state.stamp or "bounds" not in existing:
             spans = await self._spans(database) if self._seen_stamp else []
@@ -227,14 +231,15 @@ class MBTilesWriter:
         if self._seen_stamp and changed and commonest(state.kinds, TileFormat.UNKNOWN) == "pbf":
             layers = await asyncio.to_thread(self._layers, layers)
         rows = describe(subject, spans, state.kinds, existing, layers)
-        self._note_types(rows["format"])
+        self._note_types(state.kinds, rows["format"])
         # Of tiles that are about to change nobody needs the hash: a stale one only goes.
         if self._hash and not subject.applying and (HASH not in existing or state.hashed != state.stamp):
             rows[HASH] = await asyncio.to_thread(hash_of, self.path) if self._seen_stamp else OF_NOTHING
             state = replace(state, hashed=state.stamp)
         stale = HASH in existing and HASH not in rows and state.hashed != state.stamp
         rows = {name: value for name, value in rows.items() if existing.get(name) != value}
-        if not rows.keys() - {"generator"} and "generator" in existing and not self._state.unused and not stale:
+        idle = not self._state.unused and not stale and not recounted
+        if not rows.keys() - {"generator"} and "generator" in existing and idle:
             return
         state = replace(state, finished=state.stamp, changes=(state.changes + 1) & 0xFFFFFFFF)
         await self._file.connect_to_write()
@@ -256,8 +261,8 @@ class MBTilesWriter:
         with open_reader(self.path) as reader:
             return layers_for(stated, reader)
 
-    def _note_types(self, chosen: str) -> None:
-        kinds = {kind: count for kind, count in self._state.kinds.items() if count}
+    def _note_types(self, counted: Mapping[str, int], chosen: str) -> None:
+        kinds = {kind: count for kind, count in counted.items() if count}
         if len(kinds) > 1:
             parts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
             self.notices.append(f"{self.path} holds tiles of several types ({parts}); its format says {chosen}")

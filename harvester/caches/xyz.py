@@ -134,10 +134,20 @@ def extension_of(stated: Mapping[str, Any]) -> str | None:
     return extension if extension in EXTENSIONS else None
 
 
+def _word_of(stated: Mapping[str, Any]) -> str:
+    word = stated.get("format")
+    return word if isinstance(word, str) and word in ("mixed", *_FORMATS) else extension_of(stated) or ""
+
+
+def stated_format(stated: Mapping[str, Any]) -> TileFormat:
+    """What the tiles are, as a TileJSON says."""
+    word = _word_of(stated)
+    return TileFormat.MIXED if word == "mixed" else _FORMATS.get(word, TileFormat.UNKNOWN)
+
+
 def describe(stated: Mapping[str, Any], zooms: Sequence[int]) -> CacheInfo:
     """What describes the folder."""
-    word = stated.get("format")
-    word = word if isinstance(word, str) and word in ("mixed", *_FORMATS) else extension_of(stated) or ""
+    word = _word_of(stated)
     size = stated.get("tileSize")
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_TILE_PIXELS:
         size = 512 if word in ("pbf", "mvt") else 256
@@ -147,7 +157,7 @@ def describe(stated: Mapping[str, Any], zooms: Sequence[int]) -> CacheInfo:
     return CacheInfo(
         format=FORMAT,
         scheme=google_scheme(size, max(zooms, default=0)),
-        tile_format=TileFormat.MIXED if word == "mixed" else _FORMATS.get(word, TileFormat.UNKNOWN),
+        tile_format=stated_format(stated),
         name=str(stated.get("name") or ""),
         attribution=str(stated.get("attribution") or ""),
         extent=_extent(stated.get("bounds")),

@@ -19,7 +19,7 @@ from harvester.caches.json_text import require_single, with_values
 from harvester.caches.mbtiles_metadata import Span, data_box
 from harvester.caches.vector_layers import join_layers, joined_layers, layers_for, parse_layers, render_layers
 from harvester.caches.world import WorldWriter
-from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson
+from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson, stated_format
 from harvester.durable import Disk
 from harvester.edges import Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError
@@ -77,6 +77,8 @@ class XyzDocuments:
         self._subject = subject
         if self._extension is None:
             self._extension = "png"
+        if subject.kinds is not None:
+            self._kinds = Counter(subject.kinds)
         self._disk.make_dirs(self.folder)
         self._save(self._describe(subject, self._spans()))
         self._tell_of_others()
@@ -124,6 +126,8 @@ class XyzDocuments:
         """tiles.json as it should be; what a person wrote into it, and what no tile changed, stays."""
         info, old = subject.info, self._old or {}
         mixed = info.tile_format is TileFormat.MIXED or old.get("format") == "mixed" or bool(self._others())
+        if subject.held is not None:
+            mixed = subject.held is TileFormat.MIXED
         document: dict[str, Any] = {
             "tilejson": "3.0.0",
             "tiles": [f"{{z}}/{{x}}/{{y}}.{self._extension}"],
@@ -137,6 +141,8 @@ class XyzDocuments:
         }
         if mixed:
             document["format"] = "mixed"
+        elif subject.held is not None and stated_format(document) is not subject.held:
+            document["format"] = subject.held.value
         if info.attribution:
             document["attribution"] = info.attribution
         if subject.generator:

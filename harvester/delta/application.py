@@ -27,12 +27,12 @@ from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, b
 from harvester.delta.schemes import joined
 from harvester.delta.settlement import settlement
 from harvester.delta.soundness import require_whole
-from harvester.delta.statements import service_info, sources_of
+from harvester.delta.statements import listed, says_mixed, service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
 from harvester.delta.target import Target, locked, open_target
 from harvester.delta.walk import Walk
 from harvester.durable import Disk
-from harvester.edges import CacheReader, ServiceInfo, Stamps
+from harvester.edges import CacheReader, ServiceInfo, Stamps, VectorLayer
 from harvester.errors import CacheError, UsageError
 from harvester.output import OutputPaths, file_stamp
 from harvester.tiling.tile import BlockKey
@@ -96,9 +96,14 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
             await changes.hold_against(walk, str(out))
             said = manifest_of(reader)
             resumed = said is not None and bool(said.applying)
-            changes.add_sources(reader)
+            changes.hear(reader)
             info = service_info(out, reader)
-            info = replace(info, scheme=index.scheme, tile_format=changes.tile_format(info))
+            info = replace(
+                info,
+                scheme=index.scheme,
+                tile_format=changes.tile_format(info),
+                vector_layers=changes.vector_layers(info),
+            )
             levels = [level for level in index.levels(()) if level in index.target]
             reader.close()
             bring = _bring_package if paths.sealed else _bring_in_place
@@ -112,7 +117,9 @@ async def _bring_in_place(
 ) -> tuple[str, ...]:  # fmt: skip
     """Change a cache under its name. From before the first tile until after the last one it says so itself."""
     async with (
-        open_target(paths, format, info, levels, keep=True, sources=changes.sources, disk=disk) as target,
+        open_target(
+            paths, format, info, levels, keep=True, sources=changes.sources, mixed=changes.mixed, disk=disk
+        ) as target,
         settlement(
             paths.final_ledger, paths.out, target.writer.stamps, target.subject.info.scheme, disk=disk
         ) as ledger,
@@ -145,7 +152,7 @@ async def _bring_package(
             await ledger.agree()
         if changes.pending:
             async with open_target(
-                paths, format, info, levels, keep=True, sources=changes.sources, disk=disk
+                paths, format, info, levels, keep=True, sources=changes.sources, mixed=changes.mixed, disk=disk
             ) as target:
                 await changes.carry_out(target, info)
                 await target.finish()
@@ -187,6 +194,7 @@ class _Changes:
     def __init__(self, delta: Path, index: Index, notes: Notes, stack: ExitStack) -> None:
         self.pending = 0
         self.sources: tuple[str, ...] = ()
+        self.mixed = False
         self._stored = self._deleted = self._already = 0
         self.delta = str(delta)
         self.index = index
@@ -197,14 +205,23 @@ class _Changes:
         if index.added or index.changed:
             self._walk = Walk(stack.enter_context(open_cache(delta)), index.scheme)
 
-    def add_sources(self, there: CacheReader) -> None:
-        """Where the tiles are from when all is done, as the cache and the delta say."""
-        self.sources = sources_of([there, *([self._walk.reader] if self._walk is not None else ())])
+    def hear(self, there: CacheReader) -> None:
+        """Where the tiles are from when all is done, as the cache and the delta say, and whether they are of several
+        kinds: the delta has the word of what it leads to."""
+        delta = [self._walk.reader] if self._walk is not None else []
+        self.sources = sources_of([there, *delta])
+        self.mixed = says_mixed(delta or [there])
 
     def tile_format(self, info: ServiceInfo) -> Any:
         """The delta's own, where the cache doesn't state any."""
         stated = info.tile_format.value
         return self._walk.reader.info.tile_format if self._walk and stated == "unknown" else info.tile_format
+
+    def vector_layers(self, info: ServiceInfo) -> tuple[VectorLayer, ...]:
+        """Those of the cache and those that come with the delta."""
+        if self._walk is None:
+            return info.vector_layers
+        return listed((info.vector_layers, self._walk.reader.info.vector_layers))
 
     def touched(self, key: BlockKey) -> dict[int, Touched]:
         """What is to become of a block's tiles, by position."""

@@ -82,7 +82,8 @@ async def diff(
         require_finished(str(new))
         for each, reader in readers:
             require_whole(reader, each)
-        info = replace(service_info(new, readers[1][1]), scheme=shared_scheme(readers))
+        # A delta is of tiles alone, whatever its format.
+        info = replace(service_info(new, readers[1][1]), scheme=shared_scheme(readers), beside=())
         walks = [Walk(reader, info.scheme) for _, reader in readers]
         # What the format must be able to hold is what is new; deleted tiles are only named.
         levels = walks[1].levels

@@ -23,6 +23,7 @@ from harvester.delta.statements import (
     joined_texts,
     listed,
     policies_of,
+    says_mixed,
     service_info,
     sources_of,
     union,
@@ -163,6 +164,7 @@ async def _join(
                 dedup=dedup,
                 policies=policies,
                 sources=origins,
+                mixed=says_mixed(joined),
                 disk=disk,
             ) as target:
                 target.notices += [
@@ -206,7 +208,12 @@ def _info_of(sources: Sequence[Path], readers: Sequence[tuple[str, CacheReader]]
             extent=union(info.extent, other.extent) if reader.levels() else info.extent,
         )
     attribution = ", ".join(joined_texts([each.attribution for each in infos]))
-    return replace(info, attribution=attribution, vector_layers=listed([each.vector_layers for each in infos]))
+    return replace(
+        info,
+        attribution=attribution,
+        vector_layers=listed([each.vector_layers for each in infos]),
+        beside=tuple(dict.fromkeys(name for each in infos for name in each.beside)),
+    )
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harvester.caches.compact_documents import DEFAULT_JPEG_QUALITY
 from harvester.caches.counted import manifest_of
+from harvester.caches.description import tile_format_of
 from harvester.caches.vector_layers import join_layers
 from harvester.delta.schemes import stated_scheme
 from harvester.edges import CacheReader, ServiceInfo, TileFormat, VectorLayer
@@ -64,7 +65,15 @@ def service_info(path: Path, reader: CacheReader) -> ServiceInfo:
         attribution=info.attribution,
         description=details.get("description", ""),
         vector_layers=info.vector_layers,
+        beside=_beside(reader),
     )
+
+
+def _beside(reader: CacheReader) -> tuple[str, ...]:
+    """What a vector tile package holds beside its tiles."""
+    if reader.info.format != "vtpk":
+        return ()
+    return tuple(name for name in ("style", "sprites", "fonts") if reader.info.details[name] not in ("no", "0"))
 
 
 def stated_extent(reader: CacheReader) -> Box | None:
@@ -73,6 +82,17 @@ def stated_extent(reader: CacheReader) -> Box | None:
     if manifest is not None and manifest.scheme is not None and stated_scheme(reader) == manifest.scheme:
         return manifest.source_extent
     return reader.info.extent
+
+
+def says_mixed(readers: Iterable[CacheReader]) -> bool:
+    """Does one of some caches say of its own tiles that they are of several kinds? The manifest's word counts before
+    that of documents, which allow for tiles that are about to come."""
+
+    def word(reader: CacheReader) -> TileFormat:
+        manifest = manifest_of(reader)
+        return tile_format_of(manifest.format) if manifest is not None and manifest.format else reader.info.tile_format
+
+    return any(word(reader) is TileFormat.MIXED for reader in readers)
 
 
 def joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:

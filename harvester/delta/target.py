@@ -217,12 +217,13 @@ async def open_target(
     dedup: bool = False,
     policies: Sequence[str] = (),
     sources: Sequence[str] = (),
+    mixed: bool | None = None,
     disk: Disk,
 ) -> AsyncIterator[Target]:
     """Open a locked output to be written in the levels of ``info``; what was made beside goes unless it is finished.
 
-    ``keep``: what is there already stays, else it is replaced. Raises UnsupportedFormatError, before anything is
-    written, where the format can't hold these levels.
+    ``keep``: what is there already stays, else it is replaced. ``mixed``: as Subject has it. Raises
+    UnsupportedFormatError, before anything is written, where the format can't hold these levels.
     """
     out = paths.out
     notices = list(require_can_hold(format, info, levels))
@@ -240,6 +241,7 @@ async def open_target(
             generator=GENERATOR,
             policies=tuple(policies),
             sources=tuple(sources),
+            mixed=mixed,
         ),
     )
     if kept:

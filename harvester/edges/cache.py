@@ -101,6 +101,13 @@ class Subject:
     """The delta that is being applied; "" when it is; None leaves what is said there."""
     manifest: Manifest | None = None
     """What the cache holds; None leaves the one that is there."""
+    mixed: bool | None = None
+    """Where caches are joined: does one of them say of itself that its tiles are of several kinds? None: ``info`` is
+    one source's own word."""
+    kinds: Mapping[str, int] | None = None
+    """The tiles that the cache holds, by kind; None where they were not counted."""
+    held: TileFormat | None = None
+    """What the tiles that the cache holds are; None where that is not known."""
 
 
 class CacheWriter(Protocol):

@@ -68,6 +68,8 @@ class ServiceInfo:
     notices: tuple[str, ...] = ()
     vector_layers: tuple[VectorLayer, ...] = ()
     """Of vector tiles, where the source lists them; a writer finds them in the tiles where it doesn't."""
+    beside: tuple[str, ...] = ()
+    """What the source has beside its tiles, in words: ``style``, ``sprites``, ``fonts``."""
 
 
 class Source(Protocol):

@@ -59,6 +59,8 @@ class VectorSource(ArcGisSource):
         self.headers = headers
         self.style_url = urljoin(f"{url}/", f"{fields.text('defaultStyles').strip('/') or STYLES}/root.json")
         """Where the style is; a web map's layer may have another."""
+        if fields.text("defaultStyles").strip("/"):
+            self.info = replace(self.info, beside=("style", "sprites", "fonts"))
         index = fields.text("tileMap").strip("/")
         self.index_url = urljoin(f"{url}/", index) if index and use_tilemap and not self.info.tilemap else None
         """Where the index of all tiles is; None where there is none, or windows of it can be asked."""

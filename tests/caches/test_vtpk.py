@@ -22,9 +22,12 @@ from harvester.caches.vector_layers import join_layers, parse_layers, parse_text
 from harvester.caches.vtpk import open_reader, seal, unpack
 from harvester.caches.vtpk_index import parse_index, render_index
 from harvester.caches.vtpk_resources import STYLE, Resources, is_name
+from harvester.delta.difference import diff
+from harvester.delta.join import convert
 from harvester.durable import Disk
 from harvester.edges import Stored, Subject, TileFormat, VectorLayer
 from harvester.errors import CacheError, UnsupportedFormatError
+from harvester.loop import run_loop
 from harvester.testing.vector import LINE, layer, packed, tile, tile_mvt
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile, block_of
@@ -156,6 +159,20 @@ def test_resources_travel_with_the_package_and_out_of_it(tmp_path: Path) -> None
     assert {name: resources.read(name) for name in resources.names()} == held
     seal(tmp_path / "again", tmp_path / "b.vtpk", vector(), disk=Disk())
     assert (tmp_path / "b.vtpk").read_bytes() == path.read_bytes()
+
+
+def test_a_format_of_tiles_alone_says_before_the_first_tile_what_it_leaves_out(tmp_path: Path) -> None:
+    path = package(tmp_path, {"sprites/sprite.json": b"{}", "fonts/Arial Regular/0-255.pbf": b"glyphs"})
+    told: list[str] = []
+    run_loop(convert(path, tmp_path / "a.mbtiles", tell=told.append))
+    assert told == [
+        f"mbtiles holds tiles alone: the style, sprites and fonts of {path} are left out; a .vtpk holds them"
+    ]
+    told.clear()
+    run_loop(convert(path, tmp_path / "b.vtpk", tell=told.append))
+    run_loop(convert(tmp_path / "a.mbtiles", tmp_path / "c.pmtiles", tell=told.append))
+    run_loop(diff(tmp_path / "a.mbtiles", path, tmp_path / "d.mbtiles"))
+    assert told == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import json
 import pytest
 
 from harvester.caches.open import open_cache
+from harvester.delta.application import apply
+from harvester.delta.difference import diff
 from harvester.delta.join import convert, merge
 from harvester.edges import TileFormat, VectorLayer
 from harvester.loop import run_loop
@@ -57,6 +59,19 @@ def test_a_folder_that_is_added_to_lists_the_layers_of_all(tmp_path, format):
     # A source that states none takes none away.
     run_loop(merge([cache(tmp_path / "plain.mbtiles", tile="2/1/3")], out, format=format))
     assert set(layers_of(out)) == {ROADS, RAILS}
+
+
+@pytest.mark.parametrize("delta", ["mbtiles", "vtpk"])
+@pytest.mark.parametrize("format", [name for name in HOLDING if name != "pmtiles"])
+def test_layers_that_come_with_a_delta_are_listed(tmp_path, format, delta):
+    old = cache(tmp_path / "old.mbtiles", ROADS)
+    new = tmp_path / "new.mbtiles"
+    run_loop(merge([old, cache(tmp_path / "more.mbtiles", RAILS, tile="3/1/2")], new))
+    changes, out = tmp_path / f"delta{SUFFIX[delta]}", tmp_path / f"out{SUFFIX[format]}"
+    run_loop(diff(old, new, changes))
+    run_loop(convert(old, out, format=format))
+    run_loop(apply(changes, out))
+    assert set(layers_of(out)) == set(layers_of(new)) == {ROADS, RAILS}
 
 
 def test_the_manifest_says_the_same_with_and_without_them(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harvester.caches.open import require_can_hold
 from harvester.edges import Answer, Outcome, TileFormat
 from harvester.errors import SourceError
 from harvester.payload.pbf import in_gzip
@@ -374,3 +375,11 @@ def test_an_items_own_style_counts_before_the_services(layer: bool) -> None:
     assert source.style["name"] == "Own" and "/sharing/" in source.style_url
     plain = at_portal(styled=False, layer=layer)
     assert plain.style is None and plain.style_url.endswith("/VectorTileServer/resources/styles/root.json")
+
+
+def test_a_service_with_a_style_says_what_a_format_of_tiles_alone_leaves_out() -> None:
+    info = make(defaultStyles="resources/styles").info
+    for format in ("mbtiles", "pmtiles", "xyz", "compactv2"):
+        assert any("the style, sprites and fonts of" in text for text in require_can_hold(format, info, [3]))
+    assert not any("left out" in text for text in require_can_hold("vtpk", info, [3]))
+    assert not any("left out" in text for text in require_can_hold("mbtiles", make().info, [3]))
