@@ -28,6 +28,24 @@ GRACE_SECONDS = 60
 
 STOPPED = (130, 143)
 
+NAMED = 10
+"""Failed tiles that are named one by one."""
+
+NAME_IT = "Name harvester.exe, or the python.exe of its environment (parameter, or variable HARVESTER_EXE)."
+
+BOXES = {
+    r"--overwrite OVERWRITE": 'tick "Replace an existing cache"',
+    r"--token-env(?:, --username with --password-env|, or use --username and --password-env| or --header)?": (
+        '"Environment variable that holds a token"'
+    ),
+    r"--area-of-interest(?: or --export-extent)?": '"Area of Interest"',
+    r"--export-cache-type": '"Export Cache Type"',
+    r"--storage-format-type": '"Storage Format"',
+    r"--scales": '"Scales"',
+    r"same command": "same export",
+}
+"""Words of the command line, and what a person finds in the dialog."""
+
 WINDOWS = os.name == "nt"
 
 INHERITED = re.compile(r"(?i)^(python|conda|gdal_|proj_)")
@@ -122,22 +140,48 @@ class ExportTiles:
                 report.seek(0)
                 document = _document(report.read())
         trouble = document.get("error") or {}
+        if code in STOPPED and "Nothing was done yet." in plain:
+            arcpy.AddWarning("Stopped before anything was asked; nothing was written.")
+            return
         # On stderr it says its error for a person as well; once is enough.
         for line in plain:
             if line not in (f"error: {trouble.get('message')}", trouble.get("hint")):
-                arcpy.AddWarning(line)
+                arcpy.AddWarning(_in_boxes(line))
         if code in STOPPED:
             kept = "Stopped; what was fetched is kept, and the same export goes on with what is missing."
-            arcpy.AddWarning(f"{trouble['message']}. {trouble['hint']}" if trouble else kept)
+            arcpy.AddWarning(_in_boxes(f"{trouble['message']}. {trouble['hint']}") if trouble else kept)
             return
         if trouble:
-            arcpy.AddError(f"{trouble['message']} {trouble['hint']}")
+            arcpy.AddError(_in_boxes(f"{trouble['message']} {trouble['hint']}"))
+        if "failed" in document and code != 0:
+            _tell_of_failed(document)
+        elif not trouble and "stored" not in document:
+            what = f"{command[0]} ended without a report (exit code {code}): it is not harvester, or could not work."
+            arcpy.AddError(f"{what} {NAME_IT}")
+            raise arcpy.ExecuteError(what)
         if code != 0:
-            if "failed" in document:
-                arcpy.AddError(f"{document['failed']} tiles failed, {document['pending']} are pending.")
             raise arcpy.ExecuteError(f"harvester ended with exit code {code}")
         arcpy.AddMessage(f"{document['stored']} tiles in {document['output']}")
         parameters[OUTPUT].value = document["output"]
+
+
+def _in_boxes(text):
+    """What harvester says, with the boxes of the dialog in place of its options."""
+    for option, box in BOXES.items():
+        text = re.sub(option, box, text)
+    return text
+
+
+def _tell_of_failed(document):
+    """Which tiles are missing, why, and where the others are."""
+    arcpy.AddError(f"{document['failed']} tiles failed, {document['pending']} are pending.")
+    for tile in document.get("failures", [])[:NAMED]:
+        why = tile.get("detail") or tile["reason"]
+        arcpy.AddError(f"LOD {tile['level']}, row {tile['row']}, column {tile['col']}: {why}")
+    if document["failed"] > NAMED:
+        arcpy.AddError(f"... and {document['failed'] - NAMED} more.")
+    if os.path.exists(document["output"]):
+        arcpy.AddMessage(f"{document['stored']} tiles are in {document['output']}; the same export asks for the rest.")
 
 
 def _document(text):
@@ -169,7 +213,7 @@ def scales_of(program, service, token_env):
     """The scales of a service, as texts, and what went wrong ("" if nothing did). ArcGIS Pro asks at every keystroke
     elsewhere in the dialog, hence the cache."""
     if not program:
-        return [], "Name the harvester program (parameter, or variable HARVESTER_EXE)."
+        return [], NAME_IT
     command = [*_start_of(program), "scales", service, "--json"]
     if token_env:
         command += ["--token-env", token_env]
@@ -177,13 +221,15 @@ def scales_of(program, service, token_env):
         found = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=ASK_SECONDS, **_surroundings()
         )
-        document = json.loads(found.stdout)
+        document = _document(found.stdout)
     except subprocess.TimeoutExpired:
         return [], f"The service did not answer within {ASK_SECONDS} seconds."
     except (OSError, ValueError) as error:
         return [], f"{program} could not be asked: {error}"
+    if not document:
+        return [], f"{program} is not harvester: it does not answer as harvester does. {NAME_IT}"
     if "error" in document:
-        return [], "{message} {hint}".format(**document["error"])
+        return [], _in_boxes("{message} {hint}".format(**document["error"]))
     if "lods" not in document:
         return [], "This is a web map: export its layers one by one."
     return [f"{lod['scale']:.6f}" for lod in document["lods"]], ""
@@ -234,7 +280,7 @@ def _run(command, report):
         )
     except OSError as error:
         what = f"{command[0]} could not be started ({error.strerror or error})."
-        arcpy.AddError(f"{what} Name the harvester program (parameter, or variable HARVESTER_EXE).")
+        arcpy.AddError(f"{what} {NAME_IT}")
         raise arcpy.ExecuteError(what) from error
     plain = []
     lines = queue.Queue()
@@ -271,7 +317,7 @@ def _relay(line, plain):
             plain.append(line.strip())
         return
     if said.get("type") == "notice":
-        arcpy.AddMessage(said["text"])
+        arcpy.AddMessage(_in_boxes(said["text"]))
     elif said.get("type") == "started":
         arcpy.SetProgressor("step", f"{said['planned']} tiles", 0, 100, 1)
     elif said.get("type") == "progress" and said["planned"]:
