@@ -126,6 +126,14 @@ async def gzip(scene: Scene) -> None:
     scene.say(replace(scene.reply, body=body, headers=(*scene.reply.headers, ("Content-Encoding", "gzip"))))
 
 
+async def deflate(scene: Scene) -> None:
+    """The right body in ``deflate`` (zlib), and in nothing else: legal, whatever was asked for."""
+    reply = scene.reply
+    others = tuple(pair for pair in reply.headers if pair[0].lower() != "content-encoding")
+    body = zlib.decompress(reply.body, wbits=31) if reply.body[:2] == b"\x1f\x8b" else reply.body
+    scene.say(replace(reply, body=zlib.compress(body), headers=(*others, ("Content-Encoding", "deflate"))))
+
+
 ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
@@ -147,6 +155,7 @@ ACTS: dict[str, Act] = {
         chunked,
         unframed,
         gzip,
+        deflate,
         *BREAKAGE,
     )
 }

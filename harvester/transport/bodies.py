@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from typing import Final
+
+GZIP: Final = b"\x1f\x8b"
+
+_OTHER_CODINGS: Final = frozenset({"deflate", "br", "zstd", "compress"})
+"""Registered content codings that change a body, besides gzip (RFC 9110, 16.6.1; RFC 8878)."""
 
 
 class PackedBodyError(ValueError):
@@ -11,6 +18,20 @@ class PackedBodyError(ValueError):
 
 class BodyTooLargeError(PackedBodyError):
     """A body that grows beyond the cap when it is unpacked."""
+
+
+def is_packed(body: bytes, headers: Mapping[str, str], keeps_gzip: bool) -> bool:
+    """True when a body is to be unpacked.
+
+    ``keeps_gzip``: it was asked for in gzip, and that is kept as received. Another coding isn't; names of none
+    (``utf-8``) are not heeded then.
+    """
+    if not body or (keeps_gzip and body[:2] == GZIP):
+        return False
+    coding = headers.get("content-encoding", "")
+    if not keeps_gzip:
+        return bool(coding)
+    return any(part.strip().lower() in _OTHER_CODINGS for part in coding.split(","))
 
 
 def unpack(body: bytes, coding: str, cap: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httptools
 
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
-from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
+from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, is_packed, unpack
 from harvester.transport.head import Head
 from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
 from harvester.transport.sending import NONE, descriptor_of, send
@@ -295,7 +295,7 @@ class Lane(asyncio.Protocol):
         answer: Answer = _TUPLE(
             Answer, (self._status, head, body, monotonic() - self.began, delimited, None, "", False)
         )
-        if head.lower.find(b"content-encoding") >= 0 and body and not self.keeps_gzip and head.get("content-encoding"):
+        if head.lower.find(b"content-encoding") >= 0 and is_packed(body, head, self.keeps_gzip):
             unpacked = self._unpack(answer)
             if unpacked is None:
                 return

@@ -11,7 +11,7 @@ from yarl import URL
 
 from harvester.edges import Answer, Fault
 from harvester.transport.access import LEAST_RATE, Access
-from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, unpack
+from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, is_packed, unpack
 from harvester.transport.proxies import Proxies
 from harvester.transport.trust import check_trust, is_default_trust, tls_context, tls_words
 
@@ -72,9 +72,8 @@ class Wire:
         ) as response:
             head = _head(response)
             body = await _body(response, cap, self._access.patience_seconds)
-            coding = head.get("content-encoding", "")
-            if coding and body and "gzip" not in named.get("accept-encoding", ""):
-                body = unpack(body, coding, cap)
+            if is_packed(body, head, "gzip" in named.get("accept-encoding", "")):
+                body = unpack(body, head["content-encoding"], cap)
                 del head["content-encoding"]
             delimited = (
                 "content-length" in head

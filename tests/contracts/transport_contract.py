@@ -285,6 +285,30 @@ class TransportContract:
 
         asyncio.run(main())
 
+    @pytest.mark.parametrize("asked", [(), (("Accept-Encoding", "gzip"),)])
+    def test_a_body_that_came_deflated_arrives_unpacked_whatever_was_asked_for(
+        self, asked: tuple[tuple[str, str], ...]
+    ) -> None:
+        async def main() -> None:
+            async with FaultyService(script=Script(rules=(Rule(do="deflate"),))) as service:
+                answer = (await self._drain(Feed([ask(service, 1, host=host_of(service, *asked))]))).only()
+                assert answer.body == service.site.body(Tile(LEVEL, 1, 0)) and answer.fault is None
+                assert "content-encoding" not in answer.headers
+
+        asyncio.run(main())
+
+    @pytest.mark.parametrize(("coding", "fault"), [("br", Fault.PROTOCOL), ("zstd", Fault.PROTOCOL), ("utf-8", None)])
+    def test_another_coding_than_the_gzip_that_was_asked_for_is_named(self, coding: str, fault: Fault | None) -> None:
+        async def main() -> None:
+            rule = Rule(do="answer", headers={"Content-Encoding": coding})
+            async with FaultyService(script=Script(rules=(rule,))) as service:
+                request = ask(service, 1, host=host_of(service, ("Accept-Encoding", "gzip")))
+                answer = (await self._drain(Feed([request]))).only()
+                assert answer.fault is fault
+                assert answer.detail == (f"content encoding {coding!r} was not asked for" if fault else "")
+
+        asyncio.run(main())
+
     # ---- faults
 
     @pytest.mark.parametrize(

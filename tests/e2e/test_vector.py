@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 import zipfile
@@ -20,6 +21,7 @@ from harvester.testing.crash import CrashingDisk, CrashPoint
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite
 from harvester.testing.tickets import TicketOffice
+from harvester.testing.vector import tile_mvt
 from harvester.testing.vector_service import FONT, resources
 from harvester.tiling.tile import Tile
 from tests.e2e.claims import HASTY, held, poisoned
@@ -208,16 +210,29 @@ def test_holes_of_a_vector_tile_package_are_the_next_area(serve, cli, tmp_path):
 
 
 def test_a_tile_that_comes_plain_is_in_gzip_in_every_format(serve, cli, tmp_path):
-    import gzip
-
-    from harvester.testing.vector import tile_mvt
-
     service = serve(site(tile=lambda tile: gzip.decompress(tile_mvt(*tile))))
     for name in ("a.vtpk", "a.mbtiles"):
         assert cli("run", service.url, "--lods", "0-1", "-o", name, *HASTY).code == 0
         found = held(tmp_path / name)
         assert len(found) == 5
         assert all(gzip.decompress(body) == service.site.body(tile) for tile, body in found.items())
+
+
+def test_a_tile_that_comes_deflated_is_in_gzip_all_the_same(serve, cli, tmp_path):
+    service = serve(site(), Script(rules=(Rule(do="deflate", path="*/tile/*"),)))
+    assert cli("run", service.url, "--lods", "0-1", "-o", "a.vtpk", *HASTY).code == 0
+    found = held(tmp_path / "a.vtpk")
+    assert len(found) == 5
+    assert all(gzip.decompress(body) == gzip.decompress(service.site.body(tile)) for tile, body in found.items())
+
+
+def test_tiles_in_a_coding_that_was_not_asked_for_are_told_by_its_name(serve, cli):
+    rule = Rule(do="answer", path="*/tile/*", headers={"Content-Encoding": "br"})
+    service = serve(site(tile=lambda tile: gzip.decompress(tile_mvt(*tile))), Script(rules=(rule,)))
+    run = cli("run", service.url, "--lods", "0-1", "-o", "a.mbtiles", *HASTY)
+    assert run.code in (1, 3)
+    asked = cli("tile", service.url, "1/0/0")
+    assert "content encoding 'br' was not asked for" in asked.out + asked.err
 
 
 def test_vector_layers_of_a_web_map_become_packages_by_address_or_by_style(serve, cli, tmp_path):
@@ -253,8 +268,6 @@ def test_a_style_that_draws_no_service_is_skipped_with_the_reason(serve, cli, tm
 
 
 def test_plain_tiles_of_a_folder_are_in_gzip_where_the_format_says_so(cli, tmp_path):
-    import gzip
-
     from harvester.testing.vector import tile_mvt
 
     (tmp_path / "in" / "1" / "0").mkdir(parents=True)

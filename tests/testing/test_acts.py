@@ -174,6 +174,12 @@ def test_an_endless_body_goes_on_until_the_client_leaves() -> None:
         again.socket.close()
 
 
+def test_a_deflated_body_is_the_whole_one() -> None:
+    _, headers, body = tried(Rule(do="deflate"))
+    assert headers["content-encoding"] == "deflate"
+    assert zlib.decompress(body) == WHOLE
+
+
 def test_a_bomb_is_small_on_the_wire_and_huge_decoded() -> None:
     _, headers, body = tried(Rule(do="gzip_bomb", bytes=20_000_000))
     assert headers["content-encoding"] == "gzip"
