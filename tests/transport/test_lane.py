@@ -193,6 +193,8 @@ def test_a_head_read_late_says_what_llhttp_says_header_by_header(seed: int) -> N
     parser.feed_data(data)
     told = Told(keeps_gzip=True)
     told.say(data)
+    if oracle.said.get("content-encoding") == "deflate":  # undone, though gzip may stay
+        del oracle.said["content-encoding"]
     assert dict(told.end().headers) == oracle.said
 
 
