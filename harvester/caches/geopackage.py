@@ -21,7 +21,7 @@ from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Pla
 from harvester.caches.geopackage_sql import moment, set_contents, set_metadata
 from harvester.caches.geopackage_state import FileState, metadata_row
 from harvester.caches.geopackage_tables import obstacle
-from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
+from harvester.caches.sqlite_file import WrittenFile, require_taken, saying_what_is_needed
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat
@@ -217,13 +217,14 @@ class GeoPackageWriter:
                 for table in webp - made.webp:
                     made = await allow_webp(database, made, table)
                 for table, tiles in rows.items():
-                    await database.executemany(
+                    taken = await database.executemany(
                         # Not REPLACE: a row's id and what other columns say of it stay.
                         f"INSERT INTO {quoted(table)} (zoom_level, tile_column, tile_row, tile_data)"
                         " VALUES (?, ?, ?, ?) ON CONFLICT (zoom_level, tile_column, tile_row)"
                         " DO UPDATE SET tile_data = excluded.tile_data",
                         in_order(tiles, tiles.values()),
                     )
+                    require_taken(self.path, taken, len(tiles))
                 for table, addresses in gone.items():
                     await database.executemany(
                         f"DELETE FROM {quoted(table)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",

@@ -28,7 +28,7 @@ from harvester.caches.mbtiles_schema import (
     detect,
 )
 from harvester.caches.mbtiles_state import FileState
-from harvester.caches.sqlite_file import WrittenFile, saying_what_is_needed
+from harvester.caches.sqlite_file import WrittenFile, require_taken, saying_what_is_needed
 from harvester.caches.vector_layers import layers_for, parse_text
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
@@ -180,12 +180,13 @@ class MBTilesWriter:
                         state, unused=unused or self._state.unused, hashes=pictures.hashes, saved=pictures.saved
                     )
                 elif rows:
-                    await database.executemany(
+                    taken = await database.executemany(
                         # Not REPLACE: what another program's columns say of a tile stays, and so does its row.
                         f"INSERT INTO {schema} (zoom_level, tile_column, tile_row, tile_data) VALUES (?, ?, ?, ?)"
                         " ON CONFLICT (zoom_level, tile_column, tile_row) DO UPDATE SET tile_data = excluded.tile_data",
                         in_order(rows, rows.values()),
                     )
+                    require_taken(self.path, taken, len(rows))
                 else:
                     await database.executemany(
                         f"DELETE FROM {schema} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", gone

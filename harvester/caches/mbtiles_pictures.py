@@ -11,6 +11,7 @@ from harvester.caches.addresses import Address, in_order
 from harvester.caches.mbtiles_index import MOST, PictureIndex
 from harvester.caches.mbtiles_naming import Id, Naming, chunks
 from harvester.caches.mbtiles_schema import Schema
+from harvester.caches.sqlite_file import require_taken
 from harvester.database import Database
 
 RECENT_BYTES = 8 << 20
@@ -76,14 +77,16 @@ class Pictures:
             self._count(sum(map(len, rows.values())))
         else:
             there = await self._used_by(rows)
+            require_taken(self._database.path, len(there), len(rows))
             replaced = [at for at, name in zip(rows, ids, strict=True) if there[at][0] != name]
             self._count(_growth(rows, replaced, there, added))
             self._unused |= {there[at][0] for at in replaced}.difference(ids)
-            await self._database.executemany(
+            taken = await self._database.executemany(
                 f"INSERT {insert} ON CONFLICT (zoom_level, tile_column, tile_row)"
                 f" DO UPDATE SET {joint} = excluded.{joint}",
                 wanted,
             )
+            require_taken(self._database.path, taken, len(rows))
         return bool(self._unused)
 
     async def remove(self, addresses: Sequence[Address]) -> bool:

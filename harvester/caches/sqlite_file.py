@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.database import Database, Header, damaged, open_beside_writer, page_size_for, read_header
+from harvester.database import REFUSED, Database, Header, damaged, open_beside_writer, page_size_for, read_header
 from harvester.durable import Disk, disk_full
 from harvester.edges import Stored
 from harvester.errors import CacheError
@@ -25,6 +25,17 @@ def saying_what_is_needed(path: Path, batch: Sequence[Stored]) -> Iterator[None]
         if error.code != "disk_full":
             raise
         raise disk_full(path, sum(len(stored.body) for stored in batch)) from error
+
+
+def require_taken(path: Path, taken: int, tiles: int) -> None:
+    """Raises CacheError, inside of the transaction, where fewer rows were written than tiles: what the file has of its
+    own (a trigger, a column that ignores what it doesn't take) left some out without a word."""
+    if taken < tiles:
+        raise CacheError(
+            f"{path} does not take {tiles - taken:,} of {tiles:,} tiles: what it has of its own leaves them out",
+            hint=REFUSED,
+            code="refused",
+        )
 
 
 class WrittenFile:

@@ -10,6 +10,8 @@ from pathlib import Path
 from harvester.durable import disk_full, file_size_limit, too_large
 from harvester.errors import CacheError
 
+REFUSED = "A trigger or a condition in the file itself refuses it: take that out, or write to another output."
+
 _NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC)
 
 
@@ -55,4 +57,6 @@ def _translated(path: Path, what: str, cause: sqlite3.Error) -> CacheError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         hint = "Check that the path exists and the permissions of the file and its folder."
         return CacheError(f"cannot {what} {path}: {cause}", hint=hint, code="permission")
+    if code == sqlite3.SQLITE_CONSTRAINT:
+        return CacheError(f"cannot {what} {path}: {cause}", hint=REFUSED, code="refused")
     return CacheError(f"cannot {what} {path}: {cause}", hint="Check the disk, then run the same command again.")
