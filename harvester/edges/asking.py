@@ -115,8 +115,15 @@ def what_came(request: Request, answer: Answer) -> str:
         place = f"[{host.name}]:{host.port}" if ":" in host.name else f"{host.name}:{host.port}"
         words = CONNECTING[fault] if fault is Fault.DNS or not detail else detail
         return f"{place}: {words}"
+    if fault is None and not answer.delimited and answer.status == 200 and answer.body[:1] == VECTOR_LAYER:
+        return UNPROVEN
     return detail
 
+
+VECTOR_LAYER = b"\x1a"
+"""What a plain vector tile begins with: the key of a layer (vector_tile.proto), and of no picture or text."""
+
+UNPROVEN = "a vector tile with neither length nor chunks nor gzip: a cut one looks the same"
 
 MOST_DETAIL = 200
 """Characters of it that are kept."""

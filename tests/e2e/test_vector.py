@@ -235,6 +235,20 @@ def test_tiles_in_a_coding_that_was_not_asked_for_are_told_by_its_name(serve, cl
     assert "content encoding 'br' was not asked for" in asked.out + asked.err
 
 
+def test_tiles_that_only_the_connections_end_ends_are_not_stored_and_the_run_says_why(serve, cli):
+    """Plain: cut between two layers each would still be a tile. In gzip, which has an end, they are stored."""
+    words = "a vector tile with neither length nor chunks nor gzip: a cut one looks the same"
+    script = Script(rules=(Rule(do="unframed", path="*/tile/*"),))
+    plain = serve(site(tile=lambda tile: gzip.decompress(tile_mvt(*tile))), script)
+    run = cli("run", plain.url, "--lods", "0-2", "-o", "a.mbtiles", "--give-up-after", "1s", *HASTY)
+    assert run.code in (1, 3)
+    asked = cli("tile", plain.url, "1/0/0")
+    assert words in asked.out + asked.err
+    assert words in cli("why", "a.mbtiles", "0/0/0").out
+    packed = serve(site(), script)
+    assert cli("run", packed.url, "--lods", "0-2", "-o", "b.mbtiles", *HASTY).code == 0
+
+
 def test_vector_layers_of_a_web_map_become_packages_by_address_or_by_style(serve, cli, tmp_path):
     direct, styled, pictures = serve(site()), serve(site(variant=3)), serve(ArcGisSite(name="Streets"))
     layers = [
