@@ -7,7 +7,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from harvester.edges import Answer, Host, Outcome, Request, State, Stored, Verdict
+from harvester.edges import Answer, Host, Outcome, Request, State, Stored, Verdict, what_came
 from harvester.engine.asking import Asking
 from harvester.engine.doubt import Ended
 from harvester.engine.ends import Ends
@@ -20,6 +20,7 @@ from harvester.engine.suspicion import SUSPECTS
 from harvester.engine.tally import TYPES_LOOKED_AT
 from harvester.engine.windows import Windows
 from harvester.engine.witness import AGAIN
+from harvester.wording import with_detail
 
 WHOLE: Final = Outcome.WHOLE
 STORED: Final = State.STORED
@@ -118,7 +119,7 @@ class Flow:
                 self._suspects.append(verdict.reason)
             elif request.attempt == AGAIN:
                 if verdict.outcome is not WHOLE:
-                    self.ends.trouble = verdict.reason
+                    self.ends.trouble = with_detail(verdict.reason, what_came(request, answer))
                 self._questions.answered(now, request, answer, verdict)
                 return
             credential = request.credential
