@@ -45,7 +45,7 @@ async def gather_resources(
             if not source.can_renew:
                 raise
             if credentials.generation == generation:  # else another request has had it renewed meanwhile
-                await source.renew()
+                await source.renew(accepted=True)  # tiles were served before
             return await dressed(address)
 
     async def dressed(address: str) -> Document:

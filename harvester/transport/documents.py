@@ -11,7 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from harvester.edges import PASSING, Answer, Fault
 from harvester.redact import is_secret_name, redact_url, scrub, scrub_json, site_of
@@ -182,6 +182,10 @@ class Documents(ABC):
         )
 
 
+MOST_ENCODED = 8
+"""Times that an address may have been encoded on its way through proxies."""
+
+
 def _leaving(target: str, here: str) -> str:
     """A redirect to another host without what was sent to this one: many a proxy repeats the whole query, and a token
     may be in it. Raises DocumentError where a known secret stands elsewhere in it."""
@@ -190,15 +194,24 @@ def _leaving(target: str, here: str) -> str:
     pairs = [
         pair
         for pair in parts.query.split("&")
-        if scrub(pair) == pair and not (pair in sent and is_secret_name(pair.partition("=")[0]))
+        if not _tells(pair) and not (pair in sent and is_secret_name(pair.partition("=")[0]))
     ]
     target = parts._replace(query="&".join(pairs)).geturl()
-    if scrub(target) != target:
+    if _tells(target):
         raise DocumentError(
             f"{redact_url(here)} redirects to another host, {origin_of(target)}, with a secret in the address",
             hint="Nothing was sent there; use its own address, with the credentials that are meant for it.",
         )
     return target
+
+
+def _tells(text: str) -> bool:
+    """True when a known secret is in it, however often it was percent-encoded."""
+    for _ in range(MOST_ENCODED):
+        if scrub(text) != text:
+            return True
+        text = unquote(text)
+    return False
 
 
 def read_json(document: Document) -> Any:

@@ -28,8 +28,13 @@ _TUPLE: Final = tuple.__new__
 HEAD_END: Final = b"\r\n\r\n"
 """Of every head, but for servers that end lines in LF; and of every chunked body."""
 
+CHUNKS_END: Final = b"0\r\n\r\n"
+
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
+
+MARK: Final = 64
+"""Bytes by which the end of a body is known again."""
 
 MORE: Final = "more bytes behind a whole answer"
 
@@ -194,8 +199,7 @@ class Lane(asyncio.Protocol):
                 self.fail(Fault.PROTOCOL, _words(error))
                 return
             self.keep = False
-            at = data.rfind(b"HTTP/")
-            if at <= 0 or not is_farewell(data[at:]):  # one of the two nobody asked for, and which is not known
+            if not self._is_last_word(data):  # one of the two nobody asked for, and which is not known
                 if self.reused:
                     self._pool.surplus(self)
                 else:
@@ -218,6 +222,14 @@ class Lane(asyncio.Protocol):
             self.fail(*trouble)
         elif self._whole and pieces.headed:
             self._deliver(pieces.head)
+
+    def _is_last_word(self, data: bytes) -> bool:
+        """Is all that lies behind the whole answer in these bytes what a server says before it closes?"""
+        answers, _, last = data.rpartition(b"HTTP/")
+        end = self._parts[-1][-MARK:].rstrip(b"\r\n") if self._parts else HEAD_END
+        is_next = answers.endswith((CHUNKS_END, end)) or answers.rstrip(b"\r\n").endswith(end)
+        is_next = is_next and answers.count(b"HTTP/") == (data[0] == FIRST_BYTE)
+        return is_next and is_farewell(b"HTTP/" + last)
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""

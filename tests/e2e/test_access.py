@@ -294,9 +294,10 @@ def test_nor_does_a_redirect_that_repeats_the_whole_query_take_them_along(serve,
     assert "x-sig=theirs" in other.log[0].target
 
 
-def test_a_redirect_with_a_secret_in_its_path_is_not_followed(serve, cli, tmp_path):
+@pytest.mark.parametrize("spelled", [TOKEN, "".join(f"%{ord(one):02x}" for one in TOKEN), f"%2563{TOKEN[1:]}"])
+def test_a_redirect_with_a_secret_in_its_path_is_not_followed(serve, cli, tmp_path, spelled):
     other = serve(ArcGisSite())
-    rule = Rule(do="redirect", to=f"{other.origin}/{TOKEN}/arcgis/rest/services/Streets/MapServer", kind="document")
+    rule = Rule(do="redirect", to=f"{other.origin}/{spelled}/arcgis/rest/services/Streets/MapServer", kind="document")
     service = serve(secured(tokens={TOKEN}), script(rule))
     result = cli("run", service.url, *RUN, "--token-env", "MAP_TOKEN", "--allow-host", f"127.0.0.1:{other.port}")
     assert (result.code, len(other.log)) == (3, 0)

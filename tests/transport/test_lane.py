@@ -314,11 +314,18 @@ def test_the_largest_tile_of_all_is_read() -> None:
 # ---- the connection
 
 
+BYE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
 CLOSING = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n", 1)
 
 
 @pytest.mark.parametrize("answered", [OK, CLOSING])
-@pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"x", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad" + BYE, b"and the rest" + BYE, BYE + BYE,
+    ],
+)  # fmt: skip
 def test_of_an_answer_with_more_bytes_behind_it_nobody_knows_whose_it_is(answered: bytes, extra: bytes) -> None:
     """It may be another's, with the right one behind it, or longer than it says."""
     told = Told()
@@ -333,10 +340,17 @@ def test_of_an_answer_with_more_bytes_behind_it_nobody_knows_whose_it_is(answere
 )
 def test_what_a_server_says_before_it_closes_costs_the_connection_and_nothing_else(farewell: bytes) -> None:
     """Read late, it comes together with the answer."""
-    told = Told()
-    answer = told.say(OK + farewell)
-    assert answer is not None and (answer.body, answer.fault, told.kept) == (b"hello", None, [False])
-    assert len(told.answers) == 1
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+    for pieces in (
+        [OK + farewell],
+        [OK[:-3], OK[-3:] + farewell],
+        [OK[:-3], OK[-3:] + b"\r\n" + farewell],
+        [chunked + farewell],
+    ):
+        told = Told()
+        answer = told.say(*pieces)
+        assert answer is not None and (answer.body, answer.fault, told.kept) == (b"hello", None, [False])
+        assert len(told.answers) == 1
 
 
 @pytest.mark.parametrize("extra", [b"\r\n", b"\n"])
