@@ -229,7 +229,7 @@ class Lane(asyncio.Protocol):
         end = self._parts[-1][-MARK:].rstrip(b"\r\n") if self._parts else HEAD_END
         is_next = answers.endswith((CHUNKS_END, end)) or answers.rstrip(b"\r\n").endswith(end)
         is_next = is_next and answers.count(b"HTTP/") == (data[0] == FIRST_BYTE)
-        return is_next and is_farewell(b"HTTP/" + last)
+        return is_next and (last[3:7] == b" 400" or is_farewell(b"HTTP/" + last))
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""

@@ -373,3 +373,14 @@ def test_resources_of_a_secured_service_come_with_its_credentials_and_keep_none(
     assert set(resources()) <= {name.removeprefix("p12/resources/") for name in entries(path)}
     assert b"canary" not in path.read_bytes()
     assert office.sold in ((2, 3) if way == "login" else (0,))
+
+
+@pytest.mark.parametrize("status", [500, 403])
+def test_a_service_whose_tiles_all_fail_leaves_no_package_and_says_so(serve, cli, tmp_path, status):
+    service = serve(site(), Script(rules=(Rule(do="status", status=status),)))
+    result = cli("run", service.url, *LODS, "-o", "roads.vtpk", *HASTY, "--give-up-after", "2s")
+    assert result.code in (1, 3), result.err
+    assert result.json["failed"] + result.json["pending"] == TILES
+    service.script = Script()
+    assert cli("run", service.url, *LODS, "-o", "roads.vtpk", *HASTY).code == 0
+    assert len(held(tmp_path / "roads.vtpk")) == TILES

@@ -336,7 +336,11 @@ def test_of_an_answer_with_more_bytes_behind_it_nobody_knows_whose_it_is(answere
 
 @pytest.mark.parametrize(
     "farewell",
-    [b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"HTTP/1.1 503 Bye\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"],
+    [
+        b"HTTP/1.1 408 Request Timeout\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Bye\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    ],
 )
 def test_what_a_server_says_before_it_closes_costs_the_connection_and_nothing_else(farewell: bytes) -> None:
     """Read late, it comes together with the answer."""
