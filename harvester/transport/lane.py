@@ -12,10 +12,10 @@ import httptools
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, is_packed, unpack
 from harvester.transport.head import Head
-from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long
+from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long, words_of
 from harvester.transport.sending import NONE, descriptor_of, send
 from harvester.transport.trust import tls_words
-from harvester.transport.unasked import is_farewell
+from harvester.transport.unasked import is_last_word
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -28,13 +28,8 @@ _TUPLE: Final = tuple.__new__
 HEAD_END: Final = b"\r\n\r\n"
 """Of every head, but for servers that end lines in LF; and of every chunked body."""
 
-CHUNKS_END: Final = b"0\r\n\r\n"
-
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
-
-MARK: Final = 64
-"""Bytes by which the end of a body is known again."""
 
 MORE: Final = "more bytes behind a whole answer"
 
@@ -196,10 +191,11 @@ class Lane(asyncio.Protocol):
             return
         except httptools.HttpParserError as error:
             if not self._whole:
-                self.fail(Fault.PROTOCOL, _words(error))
+                self.fail(Fault.PROTOCOL, words_of(error))
                 return
             self.keep = False
-            if not self._is_last_word(data):  # one of the two nobody asked for, and which is not known
+            end = self._parts[-1] if self._parts else None
+            if not is_last_word(data, end):  # one of the two nobody asked for, and which is not known
                 if self.reused:
                     self._pool.surplus(self)
                 else:
@@ -222,14 +218,6 @@ class Lane(asyncio.Protocol):
             self.fail(*trouble)
         elif self._whole and pieces.headed:
             self._deliver(pieces.head)
-
-    def _is_last_word(self, data: bytes) -> bool:
-        """Is all that lies behind the whole answer in these bytes what a server says before it closes?"""
-        answers, _, last = data.rpartition(b"HTTP/")
-        end = self._parts[-1][-MARK:].rstrip(b"\r\n") if self._parts else HEAD_END
-        is_next = answers.endswith((CHUNKS_END, end)) or answers.rstrip(b"\r\n").endswith(end)
-        is_next = is_next and answers.count(b"HTTP/") == (data[0] == FIRST_BYTE)
-        return is_next and (last[3:7] == b" 400" or is_farewell(b"HTTP/" + last))
 
     def eof_received(self) -> None:
         """asyncio: the server writes no more."""
@@ -330,10 +318,3 @@ class Lane(asyncio.Protocol):
         else:
             return packed._replace(headers=headers, body=body)
         return None
-
-
-def _words(error: BaseException) -> str:
-    """llhttp's own words, which quote nothing of what came, or those of the callback that stopped it."""
-    if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
-        error = error.__context__
-    return (str(error) or type(error).__name__).splitlines()[0][:100]

@@ -6,6 +6,8 @@ import re
 from time import monotonic
 from typing import Final
 
+import httptools
+
 from harvester.edges import MAX_TILE_BYTES, Fault
 from harvester.transport.access import LEAST_RATE
 from harvester.transport.head import head_end, longest_line
@@ -120,3 +122,10 @@ def is_long(head: bytes) -> bool:
     """True for a head, or the beginning of one, beyond what a server may send."""
     size = len(head)
     return size > MAX_HEADER_BYTES and (size > MAX_HEAD_BYTES or longest_line(head) > MAX_HEADER_BYTES)
+
+
+def words_of(error: BaseException) -> str:
+    """llhttp's own words, which quote nothing of what came, or those of the callback that stopped it."""
+    if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+        error = error.__context__
+    return (str(error) or type(error).__name__).splitlines()[0][:100]

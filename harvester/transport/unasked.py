@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 CLOSES_SECONDS = 1.0
 """A server that tidies an idle connection away closes it together with what it says, or within a round trip."""
 
+CHUNKS_END = b"0\r\n\r\n"
+
+MARK = 64
+"""Bytes by which the end of a body is known again."""
+
 
 def is_farewell(data: bytes) -> bool:
     """What a server may say to nobody before it closes a connection: nothing but line ends, no HTTP, 408, or an error
@@ -23,6 +28,16 @@ def is_farewell(data: bytes) -> bool:
     status = data[8:12].strip()
     closes = data.startswith(b"HTTP/1.0") or b"connection: close" in data.lower()
     return status == b"408" or (closes and status[:1] in (b"4", b"5"))
+
+
+def is_last_word(data: bytes, body: bytes | None) -> bool:
+    """Is all that lies behind the whole answer in these bytes what a server says before it closes? ``body``: the end of
+    that answer's body, None where it has none. 400 is said of bytes that were no request, and not of a tile."""
+    answers, _, last = data.rpartition(b"HTTP/")
+    end = b"\r\n\r\n" if body is None else body[-MARK:].rstrip(b"\r\n")
+    is_next = answers.endswith((CHUNKS_END, end)) or answers.rstrip(b"\r\n").endswith(end)
+    is_next = is_next and answers.count(b"HTTP/") == data.startswith(b"HTTP/")
+    return is_next and (last[3:7] == b" 400" or is_farewell(b"HTTP/" + last))
 
 
 class Leaving:
