@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from harvester.caches.pmtiles_layout import Ints
 
-CACHED_ENTRIES = 1 << 18
-"""Entries of directories kept in memory, 32 bytes each: 64 leaves of 4,096, of which a screen of tiles touches four."""
+CACHED_ENTRIES = 1 << 16
+"""Entries of directories kept in memory, 48 bytes each: 16 leaves of 4,096, of which a screen of tiles touches four."""
 
 MAX_DEPTH = 4
 """Directories from the root to a tile: the specification's own clients go no deeper."""

@@ -14,7 +14,8 @@ from harvester.tiling.tile import Tile
 
 from .test_run import coarse_levels
 
-BROKEN = Rule(share=0.2, do="status", status=500)
+BROKEN = Rule(share=0.2, do="status", status=400)
+"""The tile's own trouble: no word of the host, and not asked again."""
 
 
 @pytest.mark.parametrize("name", ["WEB_MERCATOR", "UTM_PHILADELPHIA", "RIO", "NZTM", "GEOGRAPHIC", "WEB_MERCATOR_512"])
@@ -30,7 +31,7 @@ def test_holes_as_an_aoi_plan_exactly_the_tiles_that_failed(cli, serve, tmp_path
     assert cli("holes", "cache", "-o", "holes.geojson", "--json").json["failed"] == len(failed)
     collection = json.loads((tmp_path / "holes.geojson").read_text())
     assert {feature["properties"]["state"] for feature in collection["features"]} == {"failed"}
-    assert all(feature["properties"]["reason"] == "http_500" for feature in collection["features"])
+    assert all(feature["properties"]["reason"] == "http_400" for feature in collection["features"])
     planned = cli("plan", service.url, "--lods", levels, "--aoi", "holes.geojson", "--json", "-q").json
     assert planned["planned"] == len(failed)
     service.script = Script()
