@@ -85,6 +85,8 @@ def _whole(work: Callable[[Path], None], check: Callable[[Path], int]) -> Cost:
     """CPU of all processes of the work, in an empty folder; what it made must hold every tile."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if hasattr(os, "sync"):
+            os.sync()  # what the one before left to be written is not this one's
         wall, cpu = time.perf_counter(), children_cpu()
         work(folder)
         cost = Cost(TILES, children_cpu() - cpu, time.perf_counter() - wall)
