@@ -206,7 +206,8 @@ class TilemapDoubt:
             if heard.is_wrong or len(heard.found) == 1:
                 return heard.found[0]
             if not others:  # no more is denied than what was believed before: those of a run that failed fail again
-                await self._fail(tally, {t: heard.failed.get(t) or FAILED_BEFORE for t in again if not heard.has(t)})
+                silent = [tile for tile in again if tile not in heard.answered]
+                await self._fail(tally, {tile: heard.failed.get(tile) or FAILED_BEFORE for tile in silent})
                 heard.stop = None if heard.stop is None or heard.stop.code in FAILING else heard.stop
                 return None
         if heard.stop is not None:

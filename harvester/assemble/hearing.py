@@ -56,10 +56,6 @@ class Heard:
         """Tiles of which anything came."""
         return len(self.answered) + sum(1 for text in self.failed.values() if text)
 
-    def has(self, tile: Tile) -> bool:
-        """True when the tile is there, or was said not to be."""
-        return tile in self.answered
-
     @property
     def is_wrong(self) -> bool:
         """True when several are there that differ."""
