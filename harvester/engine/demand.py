@@ -189,6 +189,8 @@ class Demand:
     def ready_in(self, now: float) -> float:
         """Seconds until the next request; call with nothing in flight, and look then whether it ``is_open`` still."""
         self._note(now)
+        if self._turns and self._turns[-1] and self._feed.next_tile is None:
+            self._drop_pair()  # the last tiles of the plan, or the next are not read yet
         if self.is_open and not self._turns:
             self._begin_pair(now)
         return self._due - now

@@ -110,6 +110,27 @@ def test_tiles_that_take_a_while_to_be_ready_are_waited_for():
     assert harvested(scripted).seconds < 400
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_a_plan_may_end_in_the_midst_of_the_experiment(seed):
+    """Of whose tiles the last are served at once, so none waits for a pair: several fresh ones are asked in a row then,
+    and there may be fewer."""
+    draw, asked = random.Random(seed), Counter[Tile]()
+    refused = 9 + seed % 8
+
+    def scripted(request: Request) -> Answer | None:
+        asked[request.tile] += 1
+        if asked[request.tile] > 1 or len(asked) > refused or draw.random() < 0.2:
+            return None
+        return http(503, seconds=0.02)
+
+    bench = Bench(
+        service=MemoryService(scripted=scripted, seconds=0.02),
+        plan=plan_of((3, 4), bbox=(-20e6, -20e6, -10e6, -12e6 + 1e6 * (seed % 5))),
+        limits=Limits(max_duration_seconds=3600, concurrency=1 + seed % 3),
+    )
+    assert bench.go().tally.counts().failed == 0
+
+
 def test_a_limit_is_kept_by_what_is_asked_for_the_second_time():
     """Eight at a time, of a host that refuses first tries as well."""
     tell, flying = refused_at_first(0.6, {}), list[float]()
