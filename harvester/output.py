@@ -10,8 +10,7 @@ from pathlib import Path
 
 from harvester.caches import compact
 from harvester.caches.belongings import not_itself, require_own
-from harvester.caches.foreign_members import PACKAGES
-from harvester.caches.foreign_tables import DATABASES
+from harvester.caches.formats import DATABASES, PACKAGES
 from harvester.caches.open import is_empty_or_missing
 from harvester.caches.recognising import sniff_here
 from harvester.database import foreign_beside, is_written_here, remove_journal

@@ -10,7 +10,6 @@ from itertools import accumulate, chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import shapely
 
 from harvester.aoi import Area
 from harvester.edges import ServiceInfo
@@ -18,7 +17,7 @@ from harvester.errors import UsageError
 from harvester.selection import select_levels
 from harvester.tiling import order
 from harvester.tiling.banded import MAX_HELD, joined, union
-from harvester.tiling.coverage import EXTENT_SLACK, MAX_INDEX, Outline, Runs, cover, extent_window, grid_window, world
+from harvester.tiling.coverage import EXTENT_SLACK, MAX_INDEX, Runs, cover, extent_window, grid_window, world
 from harvester.tiling.scheme import Box, TilingScheme
 from harvester.tiling.tile import BlockKey, Tile
 from harvester.tiling.tile_rows import TileRows
@@ -240,6 +239,8 @@ def _window(info: ServiceInfo, level: int, bound: Box | None, name: str) -> tupl
 
 
 def _covered(scheme: TilingScheme, levels: Sequence[int], area: Area, bound: Box | None) -> dict[int, TileRows]:
+    from harvester.tiling.outline import Outline
+
     outline = None if area.geometry is None else Outline(area.geometry)
     covered = {}
     for level in levels:
@@ -264,6 +265,8 @@ def _check_inside(
     if edge is None or not geometries or not levels:
         return
     limits = "the service's extent" if bound is not None else "the web-mercator world"
+    import shapely  # which a plan without an area does without: 9 ms
+
     slack = min(max(scheme.span(level)) for level in levels) * EXTENT_SLACK
     xmin, ymin, xmax, ymax = shapely.total_bounds(geometries).tolist()
     if (
@@ -288,6 +291,8 @@ def _check_inside(
 
 def _share_outside(geometries: Sequence[Any], bound: Box) -> float:
     """Share of the area outside a box: exactly 1.0 when nothing of it is inside."""
+    import shapely
+
     try:
         whole = shapely.union_all(geometries)
         inside = shapely.intersection(whole, shapely.box(*bound))

@@ -1,7 +1,7 @@
 """What belongs to a cache and what is anybody's: only what is wholly a cache is replaced, no link is written through.
 
 Folders are told by their names (foreign_names.py), databases by their tables (foreign_tables.py), packages by their
-members (foreign_members.py).
+members (foreign_members.py): each is imported where there is such a thing, for a new cache needs none of them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harvester.caches import compact
-from harvester.caches.foreign_members import PACKAGES, foreign_member
-from harvester.caches.foreign_names import foreign_in, foreign_incoming, link_in
-from harvester.caches.foreign_tables import DATABASES, foreign_part
+from harvester.caches.formats import DATABASES, PACKAGES
 from harvester.caches.recognising import is_empty_or_missing, sniff, sniff_here
 from harvester.errors import CacheError
 
@@ -34,10 +32,16 @@ def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str 
     """
     name = None
     if place.is_dir():
+        from harvester.caches.foreign_names import foreign_in
+
         name = foreign_in(place, format, is_work=is_work)
     elif format in DATABASES:
+        from harvester.caches.foreign_tables import foreign_part
+
         name = foreign_part(place, format)
     elif format in PACKAGES:
+        from harvester.caches.foreign_members import foreign_member
+
         name = foreign_member(place, format)
     if name is not None:
         raise CacheError(
@@ -68,6 +72,8 @@ def require_way_free(out: Path) -> None:
     something of anybody's where half-written tiles are cleared away. ``out`` itself may be a link."""
     if not out.is_dir():
         return
+    from harvester.caches.foreign_names import foreign_incoming, link_in
+
     if (name := link_in(out)) is not None:
         raise CacheError(
             f"{out} holds the link {name}: what it leads to would be written to",

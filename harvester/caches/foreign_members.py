@@ -16,9 +16,6 @@ from harvester.durable import Disk
 from harvester.errors import CacheError
 from harvester.manifest import FILE
 
-PACKAGES = frozenset({"tpk", "tpkx", "vtpk"})
-"""Formats that are one."""
-
 _DELTA, _INDEX = "delta/", "delta/index.json"
 """The folder with what a delta says beside its tiles, and what is always in it."""
 

@@ -27,9 +27,6 @@ from harvester.errors import CacheError
 DELTA = "harvester_delta"
 """The table with what a delta says beside its tiles."""
 
-DATABASES = frozenset({"mbtiles", "gpkg"})
-"""Formats that are one."""
-
 _PLACE = frozenset({"zoom_level", "tile_column", "tile_row"})
 
 
@@ -109,7 +106,7 @@ def foreign_part(path: Path, format: str) -> str | None:
     """The first table, view, column or row that no tile cache of the format has, in words that name its table; None
     where all are one cache's.
 
-    ``format``: one of DATABASES. Raises CacheError where that can't be seen.
+    ``format``: one of formats.DATABASES. Raises CacheError where that can't be seen.
     """
     if is_unborn(path):
         return None

@@ -127,6 +127,12 @@ _GDAL = frozenset({"compactv2", "tpkx"})
 NAMES = ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk", "compact", "compactv2", "exploded", "xyz")
 """Every format that has a name, whether it works yet or not."""
 
+PACKAGES = frozenset({"tpk", "tpkx", "vtpk"})
+"""Formats that are one ZIP."""
+
+DATABASES = frozenset({"mbtiles", "gpkg"})
+"""Formats that are one SQLite database."""
+
 SUFFIXES = {f".{name}": name for name in ("mbtiles", "gpkg", "pmtiles", "tpk", "tpkx", "vtpk")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,7 @@ def command(common: Common, target: str, progress: str | None, dry_run: bool, **
             with stopping_on_signals(switch, lambda text: emit(Notice(text=text))):
                 return await harvest_job(job, emit=emit, switch=switch, disk=_disk(), command=shown(common.arguments))
 
+        gc.freeze()  # what was imported stays: no look for cycles needs to walk it
         try:
             report = run_loop(work())
         except asyncio.CancelledError:

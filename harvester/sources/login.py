@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from harvester.errors import AuthError
@@ -144,6 +143,8 @@ def _life(value: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
     expires = as_number(value.get("expires"))
     if expires is None or expires <= 0:
         return None
+    from email.utils import parsedate_to_datetime
+
     try:
         now = parsedate_to_datetime(headers.get("date", "")).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):

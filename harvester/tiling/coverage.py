@@ -10,14 +10,13 @@ import math
 from typing import Any
 
 from harvester.tiling.banded import gathered
-from harvester.tiling.outline import SNAP, Outline
 from harvester.tiling.runs import Runs
 from harvester.tiling.scan import row_bands, scan
 from harvester.tiling.scheme import GOOGLE_ORIGIN, Box, TilingScheme
 from harvester.tiling.tile_rows import TileRows
 from harvester.tiling.walk import Window
 
-__all__ = ["MAX_INDEX", "SNAP", "Outline", "Runs", "Window", "cover", "extent_window", "grid_window", "world"]
+__all__ = ["MAX_INDEX", "Runs", "Window", "cover", "extent_window", "grid_window", "world"]
 
 EXTENT_SLACK = 1e-3
 """Tiles by which an extent may reach over a grid line without needing the next tile; as Esri's clients round."""
@@ -35,6 +34,8 @@ def cover(geometry: Any, scheme: TilingScheme, level: int, window: Window | tupl
     out up to MAX_HELD; where there are more, bands of rows are scanned again when they are asked for.
     Raises UsageError as ``scan`` does.
     """
+    from harvester.tiling.outline import Outline  # and with it shapely, which a plan without an area does without
+
     outline = geometry if isinstance(geometry, Outline) else Outline(geometry)
     window = Window(*window)
     rounding = outline.rounding(scheme, level)

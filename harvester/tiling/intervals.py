@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 Ints: TypeAlias = NDArray[np.int64]
 
 
+def distinct(values: Ints) -> Ints:
+    """Each value once, ascending. ``np.unique`` does so too, and imports masked arrays for it: 7 ms of every start."""
+    ordered = np.sort(values)
+    keep = np.ones(ordered.size, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
+    return ordered[keep]
+
+
 def offsets(counts: Ints) -> Ints:
     """0, 1, .. counts[0]-1, 0, 1, .. counts[1]-1 and so on, in one array."""
     ends = np.cumsum(counts)

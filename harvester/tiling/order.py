@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harvester.tiling.banded import union
-from harvester.tiling.intervals import Ints, offsets
+from harvester.tiling.intervals import Ints, distinct, offsets
 from harvester.tiling.runs import Runs
 from harvester.tiling.tile import BLOCK, BLOCK_TILES, BlockKey
 from harvester.tiling.tile_rows import TileRows
@@ -92,7 +92,7 @@ def _cells(top: int, rows: Ints, first: Ints, last: Ints) -> Iterator[tuple[int,
     A block in which a run begins or ends is drawn on its own; between two such blocks every row is either all in or
     all out, so one mask serves however many blocks lie there.
     """
-    edge = np.unique(np.concatenate([first // BLOCK, last // BLOCK]))
+    edge = distinct(np.concatenate([first // BLOCK, last // BLOCK]))
     begin = 2 * np.searchsorted(edge, first // BLOCK)
     end = 2 * np.searchsorted(edge, last // BLOCK)
     pieces = end - begin + 1

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from harvester.tiling.banded import Shelf
-from harvester.tiling.intervals import Ints
+from harvester.tiling.intervals import Ints, distinct
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.walk import Edges, Floats
 
@@ -79,7 +79,7 @@ class Outline:
         begins, ends = self._telling(x, y)
         if not moved.size or self._still_apart(x, y, moved):
             return Edges(x[begins], y[begins], x[ends], y[ends])
-        suspects = np.unique(np.searchsorted(self._rings[self._parts], moved, side="right") - 1)
+        suspects = distinct(np.searchsorted(self._rings[self._parts], moved, side="right") - 1)
         polygons = shapely.from_ragged_array(
             shapely.GeometryType.POLYGON, np.column_stack([x, y]), (self._rings, self._parts)
         )
@@ -132,9 +132,9 @@ class Outline:
         """
         if moved.size > FEW_MOVED:
             return False
-        at = np.unique(np.concatenate([moved, moved - 1]))
+        at = distinct(np.concatenate([moved, moved - 1]))
         at = at[(at >= 0) & self._goes_on[at]]
-        near = np.union1d(self._beside(y, at), at)
+        near = distinct(np.concatenate([self._beside(y, at), at]))
         edges = Edges(x[near], y[near], x[near + 1], y[near + 1])
         left, right = np.minimum(edges.x0, edges.x1), np.maximum(edges.x0, edges.x1)
         top, bottom = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)

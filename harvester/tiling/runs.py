@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from harvester.errors import UsageError
-from harvester.tiling.intervals import Ints, expand, merge_intervals, offsets, single_rows
+from harvester.tiling.intervals import Ints, distinct, expand, merge_intervals, offsets, single_rows
 from harvester.tiling.tile import BLOCK
 from harvester.tiling.tile_rows import Band
 
@@ -67,7 +67,7 @@ class Runs:
         """The union of any rectangles (bounds inclusive, none empty), overlapping or not, in any order."""
         if not top.size:
             return cls.empty()
-        cuts = np.unique(np.concatenate([top, bottom + 1]))
+        cuts = distinct(np.concatenate([top, bottom + 1]))
         begin = np.searchsorted(cuts, top)
         counts = np.searchsorted(cuts, bottom + 1) - begin
         if int(counts.sum()) > MAX_PIECES:
@@ -178,7 +178,7 @@ class Runs:
 
     def cuts(self) -> list[int]:
         """The block rows at which CUT_RUNS more runs begin."""
-        rows = np.unique(self.top[CUT_RUNS::CUT_RUNS] // BLOCK * BLOCK)
+        rows = distinct(self.top[CUT_RUNS::CUT_RUNS] // BLOCK * BLOCK)
         found: list[int] = rows[rows > self.top[0]].tolist() if self else []
         return found
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harvester.errors import UsageError
-from harvester.tiling.intervals import Ints, merge_intervals
+from harvester.tiling.intervals import Ints, distinct, merge_intervals
 from harvester.tiling.runs import MAX_PIECES, Runs
 from harvester.tiling.tile import BLOCK
 from harvester.tiling.walk import Edges, Span, Window, walk
@@ -125,7 +125,7 @@ def row_bands(edges: Edges, window: Window) -> list[tuple[int, int]]:
             sums += sign * np.bincount(place, rows, minlength=size)
     crossed = np.arange(1, size + 1) * grain * np.cumsum(numbers) - np.cumsum(sums)
     at = np.searchsorted(crossed, np.arange(CUT, crossings, CUT))
-    cuts = np.unique(first + (at + 1) * grain)
+    cuts = distinct(first + (at + 1) * grain)
     cuts = cuts[(cuts > window.row_min) & (cuts <= window.row_max)]
     starts = [window.row_min, *cuts.tolist()]
     return list(zip(starts, [*(start - 1 for start in starts[1:]), window.row_max], strict=True))
@@ -186,7 +186,7 @@ def _strips(top: Ints, bottom: Ints, upright: NDArray[np.bool_]) -> _Strips:
     _require_few(int((stop - begin).sum()))
     if begin.size:
         begin, stop = merge_intervals(begin, stop)
-    start = np.unique(np.concatenate([begin, stop, *cuts]))
+    start = distinct(np.concatenate([begin, stop, *cuts]))
     start, end = start[:-1], start[1:]
     is_dense = np.searchsorted(begin, start, side="right") > np.searchsorted(stop, start, side="right")
     base = np.zeros(start.size + 1, np.int64)
@@ -202,13 +202,13 @@ def _bands(begin: Ints, end: Ints) -> Iterator[tuple[int, int, Ints]]:
     """
     order = np.argsort(begin, kind="stable")
     begins, ends = begin[order], np.sort(end)
-    knots = np.unique(np.concatenate([begins, ends]))
+    knots = distinct(np.concatenate([begins, ends]))
     live = np.searchsorted(begins, knots, side="right") - np.searchsorted(ends, knots, side="right")
     crossed = np.zeros(knots.size, np.int64)  # in all strips before each knot
     np.cumsum(live[:-1] * np.diff(knots), out=crossed[1:])
     wanted = np.arange(BAND, int(crossed[-1]), BAND)
     at = np.searchsorted(crossed, wanted, side="right") - 1
-    cuts = np.unique(np.concatenate([knots[:1], knots[at] + (wanted - crossed[at]) // live[at], knots[-1:]]))
+    cuts = distinct(np.concatenate([knots[:1], knots[at] + (wanted - crossed[at]) // live[at], knots[-1:]]))
     carried = order[:0]
     done = 0
     for low, high in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):

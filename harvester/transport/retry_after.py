@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 MAX_SECONDS = 30 * 86400.0
 """A longer wait is a mistake or a refusal, and is ignored."""
@@ -55,6 +54,8 @@ def _seconds(text: str, headers: Mapping[str, str], clock: Callable[[], float]) 
 
 def _date(text: str) -> datetime | None:
     """An HTTP date in any of its three spellings; None for anything else. asctime has no zone and means UTC."""
+    from email.utils import parsedate_to_datetime  # a fifth of what importing the transport costs, and rarely needed
+
     try:
         date = parsedate_to_datetime(text.strip())
     except (ValueError, TypeError, IndexError, OverflowError):

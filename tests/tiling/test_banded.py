@@ -15,7 +15,8 @@ import shapely.affinity
 
 from harvester.tiling import banded, order, runs, scan
 from harvester.tiling.banded import Banded, Shelf, gathered, union
-from harvester.tiling.coverage import Outline, cover
+from harvester.tiling.coverage import cover
+from harvester.tiling.outline import Outline
 from harvester.tiling.runs import Runs
 from harvester.tiling.tile import BLOCK
 from harvester.tiling.tile_rows import TileRows

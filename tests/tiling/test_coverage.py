@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from harvester.crs import Crs
 from harvester.errors import UsageError
 from harvester.tiling import scan
-from harvester.tiling.coverage import SNAP, Outline, cover, extent_window, grid_window
+from harvester.tiling.coverage import cover, extent_window, grid_window
+from harvester.tiling.outline import SNAP, Outline
 from harvester.tiling.runs import Runs
 from harvester.tiling.scheme import GOOGLE_ORIGIN, GOOGLE_WIDTH, Box, Lod, TilingScheme
 

@@ -13,7 +13,8 @@ import shapely
 from harvester.aoi import load_area
 from harvester.crs import WGS84, Crs
 from harvester.job import AoiFile, Policy
-from harvester.tiling.coverage import Outline, cover, grid_window
+from harvester.tiling.coverage import cover, grid_window
+from harvester.tiling.outline import Outline
 from harvester.tiling.scheme import Lod, TilingScheme
 
 from .test_coverage import UNIT, WINDOW, area, by_fractions, covered, snapped, star
