@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harvester.durable import Disk, disk_error
 from harvester.tiling.tile import BlockKey
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from harvester.caches.bundle_v2 import Index
@@ -44,6 +45,11 @@ class Change:
     entries: NDArray[np.uint64]
     end: int
     largest: int
+
+
+def absent(block: OpenBlock, numbers: NDArray[np.int64]) -> Change:
+    """A change that takes entries out."""
+    return Change(block, numbers, np.zeros(numbers.size, np.uint64), block.end, block.largest)
 
 
 class OpenFile:

@@ -18,10 +18,10 @@ import numpy as np
 from harvester.caches import bundle_v1, bundle_v2
 from harvester.caches.bundle_v1 import DATA_START, ENTRY_SIZE, HEADER_SIZE, INDEX_FILE_SIZE, INDEX_START
 from harvester.caches.compact import COMPACT_V1
-from harvester.caches.compact_block import Change, OpenBlock, OpenFile, stamp_of
+from harvester.caches.compact_block import Change, OpenBlock, OpenFile, absent, stamp_of
 from harvester.caches.compact_documents import Documents
 from harvester.caches.compact_v1 import PairFolder, PairReader, twin_of
-from harvester.caches.compact_writer import CompactWriter, absent
+from harvester.caches.compact_writer import CompactWriter
 from harvester.durable import Bulk, Disk, is_network_share
 from harvester.edges import Subject
 from harvester.errors import CacheError

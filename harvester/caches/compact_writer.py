@@ -18,11 +18,12 @@ import numpy as np
 
 from harvester.caches import bundle_v2
 from harvester.caches.bundle_folder import FolderBundles
-from harvester.caches.bundle_v2 import DATA_START, HEADER_SIZE, INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
+from harvester.caches.bundle_v2 import INDEX_SIZE, MAX_OFFSET, MAX_SIZE, PREFIX_SIZE, Header
 from harvester.caches.bundles import BundleReader
-from harvester.caches.compact_block import Change, OpenBlock, OpenFile, next_stamp, stamp_of
+from harvester.caches.compact_block import Change, OpenBlock, absent, next_stamp, stamp_of
 from harvester.caches.compact_documents import Documents
-from harvester.caches.records import mask_of, read_index, sound_numbers
+from harvester.caches.compact_takeover import take_over
+from harvester.caches.records import mask_of
 from harvester.caches.writer_thread import WriterThread
 from harvester.durable import Bulk, Disk, disk_error, is_network_share
 from harvester.edges import Stamps, Stored, Subject, groups_of
@@ -288,29 +289,9 @@ class CompactWriter:
 
     def _validated(self, key: BlockKey, path: Path, descriptor: int) -> OpenBlock:
         """An existing bundle, every entry checked; bad ones are zeroed on disk: missing, so that they are fetched."""
-        span = OpenFile(self._disk, descriptor, str(path))
-        index = read_index(span)
-        if index is None:
-            raise CacheError(
-                f"{path} is damaged: it has no header and index of a compact cache V2 bundle",
-                hint="Move it away, or write the cache anew with --mode overwrite.",
-                code="damaged",
-            )
-        header = bundle_v2.parse_header(span.read(HEADER_SIZE, 0)) or Header()
-        sound = mask_of(sound_numbers(span, index)).reshape(-1)
-        block = OpenBlock(
-            key=key,
-            path=path,
-            descriptor=descriptor,
-            index=np.where(sound, index, np.uint64(0)),
-            end=max(span.size(), DATA_START),
-            largest=max(header.largest if header.records else 0, int(bundle_v2.sizes(index).max())),
-            stamp=self._stamp(path),
-        )
-        stated = bundle_v2.parse_index(span.read(INDEX_SIZE, HEADER_SIZE))
-        bad = np.flatnonzero((bundle_v2.sizes(stated) > 0) & ~sound)
-        if bad.size:
-            self._publish([absent(block, bad)])
+        block, bad = take_over(self._disk, key, path, descriptor, self._stamp(path))
+        if bad is not None:
+            self._publish([bad])
         return block
 
     def _release(self) -> None:
@@ -318,11 +299,6 @@ class CompactWriter:
             self._close_block(self._blocks.popitem()[1])
         self._bundles.close()
         self._bulk.close()
-
-
-def absent(block: OpenBlock, numbers: NDArray[np.int64]) -> Change:
-    """A change that takes entries out."""
-    return Change(block, numbers, np.zeros(numbers.size, np.uint64), block.end, block.largest)
 
 
 def _sorted(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
