@@ -188,18 +188,17 @@ class Concurrency:
         if window.faults > FAULTY_SHARE * window.answers:
             self._faulty(now, whole)
             return
-        latency = self.latency
-        throughput = whole / window.lasted(now, self.mode, self.limit, latency)
+        throughput = whole / window.lasted(now, self.mode, self.limit, self.latency)
         if self.mode is Mode.RAMP:
-            self._ramp(now, latency, throughput)
+            self._ramp(now, throughput)
         elif self.mode is Mode.SEEK:
-            self._seek(now, latency, throughput)
+            self._seek(now, throughput)
         elif self.mode is Mode.HOLD:
-            self._hold(now, latency, throughput)
+            self._hold(now, throughput)
         elif self.mode is Mode.PROBE:
-            self._probed(now, latency, throughput)
+            self._probed(now, throughput)
         else:
-            self._dipped(now, latency, throughput)
+            self._dipped(now, throughput)
 
     def _faulty(self, now: float, whole: int) -> None:
         if self.mode in (Mode.PROBE, Mode.DIP):
@@ -211,9 +210,9 @@ class Concurrency:
         else:
             self._begin(now)
 
-    def _ramp(self, now: float, latency: float, throughput: float) -> None:
+    def _ramp(self, now: float, throughput: float) -> None:
         sure = self._window.answers >= SURE_ANSWERS
-        if sure and self._good and self._calm.queues(latency) and throughput < GAIN * self.throughput:
+        if sure and self._good and self._calm.queues(self.latency) and throughput < GAIN * self.throughput:
             self._suspicious += 1
             if self._suspicious < 2:  # twice, since one slow window may be chance
                 self._begin(now)
@@ -230,12 +229,9 @@ class Concurrency:
             self._begin(now)
             return
         self._note(throughput)
-        if self.limit >= self._max:
-            self._move(self.limit, Mode.HOLD, now)
-        else:
-            self._move(self.limit * 2, Mode.RAMP, now)
+        self._move(self.limit * 2, Mode.RAMP if self.limit < self._max else Mode.HOLD, now)
 
-    def _seek(self, now: float, latency: float, throughput: float) -> None:
+    def _seek(self, now: float, throughput: float) -> None:
         """Between a level that is clean and one that failed: first close to the failed one, then halving the gap."""
         if not self._window.full:
             self._begin(now)
@@ -251,31 +247,26 @@ class Concurrency:
         else:
             self._move(max(self.limit + 1, int(self.limit + self._bad) // 2), Mode.SEEK, now)
 
-    def _hold(self, now: float, latency: float, throughput: float) -> None:
-        self._calm.holding(self._window.answers, latency)
+    def _hold(self, now: float, throughput: float) -> None:
+        self._calm.holding(self._window.answers, self.latency)
         self._good = self.limit
-        if not self._probes.is_due(now) or not self._window.full:
-            self._suspicious = 0
-            self.throughput = throughput
-            self._begin(now)
-        elif self._calm.queues(latency):
+        self.throughput = throughput
+        may_move = self._probes.is_due(now) and self._window.full
+        if may_move and self._calm.queues(self.latency):
             self._suspicious += 1
-            self.throughput = throughput
             if self._suspicious < 2 or self.limit == 1:
                 self._begin(now)
             else:
                 self._suspicious = 0
                 self._move(max(1, int(self.limit * DIP)), Mode.DIP, now)
-        elif self.limit < self._max:
-            self.throughput = throughput
+        elif may_move and self.limit < self._max:
             self._move(self.limit + self._probes.step, Mode.PROBE, now)
         else:
             self._suspicious = 0
-            self.throughput = throughput
             self._begin(now)
 
-    def _probed(self, now: float, latency: float, throughput: float) -> None:
-        if self._calm.queues(latency):
+    def _probed(self, now: float, throughput: float) -> None:
+        if self._calm.queues(self.latency):
             self._probes.failed(now)
             self._move(self._good, Mode.HOLD, now)
             return
@@ -288,16 +279,14 @@ class Concurrency:
             self._probes.later(now)
             self._move(self.limit, Mode.HOLD, now)
 
-    def _dipped(self, now: float, latency: float, throughput: float) -> None:
+    def _dipped(self, now: float, throughput: float) -> None:
         if throughput >= HELD * self.throughput:
             self._good = self.limit
             self._probes.soon(now)
-            self._move(self.limit, Mode.HOLD, now)
-        else:
-            # The lower level only cost throughput.
-            self._calm.slower(latency)
+        else:  # the lower level only cost throughput
+            self._calm.slower(self.latency)
             self._probes.failed(now)
-            self._move(self._good, Mode.HOLD, now)
+        self._move(self._good, Mode.HOLD, now)
 
     # ------------------------------------------------------------------------------------------ windows
 
