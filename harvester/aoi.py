@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -277,31 +276,10 @@ def _layers(policy: Policy) -> list[Layer]:
 
         layers = [read_file(file) for file in policy.aoi]
     if policy.geometry is not None:
-        layers.append(_from_python(policy.geometry))
+        from harvester.aoi_python import layer_of
+
+        layers.append(layer_of(policy.geometry))
     return layers
-
-
-def _from_python(geometry: object) -> Layer:
-    """A shapely geometry, a GeoJSON-like mapping or an object with ``__geo_interface__``, in WGS 84."""
-    import shapely
-
-    from harvester.aoi_json import read_json
-    from harvester.aoi_layer import Feature, Layer, check_finite
-
-    if isinstance(geometry, shapely.Geometry):
-        check_finite(shapely.get_coordinates(geometry), "geometry")
-        return Layer("geometry", WGS84, [Feature(shapely.force_2d(geometry), "geometry")], [])
-    mapping = geometry if isinstance(geometry, Mapping) else getattr(geometry, "__geo_interface__", None)
-    if not isinstance(mapping, Mapping):
-        raise UsageError(
-            f"geometry: {type(geometry).__name__} is no geometry",
-            hint="Give a shapely geometry, a GeoJSON mapping or an object with __geo_interface__.",
-        )
-    try:
-        plain = json.loads(json.dumps(dict(mapping), default=float))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"geometry: not a GeoJSON mapping ({str(error)[:120]})") from error
-    return read_json(plain, "geometry")
 
 
 def _settled_crs(layer: Layer, notices: list[str], stands: Callable[[Feature, Crs], bool]) -> Crs:
