@@ -51,6 +51,10 @@ WINDOWS = os.name == "nt"
 INHERITED = re.compile(r"(?i)^(python|conda|gdal_|proj_)")
 """Variables of ArcGIS Pro's own Python and GDAL, which would lead another Python astray."""
 
+CACHE_TYPES = ["TILE_PACKAGE", "CACHE_DATASET"]
+PACKED = ["COMPACT_V2", "COMPACT"]
+"""What may be chosen; the first is chosen already."""
+
 SERVICE, TARGET, SCALES, AREA, CACHE_TYPE, STORAGE, OVERWRITE, INSTANCES, TOKEN_ENV, PROGRAM, OUTPUT = range(11)
 
 
@@ -78,28 +82,18 @@ class ExportTiles:
         """The parameters, in the order of their numbers above."""
         service = _parameter("input_service", "Service (REST URL)", "GPString")
         target = _parameter("target_cache_path", "Target Folder", "DEFolder")
-        scales = _parameter("scales", "Scales", "GPString", multiValue=True)
-        scales.filter.type = "ValueList"
-        scales.filter.list = []
-        area = _parameter("area_of_interest", "Area of Interest", "GPFeatureLayer", parameterType="Optional")
-        cache_type = _parameter("export_cache_type", "Export Cache Type", "GPString")
-        cache_type.filter.type = "ValueList"
-        cache_type.filter.list = ["TILE_PACKAGE", "CACHE_DATASET"]
-        cache_type.value = "TILE_PACKAGE"
-        storage = _parameter("storage_format_type", "Storage Format", "GPString")
-        storage.filter.type = "ValueList"
-        storage.filter.list = ["COMPACT_V2", "COMPACT"]
-        storage.value = "COMPACT_V2"
-        overwrite = _parameter("overwrite", "Replace an existing cache", "GPBoolean", parameterType="Optional")
+        scales = _parameter("scales", "Scales", "GPString", choices=[], multiValue=True)
+        area = _parameter("area_of_interest", "Area of Interest", "GPFeatureLayer", optional=True)
+        cache_type = _parameter("export_cache_type", "Export Cache Type", "GPString", choices=CACHE_TYPES)
+        storage = _parameter("storage_format_type", "Storage Format", "GPString", choices=PACKED)
+        overwrite = _parameter("overwrite", "Replace an existing cache", "GPBoolean", optional=True)
         overwrite.value = False
         instances = _parameter(
-            "num_of_caching_service_instances", "Most requests at a time (-1: open)", "GPLong", parameterType="Optional"
+            "num_of_caching_service_instances", "Most requests at a time (-1: open)", "GPLong", optional=True
         )
         instances.value = -1
-        token_env = _parameter(
-            "token_env", "Environment variable that holds a token", "GPString", parameterType="Optional"
-        )
-        program = _parameter("program", "harvester program", "DEFile", parameterType="Optional")
+        token_env = _parameter("token_env", "Environment variable that holds a token", "GPString", optional=True)
+        program = _parameter("program", "harvester program", "DEFile", optional=True)
         program.value = os.environ.get("HARVESTER_EXE") or shutil.which("harvester")
         output = _parameter("output", "Output", "GPString", parameterType="Derived", direction="Output")
         return [service, target, scales, area, cache_type, storage, overwrite, instances, token_env, program, output]
@@ -111,7 +105,7 @@ class ExportTiles:
     def updateParameters(self, parameters):
         """Fill the list of scales with those of the service, all of them unticked; and the formats of the type."""
         packed = parameters[CACHE_TYPE].valueAsText == "TILE_PACKAGE"
-        parameters[STORAGE].filter.list = ["COMPACT_V2", "COMPACT"] if packed else ["COMPACT_V2", "COMPACT", "EXPLODED"]
+        parameters[STORAGE].filter.list = PACKED if packed else [*PACKED, "EXPLODED"]
         asked = (parameters[SERVICE], parameters[TOKEN_ENV], parameters[PROGRAM])
         if all(parameter.hasBeenValidated for parameter in asked):
             return
@@ -193,9 +187,15 @@ def _document(text):
     return document if isinstance(document, dict) else {}
 
 
-def _parameter(name, title, kind, **settings):
-    settings = {"parameterType": "Required", "direction": "Input", **settings}
-    return arcpy.Parameter(name=name, displayName=title, datatype=kind, **settings)
+def _parameter(name, title, kind, *, choices=None, optional=False, **settings):
+    settings = {"parameterType": "Optional" if optional else "Required", "direction": "Input", **settings}
+    parameter = arcpy.Parameter(name=name, displayName=title, datatype=kind, **settings)
+    if choices is not None:
+        parameter.filter.type = "ValueList"
+        parameter.filter.list = choices
+    if choices:
+        parameter.value = choices[0]
+    return parameter
 
 
 # ---------------------------------------------------------------------------------------------- asking for scales
@@ -308,11 +308,8 @@ def _run(command, report):
 
 def _relay(line, plain):
     """One line of ``--progress json``; anything else is put in ``plain``."""
-    try:
-        said = json.loads(line)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
+    said = _document(line)
+    if not said:
         if line.strip():
             plain.append(line.strip())
         return
