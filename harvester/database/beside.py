@@ -23,12 +23,14 @@ def journal_of(database: Path) -> Path:
 
 def foreign_beside(database: Path) -> Path | None:
     """What SQLite would take for its own beside this database, there or not, and didn't make. None where there is
-    nothing such. Not while this process reads or writes it. Raises CacheError where it can't be read."""
+    nothing such; a file without a byte, which a kill leaves before the first page, is nobody's, and SQLite leaves it or
+    removes it. Not while this process reads or writes it. Raises CacheError where it can't be read."""
     if kind_of(journal := journal_of(database)) and not is_journal(journal, of=database):
         return journal
     if not _is_wal(database):
         for ending in ("-wal", "-shm"):
-            if kind_of(log := database.with_name(database.name + ending)):
+            kind = kind_of(log := database.with_name(database.name + ending))
+            if kind and (kind != FILE or _head(log, 1)):
                 return log
     return None
 

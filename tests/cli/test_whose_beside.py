@@ -63,6 +63,26 @@ def test_an_empty_file_of_somebodys_is_as_empty_afterwards(cli, url, tmp_path, o
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_log_without_a_byte_that_a_kill_left_hinders_nobody(cli, url, tmp_path, output):
+    """Beside a ledger and a database that are there, that are empty yet, and that are not there."""
+    base = output.rstrip("/")
+    names = (*ALWAYS[3:], *(OF_DATABASES if output.endswith("mbtiles") else ()))
+    run = ("run", url, "-o", output, *HASTY)
+    for lods in ("0", "0-1", "0-2"):
+        if lods == "0-2":
+            (tmp_path / f"{base}.ledger").write_bytes(b"")
+        for name in names:
+            (tmp_path / f"{base}{name}").write_bytes(b"")
+        ended = cli(*run, "--lods", lods)
+        assert ended.code == 0, ended.err
+        for verb in (("info", output), ("verify", output, "--deep"), ("report", output)):
+            assert cli(*verb).code == 0, verb
+    for name in names:
+        (tmp_path / f"{base}{name}").write_bytes(b"")
+    assert cli(*run, "--lods", "0", "--mode", "overwrite").code == 0
+
+
 @pytest.mark.parametrize("format", ["mbtiles", "compactv2"])
 def test_a_database_of_somebodys_that_is_called_like_a_ledger_stays(cli, url, tmp_path, format):
     run = ("run", url, "-o", "st", "--format", format, "--lods", "0-1", *HASTY)

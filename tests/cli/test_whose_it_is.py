@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import harvester
-from harvester.caches.belongings import foreign_in
+from harvester.caches.foreign_names import foreign_in
 from harvester.durable import Disk
 from harvester.errors import CacheError, UsageError
 from harvester.output import OutputPaths, swap
