@@ -43,8 +43,8 @@ FAILURES_READ = 100_000
 """Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
 
 STALL_FACTOR = 2.0
-"""No answer at all for this many request timeouts, with requests in flight: the connections are dropped and made
-anew."""
+"""No answer at all for this many request timeouts, with requests in flight all the time: the connections are dropped and
+made anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +286,9 @@ class Engine:
                         last=self._flow.ends.trouble,
                     )
                 )
-            if self._flow.asking.in_flight and now - self._flow.last_answer > stall:
+            if not self._flow.asking.in_flight:
+                self._flow.last_answer = now  # what isn't asked doesn't stall, however long the pause is
+            elif now - self._flow.last_answer > stall:
                 self._flow.last_answer = now
                 self._transport.rebuild()
             await self._review.tick(now)

@@ -234,3 +234,24 @@ def test_a_stop_in_a_pause_does_not_wait_to_ask_whether_the_credential_holds():
     assert outturn.stop is not None and outturn.stop.code == "stopped"
     assert 6 <= bench.seconds < 8
     assert BLANK not in bench.cache.bodies.values()
+
+
+def test_answers_that_are_under_way_after_a_pause_of_minutes_are_waited_for():
+    """For that time nothing was asked, so nothing stalls: each would be broken off, and cost its tile a try."""
+    asked = 0
+
+    def rests_once(request: Request) -> Answer | None:
+        nonlocal asked
+        asked += 1
+        return http(503, headers={"retry-after": "200"}) if asked == 9 else None
+
+    service = MemoryService(scripted=rests_once, seconds=2.0)
+    bench = Bench(service=service, plan=plan_of((3,)), limits=Limits(concurrency=4, retries=0))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored, bench.transport.rebuilds) == (None, 64, 0)
+
+
+def test_requests_that_are_minutes_apart_are_waited_for():
+    limits = Limits(concurrency=4, retries=0, rate=0.01, give_up_after_seconds=3600)
+    bench = Bench(service=MemoryService(seconds=2.0), plan=plan_of((1,)), limits=limits)
+    assert (bench.go().tally.counts().stored, bench.transport.rebuilds) == (4, 0)
