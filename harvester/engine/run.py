@@ -43,8 +43,8 @@ FAILURES_READ = 100_000
 """Failed tiles that are looked at for those of this job: the ledger may hold those of others before them."""
 
 STALL_FACTOR = 2.0
-"""No answer at all for this many request timeouts, with requests in flight all the time: the connections are dropped and
-made anew."""
+"""No answer at all for this many request timeouts, with requests in flight all that time: the connections are dropped
+and made anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
