@@ -18,7 +18,7 @@ from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.database import remove_journal
 from harvester.durable import Disk
-from harvester.edges import ServiceInfo, Subject, TileFormat
+from harvester.edges import CacheReader, ServiceInfo, Subject, TileFormat
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
 from harvester.ledger_reader import is_ledger
@@ -210,6 +210,7 @@ async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: Output
 
 def _check_scheme(held: Path, info: ServiceInfo, out: Path) -> None:
     with open_cache(held) as reader:
+        _require_mendable(reader, held, out)
         theirs = reader.info
         if not theirs.scheme.lods:
             return
@@ -225,6 +226,20 @@ def _check_scheme(held: Path, info: ServiceInfo, out: Path) -> None:
                 hint=or_replace(out),
                 code="other_source",
             )
+
+
+def _require_mendable(reader: CacheReader, held: Path, out: Path) -> None:
+    """Raises CacheError where a cache stays damaged whatever tiles come: no run of it would be complete."""
+    unmendable = getattr(reader, "unmendable", None)
+    for damage in () if unmendable is None else unmendable():
+        way = "harvester convert leaves it out, and a run adds to what that makes"
+        if damage.tile is None:
+            way = "harvester verify lists all that is: move it away"
+        raise CacheError(
+            f"{held} is damaged: {damage.where}: {damage.what}",
+            hint=f"{way}. {or_replace(out)}",
+            code="damaged",
+        )
 
 
 def _subject(info: ServiceInfo, plan: Plan, meta: Mapping[str, Any], generator: str) -> Subject:

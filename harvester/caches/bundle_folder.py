@@ -127,7 +127,8 @@ class FolderBundles:
         for level, folder in self._level_folders():
             for name in _names(folder):
                 if name.lower().endswith(".bundle") and bundle_v2.parse_bundle_name(level, name) is None:
-                    yield Damage(str(folder / name), "the name is not that of a block's first row and column")
+                    what = "the name is not that of a block's first row and column"
+                    yield Damage(str(folder / name), what, stays=True)
 
     def close(self) -> None:
         """Release the files. May be called twice."""

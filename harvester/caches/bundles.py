@@ -102,7 +102,7 @@ class BundleReader:
             # Where a bundle holds no tile any more, its level may have gone from the documents.
             if level not in self.info.scheme.by_level and (key := next(self.blocks(level), None)) is not None:
                 span = self.bundles.open(key)
-                yield Damage(f"LOD {level}" if span is None else span.where, unknown_level(level))
+                yield Damage(f"LOD {level}" if span is None else span.where, unknown_level(level), stays=True)
 
     def blocks(self, level: int) -> Iterator[BlockKey]:
         """Blocks of a level that hold at least one tile, by row, then column."""
@@ -131,11 +131,16 @@ class BundleReader:
             if body is not None:
                 yield key.tile(number), body
 
+    def unmendable(self) -> Iterator[Damage]:
+        """Of what is left out that for which no tile could be asked: bundles under a name that is none, and levels that
+        the scheme doesn't have."""
+        yield from self.bundles.misnamed()
+        yield from self.unknown()
+
     def lost(self) -> Iterator[Damage]:
         """What is left out: bundles without a whole header and index or under a name that is none, tiles without a
         whole record, and levels that the scheme doesn't have."""
-        yield from self.bundles.misnamed()
-        yield from self.unknown()
+        yield from self.unmendable()
         for level in self._known():
             for key in self.bundles.keys(level):
                 span = self.bundles.open(key)

@@ -187,7 +187,7 @@ class TileFolder:
             if level is not None:
                 yield from self._strays_of(level)
             elif self.naming.is_like_level(entry.name) and entry.is_dir() and self._has_tiles_below(Path(entry.path)):
-                yield Damage(entry.path, "the name is not that of a level of tiles")
+                yield Damage(entry.path, "the name is not that of a level of tiles", stays=True)
 
     def _strays_of(self, level: int) -> Iterator[Damage]:
         size = self.naming.size(level)
@@ -195,7 +195,7 @@ class TileFolder:
             outer = self.naming.parse_outer(entry.name)
             if outer is None:
                 if entry.is_dir() and self._has_tiles(Path(entry.path)):
-                    yield Damage(entry.path, "the name is not that of a row or column of tiles")
+                    yield Damage(entry.path, "the name is not that of a row or column of tiles", stays=True)
                 continue
             outside: set[int] = set()
             for file in _entries(Path(entry.path)):
@@ -203,10 +203,11 @@ class TileFolder:
                 if parsed is not None and size is not None and max(outer, parsed[0]) >= size:
                     outside.add(parsed[0])
                 elif parsed is None and self._is_like_tile(file.name):
-                    yield Damage(file.path, "the name is not that of a tile")
+                    yield Damage(file.path, "the name is not that of a tile", stays=True)
             for inner in sorted(outside):
                 tile = Tile(level, outer, inner) if self.naming.row_outer else Tile(level, inner, outer)
-                yield Damage(str(Path(entry.path) / self.naming.inner(inner)), "it lies outside of the grid", tile)
+                place = str(Path(entry.path) / self.naming.inner(inner))
+                yield Damage(place, "it lies outside of the grid", tile, stays=True)
 
     def _has_tiles_below(self, folder: Path) -> bool:
         return any(entry.is_dir() and self._has_tiles(Path(entry.path)) for entry in _entries(folder))

@@ -92,7 +92,12 @@ class FolderReader:
         yield from self._files.strays()
         for level in filter(self._is_unknown, self._files.levels()):
             if self._files.keys(level):
-                yield Damage(str(self._files.root / self._files.naming.level(level)), unknown_level(level))
+                folder = self._files.root / self._files.naming.level(level)
+                yield Damage(str(folder), unknown_level(level), stays=True)
+
+    def unmendable(self) -> Iterator[Damage]:
+        """The same: for none of it could a tile be asked."""
+        return self.lost()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harvester.caches.geopackage_schema import ABOUT, MANIFEST, SOURCE, quoted
 from harvester.caches.geopackage_state import FileState, metadata_row, read_state
-from harvester.caches.geopackage_tables import Table, choose, inexact, list_tables, read_table, scheme_of
-from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips
+from harvester.caches.geopackage_tables import Table, choose, inexact, list_tables, obstacle, read_table, scheme_of
+from harvester.caches.sqlite_strips import BODY, NO_BODY, NOT_THE_SAME, TWICE, UNLIKE, Strips, repeated
 from harvester.caches.tile_look import type_of
 from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
 from harvester.edges import CacheInfo, Damage, TileFormat
@@ -29,6 +29,8 @@ _KINDS = {"png": TileFormat.PNG, "jpg": TileFormat.JPEG, "webp": TileFormat.WEBP
 
 MOST = 100
 """Damaged tiles that ``check`` names one by one, of each table and kind."""
+
+_PLACE = "zoom_level, tile_row, tile_column"
 
 MAX_INDEX = 1 << 40
 """Rows and columns beyond are no tiles: SQLite takes 63 bits, and a block's row must not leave them."""
@@ -86,6 +88,8 @@ class GeoPackageReader(OpenedDatabase):
         self.state = state if state is not None and {each.name for each in tables} <= set(state.tables) else None
         self._trusted = self.state is not None
         self._strips = Strips(path)
+        self._may_repeat = {table.name for table in tables if obstacle(connection, table.name)}
+        """Where an address may have several rows, perhaps."""
         self._by_zoom = {zoom: table for table in tables for zoom in table.resolutions}
         self.info = self._describe()
 
@@ -130,7 +134,7 @@ class GeoPackageReader(OpenedDatabase):
             return None
         sql = f"SELECT {BODY} FROM {quoted(found[0].name)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         rows = self._query(sql, (level, col, row))
-        return bytes(rows[0][0] or b"") or None if rows else None
+        return bytes(rows[0][0] or b"") or None if rows and all(row == rows[0] for row in rows) else None
 
     def levels(self) -> Sequence[int]:
         """Zooms that hold at least one tile, ascending by number."""
@@ -173,6 +177,9 @@ class GeoPackageReader(OpenedDatabase):
         table, cols, rows = found
         with sqlite_errors(self.path, "read"):
             there = present_in(connection, table.name, key.level, key.row, key.col, trusted=self._trusted)
+            if table.name in self._may_repeat:
+                sql = repeated(quoted(table.name), NOT_THE_SAME, give="tile_row, tile_column", where="zoom_level = ?")
+                there = list(set(there) - set(connection.execute(sql, (key.level,))))
         return [(row, col) for row, col in there if row < rows and col < cols]
 
     def tiles(self, key: BlockKey) -> Iterator[tuple[Tile, bytes]]:
@@ -206,16 +213,21 @@ class GeoPackageReader(OpenedDatabase):
             zoom = inexact(table)
             if zoom is not None:
                 yield Damage(table.name, f"tiles of zoom {zoom} do not fill the extent of the tile matrix set")
-            yield from islice(self._outside(table), MOST)
+            yield from islice(self._stays_in(table), MOST)
             yield from islice(self._found(table, "has no bytes", NO_BODY), MOST)
 
     def lost(self) -> Iterator[Damage]:
-        """What ``tiles`` leaves out: tiles outside of their matrix, and those without bytes."""
+        """What ``tiles`` leaves out: tiles outside of their matrix, there twice, and those without bytes."""
         as_we_left_it = self._is_as_we_left_it()
         for table in self.tables:
-            yield from self._outside(table)
+            yield from self._stays_in(table)
             if not as_we_left_it:
                 yield from self._found(table, "has no bytes", NO_BODY)
+
+    def unmendable(self) -> Iterator[Damage]:
+        """Of that what no tile that comes could mend: tiles outside of their matrix, and there twice."""
+        for table in self.tables:
+            yield from self._stays_in(table)
 
     def _is_as_we_left_it(self) -> bool:
         """Then every row has a whole tile, and nobody has to look at all of them."""
@@ -229,13 +241,22 @@ class GeoPackageReader(OpenedDatabase):
             f"(zoom_level = {zoom} AND tile_column BETWEEN 0 AND {cols - 1} AND tile_row BETWEEN 0 AND {rows - 1})"
             for zoom, (cols, rows) in table.grid.sizes.items()
         )
-        return self._found(table, "lies outside of the tile matrix", f"({inside}) IS NOT TRUE")
+        return self._found(table, "lies outside of the tile matrix", f"({inside}) IS NOT TRUE", stays=True)
 
-    def _found(self, table: Table, what: str, condition: str) -> Iterator[Damage]:
-        sql = f"SELECT zoom_level, tile_row, tile_column FROM {quoted(table.name)} WHERE {condition}"
+    def _stays_in(self, table: Table) -> Iterator[Damage]:
+        yield from self._outside(table)
+        if table.name in self._may_repeat:
+            sql = repeated(quoted(table.name), UNLIKE, give=_PLACE)
+            yield from self._told(table, TWICE, sql, stays=True)
+
+    def _found(self, table: Table, what: str, condition: str, *, stays: bool = False) -> Iterator[Damage]:
+        return self._told(table, what, f"SELECT {_PLACE} FROM {quoted(table.name)} WHERE {condition}", stays=stays)
+
+    def _told(self, table: Table, what: str, sql: str, *, stays: bool) -> Iterator[Damage]:
         for place in self._query(sql):
             numbers = all(isinstance(value, int) and 0 <= value < MAX_INDEX for value in place)
-            yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, Tile(*place) if numbers else None)
+            tile = Tile(*place) if numbers else None
+            yield Damage(f"{table.name} {'/'.join(map(str, place))}", what, tile, stays=stays)
 
 
 def _words(description: str) -> str:

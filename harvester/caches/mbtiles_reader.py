@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harvester.caches.mbtiles_schema import Kind, Schema, detect
 from harvester.caches.mbtiles_state import FileState
-from harvester.caches.sqlite_strips import BODY, NO_BODY, Strips, mask_of
+from harvester.caches.sqlite_strips import BODY, NO_BODY, NOT_THE_SAME, TWICE, UNLIKE, Strips, mask_of, repeated
 from harvester.caches.tile_look import Look, look_at
 from harvester.caches.vector_layers import parse_text
 from harvester.database import OpenedDatabase, is_written_here, open_read_only, read_header, sqlite_errors
@@ -45,9 +45,6 @@ FORMATS = {
 """``format`` in the metadata: a word or the end of a media type."""
 
 
-TWICE = "is there more than once, and not as the same: which of them counts is not known"
-
-
 def open_reader(path: Path) -> MBTilesReader:
     """Open an MBTiles file for reading. Raises CacheError when it is none, or damaged."""
     connection = open_read_only(path)
@@ -75,7 +72,8 @@ def read_metadata(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def present_in(connection: sqlite3.Connection, schema: Schema, zoom: int, row: int, col: int, *, trusted: bool) -> Mask:
-    """Which tiles of the window of 128 x 128 at ``row``, ``col`` (top-down) are there; by index alone if trusted."""
+    """Which tiles of the window of 128 x 128 at ``row``, ``col`` (top-down) are there; by index alone if trusted. Not
+    those that are there twice and not as the same."""
     top, left = max(row, 0), max(col, 0)
     bottom, right = min(row + BLOCK, 1 << zoom) - 1, min(col + BLOCK, 1 << zoom) - 1
     where = "0"
@@ -83,9 +81,13 @@ def present_in(connection: sqlite3.Connection, schema: Schema, zoom: int, row: i
         # The index is by column, then row: one seek for each column, however many rows lie above and below the window.
         columns = ",".join(map(str, range(left, right + 1)))
         where = f"zoom_level = {zoom} AND tile_column IN ({columns})"
-        where += f" AND tile_row BETWEEN {tms_row(zoom, bottom)} AND {tms_row(zoom, top)}{_whole(trusted)}"
+        where += f" AND tile_row BETWEEN {tms_row(zoom, bottom)} AND {tms_row(zoom, top)}"
     position = f"({tms_row(zoom, 0)} - tile_row - {row}) * {BLOCK} + tile_column - {col}"
-    return mask_of(connection.execute(f"SELECT {position} FROM {_table(schema, trusted)} WHERE {where}"))
+    sql = f"SELECT {position} FROM {_table(schema, trusted)} WHERE {where}{_whole(trusted)}"
+    mask = mask_of(connection.execute(sql))
+    if schema.may_repeat:
+        mask &= ~mask_of(connection.execute(repeated("tiles", NOT_THE_SAME, give=position, where=where)))
+    return mask
 
 
 def _table(schema: Schema, trusted: bool) -> str:
@@ -103,7 +105,7 @@ class MBTilesReader(OpenedDatabase):
         super().__init__(path, connection)
         self.schema = schema
         self.metadata = read_metadata(connection)
-        self._trusted = STAMP in self.metadata
+        self._trusted = STAMP in self.metadata and not schema.may_repeat
         self._strips = Strips(path)
         self.info = self._describe()
 
@@ -194,13 +196,22 @@ class MBTilesReader(OpenedDatabase):
         for (text,) in self._query("PRAGMA integrity_check(100)"):
             if text != "ok":
                 yield Damage(str(self.path), str(text))
-        for check in _checks(self.schema):
-            yield from self._found(*check)
+        yield from self._all_of(_checks(self.schema))
 
     def lost(self) -> Iterator[Damage]:
         """What ``tiles`` leaves out: tiles off the grid, without bytes or a picture, and there twice."""
-        for check in islice(_checks(self.schema), 1 if self._is_as_we_left_it() else None):
-            yield from self._found(*check)
+        yield from self._all_of(islice(_checks(self.schema), 1 if self._is_as_we_left_it() else None))
+
+    def unmendable(self) -> Iterator[Damage]:
+        """Of that what a tile that comes can't mend: tiles off the grid, and there twice, since none can be replaced by
+        its address then."""
+        return self._all_of(check for check in _checks(self.schema) if check.stays)
+
+    def fault(self, level: int, row: int, col: int) -> str | None:
+        """Why a tile is not given that has a row; None where it has none."""
+        sql = f"SELECT {BODY} FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        bodies = {body or b"" for (body,) in self._query(sql, (level, col, tms_row(level, row)))}
+        return TWICE if len(bodies - {b""}) > 1 else "has no bytes" if b"" in bodies else None
 
     def _is_as_we_left_it(self) -> bool:
         """Then every row has a whole tile, and nobody has to look at all of them."""
@@ -209,44 +220,52 @@ class MBTilesReader(OpenedDatabase):
         header = read_header(self.path)
         return header is not None and FileState.read(self.metadata[STAMP]).changes == header.changes
 
-    def _found(self, where: str, what: str, sql: str) -> Iterator[Damage]:
-        for zoom, col, row in self._query(sql):
-            tile = None
-            if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
-                tile = Tile(zoom, tms_row(zoom, row), col)
-            yield Damage(f"{where} {zoom}/{col}/{row}", what, tile)
+    def _all_of(self, checks: Iterable[_Check]) -> Iterator[Damage]:
+        """What the checks find; of a tile that is there twice, that alone."""
+        twice: set[str] = set()
+        for check in checks:
+            for zoom, col, row in self._query(check.sql):
+                where, tile = f"{self.schema.index} {zoom}/{col}/{row}", None
+                if where in twice:
+                    continue
+                if check.what == TWICE:
+                    twice.add(where)
+                if all(isinstance(value, int) for value in (zoom, col, row)) and 0 <= zoom <= MAX_GOOGLE_ZOOM:
+                    tile = Tile(zoom, tms_row(zoom, row), col)
+                yield Damage(where, check.what, tile, stays=check.stays)
 
 
-_TWICE = (
-    "SELECT zoom_level, tile_column, tile_row FROM tiles JOIN (SELECT zoom_level, tile_column, tile_row FROM tiles"
-    " GROUP BY zoom_level, tile_column, tile_row HAVING count(*) > 1) USING (zoom_level, tile_column, tile_row)"
-    " GROUP BY zoom_level, tile_column, tile_row"
-)
-"""Tiles that are there more than once, their bytes looked at: those of all others are not sorted."""
+class _Check(NamedTuple):
+    what: str
+    sql: str
+    """The query for such rows (zoom, column, TMS row)."""
+    stays: bool = False
 
 
-def _checks(schema: Schema) -> Iterator[tuple[str, str, str]]:
-    """What to call a row, what is wrong with it, and the query for such rows (zoom, column, TMS row)."""
+def _checks(schema: Schema) -> Iterator[_Check]:
+    """What can be wrong with a row."""
     address = "zoom_level, tile_column, tile_row"
     table = schema.index
-    yield (
-        table,
+    yield _Check(
         "lies off the grid",
         f"SELECT {address} FROM {table} WHERE typeof(zoom_level) <> 'integer' OR typeof(tile_column) <> 'integer'"
         f" OR typeof(tile_row) <> 'integer' OR zoom_level NOT BETWEEN 0 AND {MAX_GOOGLE_ZOOM}"
         " OR tile_column NOT BETWEEN 0 AND (1 << zoom_level) - 1 OR tile_row NOT BETWEEN 0 AND (1 << zoom_level) - 1",
+        stays=True,
     )
-    yield table, "has no bytes", f"SELECT {address} FROM tiles WHERE {NO_BODY}"
+    if schema.may_repeat:
+        yield _Check(TWICE, repeated("tiles", UNLIKE), stays=True)
+    yield _Check(
+        "has no bytes",
+        f"SELECT {address} FROM tiles WHERE {NO_BODY}{f' GROUP BY {address}' if schema.may_repeat else ''}",
+    )
     if schema.kind is Kind.SHARED:
         joint, pictures = schema.id_column, schema.pictures
-        yield (
-            table,
+        yield _Check(
             "has no picture",
             f"SELECT {address} FROM {table} WHERE NOT EXISTS"
             f" (SELECT 1 FROM {pictures} WHERE {pictures}.{joint} = {table}.{joint})",
         )
-    if schema.kind is Kind.VIEW or schema.missing_indexes:
-        yield table, TWICE, f"{_TWICE} HAVING min(tile_data) <> max(tile_data)"
 
 
 def _extent(metadata: Mapping[str, str]) -> Box | None:

@@ -72,6 +72,11 @@ class Schema:
     writable: str = ""
     """Why it can't be written; empty when it can."""
 
+    @property
+    def may_repeat(self) -> bool:
+        """Can an address have several rows? Nothing of the file prevents it."""
+        return self.kind is Kind.VIEW or bool(self.missing_indexes)
+
 
 FLAT_SCHEMA = Schema(kind=Kind.FLAT)
 DEDUP_SCHEMA = Schema(

@@ -31,6 +31,16 @@ and come to no whole tile. NULL stays NULL."""
 
 NO_BODY = "tile_data IS NULL OR length(tile_data) = 0"
 
+TWICE = "is there more than once, and not as the same: which of them counts is not known"
+
+UNLIKE = "min(CASE WHEN length(tile_data) > 0 THEN tile_data END) <> max(tile_data)"
+"""Of the rows of one address: some that have bytes have different ones."""
+
+NOT_THE_SAME = f"count(NULLIF(length(tile_data), 0)) < count(*) OR {UNLIKE}"
+"""The same, and a row without bytes beside one with bytes is another."""
+
+_ADDRESS = "zoom_level, tile_column, tile_row"
+
 POSITIONS_AT_ONCE = 1024
 """Rows of an answer in memory: those of a whole block would take two megabytes, and with the next one's four."""
 
@@ -46,6 +56,13 @@ def mask_of(cursor: sqlite3.Cursor) -> Mask:
     while rows := cursor.fetchmany(POSITIONS_AT_ONCE):
         mask[np.fromiter(chain.from_iterable(rows), np.int64, len(rows))] = True
     return mask.reshape(BLOCK, BLOCK)
+
+
+def repeated(table: str, having: str, *, give: str = _ADDRESS, where: str = "1") -> str:
+    """The query for addresses of which a table without a unique index has several rows, of these such as ``having``
+    says. Only the bytes of these are looked at, those of all others are not sorted."""
+    several = f"SELECT {_ADDRESS} FROM {table} WHERE {where} GROUP BY {_ADDRESS} HAVING count(*) > 1"
+    return f"SELECT {give} FROM {table} JOIN ({several}) USING ({_ADDRESS}) GROUP BY {_ADDRESS} HAVING {having}"
 
 
 class Strips:
@@ -75,12 +92,12 @@ class Strips:
 
 def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[int, bytes]], int] | None:
     """All rows of an answer in order, each position once, and their bytes; None where they are too many. Left out are
-    positions with two different contents: which of them counts nobody knows."""
+    positions with two different contents (nothing is one, too): which of them counts nobody knows."""
     found: list[tuple[int, bytes]] = []
     size = 0
     try:
         while part := cursor.fetchmany(FETCHED):
-            rows = [(int(position), bytes(body)) for position, body in part if body]
+            rows = [(int(position), bytes(body or b"")) for position, body in part]
             found += rows
             size += sum(len(body) for _, body in rows)
             if size > STRIP_BYTES and not may_be_large:
@@ -92,4 +109,4 @@ def _fetched(cursor: sqlite3.Cursor, *, may_be_large: bool) -> tuple[list[tuple[
     if len(one) < len(found):
         unclear = {position for position, body in found if body != one[position]}
         one = {position: body for position, body in one.items() if position not in unclear}
-    return list(one.items()), size
+    return [(position, body) for position, body in one.items() if body], size

@@ -97,7 +97,8 @@ class ZipBundles:
             level = bundle_v2.parse_level_folder(below[0])
             key = None if level is None else bundle_v2.parse_bundle_name(level, below[1])
             if key is None:
-                self._misnamed.append(Damage(where, "the name is not that of a block's first row and column"))
+                what = "the name is not that of a block's first row and column"
+                self._misnamed.append(Damage(where, what, stays=True))
             elif key in self._entries:
                 raise stored_zip.refused(self.path, f"two entries hold the block {key}")
             else:

@@ -16,13 +16,15 @@ from harvester.ledger_reader import LedgerReader, read_ledger
 
 HINT = "harvester verify lists what is damaged; a run of the same job mends it, or make the cache anew."
 
+HINT_STAYS = "harvester verify lists what is damaged, which no run mends: move it away, or make the cache anew."
+
 
 def lost_in(reader: CacheReader, path: str) -> Iterator[Damage]:
     """The tiles that ``reader`` leaves out because they are damaged. Raises CacheError where more than tiles is."""
     lost = getattr(reader, "lost", None)
     for damage in () if lost is None else lost():
         if damage.tile is None:
-            raise CacheError(f"{path} is damaged: {damage.where}: {damage.what}", hint=HINT, code="damaged")
+            raise CacheError(f"{path} is damaged: {damage.where}: {damage.what}", hint=HINT_STAYS, code="damaged")
         yield damage
 
 
@@ -91,7 +93,7 @@ def require_whole(reader: CacheReader, path: str) -> None:
     """Raises CacheError where anything is left out: what is made of such a cache would take it for deleted."""
     for damage in lost_in(reader, path):
         message = f"{path} is damaged: {damage.where}: tile {damage.tile}: {damage.what}"
-        raise CacheError(message, hint=HINT, code="damaged")
+        raise CacheError(message, hint=HINT_STAYS if damage.stays else HINT, code="damaged")
     for gone in gone_from(reader, path, Counter()):
         hint = f"{HINT} If they were taken out on purpose: a cache that harvester convert makes of it counts anew."
         raise CacheError(f"{path} is damaged: {gone}", hint=hint, code="damaged")

@@ -44,6 +44,8 @@ class Damage(NamedTuple):
     where: str
     what: str
     tile: Tile | None = None
+    stays: bool = False
+    """True where no tile that comes could mend it: a run refuses such a cache."""
 
 
 class CacheReader(Protocol):

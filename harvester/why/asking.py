@@ -188,11 +188,15 @@ class _Asking:
         where = work if exists(work) else out
         try:
             body = self.audited.read(self.tile)
+            fault = getattr(placed.reader, "fault", None)
+            what = fault(*address) if fault is not None and body is None and address is not None else None
+            trouble = f"it {what}" if what else None
         except CacheError as error:
+            body, trouble = None, error.message
+        if trouble is not None:
             return Held(
-                where=where, address=address or self.tile, bytes=0, kind="", width=None, height=None,
-                trouble=error.message,
-            )  # fmt: skip
+                where=where, address=address or self.tile, bytes=0, kind="", width=None, height=None, trouble=trouble
+            )
         if body is None or address is None:
             return None
         scheme = self.scheme

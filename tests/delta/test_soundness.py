@@ -240,3 +240,26 @@ def test_a_tile_that_is_there_twice_is_damaged_in_every_verb_unless_it_is_the_sa
     more = make(tmp_path / "more", some("2/3/3"), format="compactv2")
     with pytest.raises(CacheError, match=r"a tile more than once \(zoom 2, column 1, TMS row 2"):
         run_loop(merge([more], same))
+
+
+def test_a_geopackage_that_has_a_tile_twice_is_damaged_too(tmp_path):
+    tiles = some("2/1/1", "2/1/2", "2/2/3")
+    good = make(tmp_path / "good.mbtiles", tiles, format="mbtiles")
+    path = make(tmp_path / "twice.gpkg", tiles, format="gpkg")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (table,) = connection.execute("SELECT table_name FROM gpkg_contents").fetchone()
+        connection.execute(f'CREATE TABLE bare AS SELECT * FROM "{table}"')
+        connection.execute(f'DROP TABLE "{table}"')
+        connection.execute(f'ALTER TABLE bare RENAME TO "{table}"')
+        columns = "zoom_level, tile_column, tile_row"
+        connection.execute(f'INSERT INTO "{table}" SELECT 99, {columns}, x\'89504e47\' FROM "{table}" WHERE id = 1')
+        twice = Tile(2, *connection.execute(f'SELECT tile_row, tile_column FROM "{table}" WHERE id = 99').fetchone())
+    found = verify(path)
+    assert (found.exit_code, [damage.tile for damage in found.damages]) == (4, [twice])
+    summary = run_loop(convert(path, tmp_path / "some.mbtiles"))
+    assert (summary.exit_code, summary.damaged) == (1, 1)
+    assert held(tmp_path / "some.mbtiles") == {tile: body for tile, body in tiles.items() if tile != twice}
+    with pytest.raises(CacheError, match="more than once"):
+        run_loop(diff(good, path, tmp_path / "delta"))
+    with open_cache(path) as reader:
+        assert reader.read(*twice) is None
