@@ -34,6 +34,8 @@ class SourceError(HarvesterError):
 
     exit_code = 3
     code = "source"
+    come_back_seconds: float | None = None
+    """The pause that the source asks for; None where it asks for none."""
 
 
 class AuthError(SourceError):

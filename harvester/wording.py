@@ -37,6 +37,11 @@ def share_words(share: float) -> str:
     return "all" if share >= 1.0 else f"{share:.1%}"
 
 
+def pause_words(seconds: float) -> str:
+    """``45 seconds``, ``12 minutes``."""
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else counted(round(seconds), "second")
+
+
 def with_detail(reason: str, detail: str) -> str:
     """``tls (tiles.example.org:443: certificate has expired)``."""
     return f"{reason} ({detail})" if detail else reason

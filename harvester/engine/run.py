@@ -24,7 +24,7 @@ from harvester.engine.tally import FAILURES_KEPT, Tally
 from harvester.engine.unproven import Unproven
 from harvester.engine.witness import Elsewhere, Witness, aside
 from harvester.engine.writer import Batch, Writer
-from harvester.errors import CacheError, HarvesterError
+from harvester.errors import CacheError, HarvesterError, SourceError
 from harvester.events import Event, Started, TileFailed
 from harvester.job import Limits
 from harvester.pacing import Pacer, RetryHeap
@@ -245,13 +245,24 @@ class Engine:
             if refused >= self._source.credential:
                 await self._review.refused()
             try:
-                await self._source.renew(accepted=self._flow.whole > 0)
+                await self._new_credential()
             except HarvesterError as error:
                 self.stop(StopReason.of(error))
                 return
             self._renew.clear()
             self._flow.renewed()
             self._review.renewed()
+
+    async def _new_credential(self) -> None:
+        """Pauses that are asked for are kept, or end the run."""
+        while True:
+            try:
+                return await self._source.renew(accepted=self._flow.whole > 0)
+            except SourceError as error:
+                pause = error.come_back_seconds
+                if pause is None or self._sites.is_too_long_for_a_token(self._clock(), pause):
+                    raise
+            await self._sleep(pause)
 
     def _recorded(self, batch: Batch) -> None:
         for (key, state), indexes in batch.changes.items():

@@ -260,19 +260,32 @@ class Sites:
     def is_too_long(self, now: float, site: Site, asked: float | None, *, ended: bool) -> bool:
         """A pause that the run cannot wait for stops it, unless another host goes on. ``asked``: its seconds;
         ``ended``: a tile had an end in this run, recorded or not."""
-        left = LONGEST_PAUSE_SECONDS
-        if self._max_duration is not None:
-            left = min(left, self._max_duration - (now - self._tally.started))
+        left = self._longest_pause(now)
         if not asked or asked <= left:
             return False
         site.away_until = max(site.away_until, now + asked)
         away = min(one.away_until for one in self.all) - now
         if away <= left:
             return False
-        counts = self._tally.counts()
-        ever = ended or counts.pending < counts.planned
-        self._stop(StopReason.come_back(away, ever=ever or away <= LONGEST_PAUSE_SECONDS))
+        self._come_back(away, ended=ended)
         return True
+
+    def is_too_long_for_a_token(self, now: float, asked: float) -> bool:
+        """The same of the pause that a token service asks for, without which no host serves."""
+        if asked <= self._longest_pause(now):
+            return False
+        self._come_back(asked, ended=self._tally.last_ended > self._tally.started, who="the token service")
+        return True
+
+    def _longest_pause(self, now: float) -> float:
+        if self._max_duration is None:
+            return LONGEST_PAUSE_SECONDS
+        return min(LONGEST_PAUSE_SECONDS, self._max_duration - (now - self._tally.started))
+
+    def _come_back(self, away: float, *, ended: bool, who: str = "the server") -> None:
+        counts = self._tally.counts()
+        ever = ended or counts.pending < counts.planned or away <= LONGEST_PAUSE_SECONDS
+        self._stop(StopReason.come_back(away, ever=ever, who=who))
 
 
 def _place(host: Host) -> tuple[str, str, int]:

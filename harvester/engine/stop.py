@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from harvester.errors import HarvesterError
+from harvester.wording import pause_words
 
 TILEMAP_UNPROVEN = "tilemap_unproven"
 """Code: tiles are pending since too little is known of what the tilemap denies."""
@@ -56,12 +57,12 @@ class StopReason:
         )
 
     @classmethod
-    def come_back(cls, seconds: float, *, ever: bool) -> Self:
+    def come_back(cls, seconds: float, *, ever: bool, who: str = "the server") -> Self:
         """The server asked for a pause longer than the run may wait; ``ever``: a tile had ended before."""
-        later = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+        later = pause_words(seconds)
         return cls(
             code="retry_after",
-            message=f"the server asked to come back in {later}",
+            message=f"{who} asked to come back in {later}",
             hint=f"Run the same command again after {later}: it goes on with what is missing.",
             exit_code=1 if ever else 3,
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from harvester.edges import Answer, Host, Outcome, Request, ServiceInfo, TileFormat, Verdict, WindowAnswer
-from harvester.errors import AuthError
+from harvester.errors import AuthError, SourceError
 from harvester.testing.images import tile_png
 from harvester.testing.memory_store import MemoryCache, MemoryLedger, MemoryReader
 from harvester.testing.memory_wire import MemoryTransport, broken, http, never
@@ -108,6 +108,7 @@ class MemorySource:
         renewable: bool = False,
         renews_in: Callable[[], float | None] = lambda: None,
         renew_fails: bool = False,
+        renewal_pauses: Sequence[float] = (),
         hosts: Sequence[Host] = (HOST,),
     ) -> None:
         self.info = info or memory_info()
@@ -119,6 +120,8 @@ class MemorySource:
         self._renewable = renewable
         self._renews_in = renews_in
         self._renew_fails = renew_fails
+        self._pauses = list(renewal_pauses)
+        """Seconds that each of the first renewals asks to come back in."""
 
     @property
     def credential(self) -> int:
@@ -182,6 +185,10 @@ class MemorySource:
     async def renew(self, *, accepted: bool = False) -> None:
         """A new credential, or AuthError where the test wants it refused."""
         await asyncio.sleep(0)
+        if self._pauses:
+            error = SourceError("the token service is busy", hint="Come back.")
+            error.come_back_seconds = self._pauses.pop(0)
+            raise error
         self.renewals += 1
         if self._renew_fails:
             raise AuthError("the token service refused", hint="Check the user name and password.")

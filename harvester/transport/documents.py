@@ -146,10 +146,11 @@ class Documents(ABC):
         if typed is None:
             raise DocumentError(f"{redact_url(url)} is no http(s) URL", hint="Write it as https://HOST/PATH.")
         here, sent = url, headers
+        shown = [pair for pair in urlsplit(url).query.split("&") if _shows(pair)]
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self.exchange("GET", here, headers=sent, cap=cap)
             if answer.fault is None and answer.status in REDIRECTS:
-                here, sent = self._redirected(typed, here, answer, headers)
+                here, sent = self._redirected(typed, here, answer, headers, shown)
                 continue
             if answer.fault is None and 200 <= answer.status < 300:
                 return Document(here, answer.headers, answer.body)
@@ -159,7 +160,9 @@ class Documents(ABC):
             hint="Open it in a browser and use the address where it ends; a login page needs --token-env or --header.",
         )
 
-    def _redirected(self, typed: Origin, here: str, answer: Answer, headers: Headers) -> tuple[str, Headers]:
+    def _redirected(
+        self, typed: Origin, here: str, answer: Answer, headers: Headers, shown: Sequence[str]
+    ) -> tuple[str, Headers]:
         target = urljoin(here, answer.headers.get("location", ""))
         found = origin_of(target)
         if found is None or not answer.headers.get("location"):
@@ -169,7 +172,7 @@ class Documents(ABC):
             )
         downgrade = typed.scheme == "https" and found.scheme == "http"
         if same_site(typed, found):
-            return target, headers
+            return _at_home(target, shown), headers
         if is_allowed(found, self.allow_hosts) and not downgrade:
             return _leaving(target, here), ()
         hint = f"Use its address if you trust it, or allow it: --allow-host {found.place}"
@@ -184,6 +187,20 @@ class Documents(ABC):
 
 MOST_ENCODED = 8
 """Times that an address may have been encoded on its way through proxies."""
+
+
+def _shows(pair: str) -> bool:
+    """True for a credential in a query."""
+    return bool(pair) and (_tells(pair) or is_secret_name(pair.partition("=")[0]))
+
+
+def _at_home(target: str, shown: Sequence[str]) -> str:
+    """A redirect within the site, or back to it, with the credentials of the query that was asked with first: headers
+    go along as well, and many a proxy's or other host's redirect knows no query."""
+    parts = urlsplit(target)
+    there = {pair.partition("=")[0].lower() for pair in parts.query.split("&")}
+    added = [pair for pair in shown if pair.partition("=")[0].lower() not in there]
+    return parts._replace(query="&".join((*filter(None, (parts.query,)), *added))).geturl() if added else target
 
 
 def _leaving(target: str, here: str) -> str:

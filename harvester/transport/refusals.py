@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urljoin, urlsplit
 
 from harvester.edges import Answer, Fault
 from harvester.errors import AuthError, SourceError
-from harvester.redact import redact_text, redact_url, site_of
+from harvester.redact import redact_text, redact_url
+from harvester.transport.origins import origin_of
 from harvester.transport.retry_after import retry_after
+from harvester.wording import pause_words
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -117,15 +120,33 @@ def failure(answer: Answer, url: str) -> SourceError:
     elif answer.status >= 500:
         words, hint = f"is out of order ({answer.status})", "Try again later; is the service started?"
     elif answer.status in REDIRECTS:
-        site = site_of(answer.headers.get("location", "")) or "another place of the same host"
-        words = f"redirects to {site} ({answer.status}), where a login never follows"
-        hint = "Use the address there if you trust it, and allow its host: --allow-host HOST"
+        words, hint = _redirect_words(answer, url)
     else:
         words, hint = f"answered with status {answer.status}", "Open it in a browser to see what it is."
     asked = retry_after(answer.headers)
+    error = DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
     if asked and answer.status in (429, 503):
-        hint = f"The server asks to come back in {asked:.0f} seconds."
-    return DocumentError(f"{where} {words}{stated(answer.body)}", hint=hint, status=answer.status)
+        error.hint = f"The server asks to come back in {pause_words(asked)}: run the same command again then."
+        error.come_back_seconds = asked
+    return error
+
+
+def _redirect_words(answer: Answer, url: str) -> tuple[str, str]:
+    """Of a form that was sent to ``url``: where it is led, and what to do, for it holds a login and goes nowhere else.
+    To allow the other host would change nothing: a server says itself where its token service is."""
+    target = urljoin(url, answer.headers.get("location", ""))
+    here, found = origin_of(url), origin_of(target)
+    hint = (
+        "Give a token in place of the login: --token-env. Its operator can mend where the server says that logins go."
+    )
+    if here is None or found is None or here == found:
+        path = redact_url(urlsplit(target)._replace(scheme="", netloc="", query="", fragment="").geturl())
+        words = f"redirects to {path or 'another address'} of the same host"
+    else:
+        words = f"redirects to {found}"
+        if (here.scheme, here.host) == ("http", found.host) and found.scheme == "https":
+            hint = "Use the https address of the service, or a token in place of the login: --token-env."
+    return f"{words} ({answer.status}), where a login never follows", hint
 
 
 def _fault_words(answer: Answer) -> tuple[str, str]:

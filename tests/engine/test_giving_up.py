@@ -4,12 +4,13 @@ many requests. Hours of virtual time."""
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from harvester.edges import Answer, Request
 from harvester.job import Limits
-from harvester.testing.memory import MemoryService, http
+from harvester.testing.memory import MemoryService, MemorySource, http
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
@@ -103,3 +104,46 @@ def test_a_server_that_pauses_without_end_is_given_up_after_that_long_without_a_
     assert outturn.stop.exit_code == exit_code
     assert QUARTER_HOUR <= bench.seconds < QUARTER_HOUR + 60
     assert len(bench.asked) < 20
+
+
+def expiring(**source: Any) -> Bench:
+    """The first credential has ended."""
+    service = MemoryService()
+    service.least_credential = 1
+    return Bench(service=service, source=MemorySource(renewable=True, **source))
+
+
+def test_a_pause_that_the_token_service_asks_for_is_kept_and_the_run_goes_on():
+    bench = expiring(renewal_pauses=(45.0, 300.0))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
+    assert 345 <= bench.seconds < 365
+
+
+@pytest.mark.parametrize("good", [False, True])
+@pytest.mark.parametrize(("pause", "limits", "minutes"), [(700.0, {}, 12), (300.0, {"max_duration_seconds": 60.0}, 5)])
+def test_a_pause_of_the_token_service_that_is_too_long_ends_the_run_and_says_when_to_come_back(
+    pause, limits, minutes, good
+):
+    """1 where a tile ended before, or the run's own time was too short; else 3."""
+    left = [Tile(0, 0, 0)] if good else []
+
+    def scripted(request: Request) -> Answer | None:
+        if request.tile in left:
+            left.remove(request.tile)
+            return None
+        return http(498)
+
+    source = MemorySource(renewable=True, renewal_pauses=(pause,))
+    bench = Bench(
+        service=MemoryService(scripted=scripted),
+        source=source,
+        limits=Limits(concurrency=1, **limits),
+        plan=plan_of((0, 3)),
+    )
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("retry_after", 1 if good or limits else 3)
+    assert outturn.stop.message == f"the token service asked to come back in {minutes} minutes"
+    assert f"after {minutes} minutes" in outturn.stop.hint
+    assert bench.seconds < 60

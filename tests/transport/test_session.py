@@ -412,3 +412,42 @@ def test_a_form_is_posted_once_and_not_redirected() -> None:
             assert service.log[0].form == {"password": "canary"}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "location", ["/portal/tokens?token=canary", "", "http://other.example/x?password=canary", "https"]
+)
+def test_the_remedy_of_a_form_that_is_redirected_is_one(location: str) -> None:
+    """No other host is ever asked for a token because --allow-host names it, least of all the same."""
+    url = "http://gis.example/arcgis/tokens/generateToken"
+    to = url.replace("http", "https", 1) if location == "https" else location
+    error = failure(Answer(302, {"location": to}, b"", 0.0), url)
+    there = {
+        "https": "https://gis.example ",
+        "": "same host",
+        "/portal/tokens?token=canary": "/portal/tokens of the same host",
+    }
+    assert there.get(location, "http://other.example ") in error.message
+    assert "--token-env" in error.hint and "--allow-host" not in error.hint and "canary" not in error.message
+    assert ("https address" in error.hint) is (location == "https")
+
+
+@pytest.mark.parametrize("way", ["over another host", "within the host", "with another's in it"])
+def test_a_token_of_the_query_is_with_a_redirect_that_comes_home(way: str) -> None:
+    """As the headers are; the other host sees neither."""
+
+    async def main() -> None:
+        async with FaultyService() as service, FaultyService() as other:
+            at_home = f"{service.url}?f=json" + ("&TOKEN=theirs" if way == "with another's in it" else "")
+            first = f"{other.url}?f=json" if way == "over another host" else at_home
+            service.script = Script(rules=(Rule(kind="document", do="redirect", to=first, requests="1"),))
+            other.script = Script(rules=(Rule(kind="document", do="redirect", to=at_home),))
+            access = Access(environ={}, allow_hosts=(other.origin.partition("://")[2],))
+            async with Session(access) as session:
+                await session.get_json(f"{service.url}?f=json&token=canary", headers=[("X-Key", "canary")])
+            assert len(other.log) == (way == "over another host") and not any(b"canary" in one.raw for one in other.log)
+            last = service.log[1]
+            assert (last.query.get("token") == "canary") is (way != "with another's in it")
+            assert last.headers["x-key"] == "canary" and last.query["f"] == "json"
+
+    asyncio.run(main())
