@@ -10,9 +10,10 @@ from typing import Any
 
 from harvester.assemble.holding import PackageHolding, WrittenHolding
 from harvester.assemble.interrupted import SEALING, settle, stands_alone
+from harvester.assemble.linked import require_one_name_to_add
 from harvester.assemble.made import Made
 from harvester.assemble.unpacking import unpack_beside
-from harvester.caches.belongings import or_replace, require_cache_or_nothing
+from harvester.caches.belongings import or_replace, require_cache_or_nothing, require_one_name
 from harvester.caches.counted import CountedWriter
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
@@ -63,6 +64,13 @@ class Collection:
     async def holding(self) -> PackageHolding | WrittenHolding:
         """What says which tiles are there: the package as long as nothing is written, else the cache."""
         return self.package or WrittenHolding(await self.open_for_writing(), self.paths.collect)
+
+    async def begin_changes(self) -> None:
+        """Before tiles come or go: until the cache is described anew, its ledger says so. Raises CacheError where a
+        file that is changed in its place has a second name."""
+        if self.paths.collect == self.paths.out:
+            require_one_name(self.paths.out, self.format)
+        await self.ledger.set_meta({"dirty": True, "swapping": False})
 
     async def open_for_writing(self) -> CountedWriter:
         """The cache to write to; an existing package is unpacked into the work folder first.
@@ -136,7 +144,8 @@ async def open_collection(
     Raises CacheError; then ``OUT`` is untouched. What is made anew is noted in ``made``.
     """
     notices: list[str] = []
-    require_cache_or_nothing(paths.out, format, replaced=paths.overwrite)
+    require_cache_or_nothing(paths.out, format, replaced=paths.overwrite, is_changed=False)
+    require_one_name_to_add(paths, format, info, plan, hash=hash)
     await settle(paths, format, info, plan, disk, notices)
     made.note(paths.ledger)
     ledger = await _open_or_rebuild(paths.ledger, notices, disk)

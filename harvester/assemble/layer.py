@@ -203,7 +203,7 @@ class LayerRun:
             return Outturn(tally=tally, stop=self.switch.reason, failures=())
         agreement.goes_on_with(await collection.holding())
         self._tell(collection)
-        await ledger.set_meta({"dirty": True, "swapping": False})
+        await collection.begin_changes()
         transport = transport_for(job, layer)
         engine = Engine(
             blocks=plan.blocks,

@@ -37,7 +37,7 @@ async def take_out_placeholders(
         writer = await collection.open_for_writing()
         agreement.goes_on_with(await collection.holding())
         collection.made.kept = True
-        await ledger.set_meta({"dirty": True, "swapping": False})
+        await collection.begin_changes()
         for key, indexes in found.items():
             (states,) = await ledger.states([key])
             stored = [at for at in indexes if states.ravel()[at] in (State.STORED, State.UNCHANGED)]

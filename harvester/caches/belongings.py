@@ -106,10 +106,13 @@ def require_one_name(out: Path, format: str) -> None:
                 )
 
 
-def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: str = ADDS) -> None:
+def require_cache_or_nothing(
+    out: Path, format: str, *, replaced: bool, remedy: str = ADDS, is_changed: bool = True
+) -> None:
     """``out`` is nothing, or a cache of the format, itself: not a folder that has a cache in it, nor one document of a
     cache. ``replaced``: all in it is the cache's, whatever its storage format; ``remedy``: what to do where it isn't.
-    Raises CacheError; nothing was changed then."""
+    ``is_changed``: else its files may have second names, as long as nothing is written to them. Raises CacheError;
+    nothing was changed then."""
     if is_empty_or_missing(out):
         return
     found = sniff_here(out)
@@ -121,7 +124,7 @@ def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: 
     require_way_free(out)
     if replaced:
         require_own(out, found, remedy=remedy)
-    else:
+    elif is_changed:
         require_one_name(out, found)
 
 

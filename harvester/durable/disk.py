@@ -178,6 +178,13 @@ class Disk:
                 self.remove(part)
             raise
 
+    def unlink_copies(self, path: Path) -> None:
+        """Give a file that has other names (hard links) bytes of its own: copies don't change with it any more."""
+        with self._doing("read", path):
+            data = path.read_bytes() if path.exists() and path.stat().st_nlink > 1 else None
+        if data is not None:
+            self.write_named(path, data)
+
     def _write_by_way_of(self, part: Path, path: Path, data: bytes) -> None:
         descriptor = self.open(part, write=True, create=True, truncate=True)
         try:

@@ -36,3 +36,45 @@ def test_a_copy_by_hard_links_does_not_change_with_the_cache(cli, serve, tmp_pat
             assert cli(*verb).code == 0
     assert cli("convert", "more", name, "--format", format, "--mode", "overwrite").code == 0
     assert (files(backup) if backup.is_dir() else backup.read_bytes()) == before
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "gpkg", "compact", "compactv2", "exploded", "xyz", "tpkx", "pmtiles"])
+@pytest.mark.parametrize("ledger", ["linked", "lost"])
+def test_a_finished_job_is_run_again_over_a_copy_by_hard_links(cli, serve, tmp_path, format, ledger):
+    name = f"topo{SUFFIX[format]}"
+    command = ("run", serve().url, "-o", name, "--format", format, *HASTY)
+    assert cli(*command, "--lods", "0-2").code == 0
+    shutil.copytree(tmp_path, tmp_path / "backup", copy_function=os.link)
+    before, out = files(tmp_path / "backup"), tmp_path / name
+    if ledger == "lost":
+        (tmp_path / f"{name}.ledger").unlink()
+    for lods in ("0-2", "0-1"):
+        again = cli(*command, "--lods", lods)
+        assert (again.code, again.json["complete"], again.json["tile_requests"]) == (0, True, 0)
+        assert cli("verify", name).code == 0
+    assert files(tmp_path / "backup") == before
+    assert (files(out) if out.is_dir() else {"": out.read_bytes()}) == {
+        path.removeprefix(name).removeprefix("/"): data
+        for path, data in before.items()
+        if path == name or path.startswith(f"{name}/")
+    }
+    if format in ("mbtiles", "gpkg", "compact", "compactv2"):
+        words = ("2 names", "hard links", "Put a copy")
+        refused(cli, tmp_path, *command, "--lods", "0-3", code=4, words=words)
+        assert cli("verify", name).code == 0
+    else:
+        assert cli(*command, "--lods", "0-3").code == 0
+    assert files(tmp_path / "backup") == before
+
+
+@pytest.mark.parametrize("format", ["exploded", "tpkx"])
+def test_a_copy_of_a_ledger_does_not_change_with_what_is_applied(cli, serve, tmp_path, format):
+    name, url = f"topo{SUFFIX[format]}", serve().url
+    assert cli("run", url, "--lods", "0-1", "-o", name, "--format", format, *HASTY).code == 0
+    assert cli("run", url, "--lods", "0-2", "-o", "new.mbtiles", *HASTY).code == 0
+    assert cli("diff", name, "new.mbtiles", "-o", "delta.tpkx").code == 0
+    copy, ledger = tmp_path / "copy.ledger", tmp_path / f"{name}.ledger"
+    os.link(ledger, copy)
+    before = copy.read_bytes()
+    assert cli("apply", "delta.tpkx", name).code == 0
+    assert (copy.read_bytes(), ledger.read_bytes() != before) == (before, True)
