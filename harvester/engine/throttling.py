@@ -175,7 +175,8 @@ class Throttling:
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
         self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
         if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not self.is_open:
-            self._begin(now, None, request.host)
+            if not self._begin(now, None, request.host) and busy.wants_check:
+                busy.doubt()  # no tile is known that could bear it out
         elif not several and not again and not own and not self.is_open and demand.is_wanted(now):
             demand.begin(now)
         return 0
