@@ -3,14 +3,11 @@ arcpy."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,24 +17,9 @@ from harvester.testing import schemes
 from harvester.testing.script import Rule, Script
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
-from tests.export.arcpy_standin import StandIn
+from tests.export.dialog import EXAMPLES, SCALES, filled, loaded, told
 
 pytestmark = pytest.mark.slow
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-SCALES = [f"{591657527.591555 / 2**level:.6f}" for level in range(8)]
-
-
-def loaded(name: str) -> Any:
-    """An example as a module."""
-    loader = SourceFileLoader(name.replace(".", "_"), str(EXAMPLES / name))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
 
 # ---------------------------------------------------------------------------------------------- the script
 
@@ -119,33 +101,6 @@ def test_layers_of_one_name_get_folders_of_their_own():
 
 
 # ---------------------------------------------------------------------------------------------- the toolbox
-
-
-@pytest.fixture
-def arcpy(monkeypatch):
-    standin = StandIn()
-    monkeypatch.setitem(sys.modules, "arcpy", standin)
-    return standin
-
-
-@pytest.fixture
-def tool(arcpy):
-    return loaded("harvester.pyt").Toolbox().tools[0]()
-
-
-@pytest.fixture
-def service():
-    with FaultyService(ArcGisSite()) as running:
-        yield running
-
-
-def filled(tool: Any, service: FaultyService, folder: Path, **values: Any) -> dict[str, Any]:
-    """The dialog as a person fills it in, by name."""
-    parameters = {parameter.name: parameter for parameter in tool.getParameterInfo()}
-    given = {"input_service": service.url, "target_cache_path": str(folder), "program": sys.executable, **values}
-    for name, value in given.items():
-        parameters[name].value = value
-    return parameters
 
 
 def test_the_scales_of_the_service_can_be_ticked(tool, service, tmp_path):
@@ -241,11 +196,6 @@ def test_failed_tiles_and_a_refused_job_fail_the_tool_with_what_harvester_says(a
     parameters = filled(tool, service, tmp_path / "out", scales=["3"])
     with pytest.raises(arcpy.ExecuteError, match="exit code 2"):
         tool.execute(list(parameters.values()), None)
-
-
-def told(arcpy: Any, *kinds: str) -> list[str]:
-    """What a person read of these kinds."""
-    return [text for word, text, *_ in arcpy.said if word in kinds]
 
 
 def test_a_program_that_is_not_there_fails_the_tool_and_is_named(arcpy, tool, service, tmp_path):

@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 import pytest
 
 from harvester.testing.script import Rule, Script
-from harvester.testing.service import ArcGisSite, FaultyService
-from tests.export.test_examples import SCALES, StandIn, filled, loaded, told
-
-
-@pytest.fixture
-def arcpy(monkeypatch):
-    standin = StandIn()
-    monkeypatch.setitem(sys.modules, "arcpy", standin)
-    return standin
-
-
-@pytest.fixture
-def tool(arcpy):
-    return loaded("harvester.pyt").Toolbox().tools[0]()
-
-
-@pytest.fixture
-def service():
-    with FaultyService(ArcGisSite()) as running:
-        yield running
+from tests.export.dialog import SCALES, filled, told
 
 
 def program(folder, text):
