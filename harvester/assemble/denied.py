@@ -30,8 +30,8 @@ SPREAD = 512
 OF_A_LOD = 256
 """Denied tiles of one LOD that are chosen from."""
 
-OF_A_BLOCK = 32
-"""Denied tiles of one block (one window) that are chosen from."""
+OF_A_BLOCK = 4 * ASKED
+"""Denied tiles of one block (one window) that are chosen from: where all lie in one, as many as are ever asked."""
 
 NEAR = 16
 """Tiles that are asked around the only one that was there: of a bundle that was lost, one of many windows, the others
@@ -77,13 +77,13 @@ def stripes(tile: Tile) -> list[tuple[int, int, int]]:
 
 @dataclass(slots=True)
 class Sample:
-    """Tiles of one LOD to choose from, a list for each block: of every ``step``-th one that denies any."""
+    """Tiles of one LOD to choose from, some positions of each block: of every ``step``-th one that denies any."""
 
     step: int = 1
     seen: int = 0
     tiles: int = 0
     """All that are absent."""
-    blocks: list[list[Tile]] = field(default_factory=list)
+    blocks: list[tuple[BlockKey, np.ndarray]] = field(default_factory=list)
 
     def add(self, key: BlockKey, absent: np.ndarray) -> None:
         """The next block."""
@@ -91,24 +91,24 @@ class Sample:
         self.tiles += absent.size
         if (self.seen - 1) % self.step:
             return
-        self.blocks.append([key.tile(position) for position in spread(absent, OF_A_BLOCK)])
+        self.blocks.append((key, np.array(spread(absent, OF_A_BLOCK), dtype=np.uint16)))
         while len(self.blocks) > OF_A_LOD:
             self.blocks = self.blocks[::2]
             self.step *= 2
 
     def candidates(self) -> dict[Tile, None]:
         """At most so many, of as many blocks as there are."""
-        ordered = (block[at] for at in range(OF_A_BLOCK) for block in self.blocks if at < len(block))
-        return dict.fromkeys(tile for _, tile in zip(range(OF_A_LOD), ordered, strict=False))
+        ordered = ((key, places[at]) for at in range(OF_A_BLOCK) for key, places in self.blocks if at < places.size)
+        return dict.fromkeys(key.tile(int(position)) for key, position in islice(ordered, OF_A_LOD))
 
 
 def spread(positions: np.ndarray, number: int) -> list[int]:
-    """So many of these, by Weyl's sequence: evenly spread, in step with nothing."""
-    if positions.size <= number:
-        found: list[int] = positions.tolist()
-        return found
-    places = dict.fromkeys(int(positions.size * (GOLDEN * at % 1.0)) for at in range(1, number + 1))
-    return [int(positions[place]) for place in places]
+    """So many of these, by Weyl's sequence: evenly spread, in step with nothing, and so are the first of them."""
+    size = positions.size
+    places = dict.fromkeys(int(size * (GOLDEN * at % 1.0)) for at in range(1, number + 1))
+    if len(places) < min(number, size):
+        places |= dict.fromkeys(range(size))
+    return [int(positions[place]) for place in islice(places, number)]
 
 
 async def some_denied(

@@ -93,10 +93,20 @@ def test_of_more_blocks_than_are_remembered_every_second_is_kept_and_so_on():
 
 
 def test_spread_positions_are_all_of_few_and_different_ones_of_many():
-    assert spread(np.arange(5), 32) == [0, 1, 2, 3, 4]
+    assert sorted(spread(np.arange(5), 32)) == [0, 1, 2, 3, 4]
     many = spread(np.arange(16384), 32)
     assert len(set(many)) == 32
     assert max(np.diff(sorted(many))) < 1400
+    some = spread(np.arange(100), 90)
+    assert len(set(some)) == 90
+    assert max(np.diff(sorted(some[:10]))) < 25
+
+
+def test_of_one_window_come_as_many_as_are_ever_asked():
+    """A shard may have denied tiles in a single one."""
+    for most in (2 * ASKED, 4 * ASKED):
+        tiles = asyncio.run(chosen_of(plan_of((5,)), lambda tile: tile.col % 2 == 1, most=most))
+        assert len(set(tiles)) == most and all(tile.col % 2 for tile in tiles)
 
 
 def test_the_first_ones_are_the_same_however_many_are_chosen():

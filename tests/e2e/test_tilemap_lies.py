@@ -16,6 +16,7 @@ from tests.e2e.claims import HASTY, held, poisoned, script, sums_hold
 
 FINE = ("--lods", "3-5", *HASTY)
 ALL = 64 + 256 + 1024
+ALL_OF_5 = 1024
 ASKED = 32
 """Questions that an honest service is asked at most."""
 
@@ -257,6 +258,44 @@ def test_the_message_says_how_many_were_asked_and_how_many_answered(serve, cli):
     assert result.json["error"]["code"] == "tilemap_unproven"
     asked = len({tile for tile in service.log.tiles() if west(tile)})
     assert f"only 0 of {asked} that were asked" in result.json["error"]["message"]
+
+
+def test_in_a_shard_others_are_asked_as_well_instead_of_those_that_fail(serve, cli):
+    """Two thirds of what is denied are refused for good, and all of it lies in one window."""
+    service = serve(
+        ArcGisSite(tilemap="on", absent=lambda tile: tile.col % 2 == 1),
+        script(*(Rule(do="status", status=403, levels="5", cols=f"{col}") for col in range(32) if col % 6 in (1, 3))),
+    )
+    result = cli("run", service.url, "--lods", "5", "--shard", "2/2", *HASTY, "-o", "out.mbtiles").json
+    denied = [tile for tile in service.log.tiles() if tile.col % 2]
+    well = [tile for tile in denied if tile.col % 6 == 5]
+    assert len(set(denied)) == 2 * ASKED
+    assert (result["failed"], result["absent"], result["pending"]) == (
+        len(set(denied) - set(well)),
+        256 - 2 * ASKED + len(well),
+        0,
+    )
+    assert len(well) >= ASKED // 2 and sums_hold(result)
+
+
+def test_tiles_that_failed_before_are_failed_again_where_the_host_gives_nothing(serve, cli):
+    """Nothing else is left to ask, and what was believed is not held against others once more."""
+    rows = [row for row in range(32) if row % 5 < 2]
+    denied = [Rule(do="status", status=403, levels="5", rows=str(row), cols="0-15") for row in rows]
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*denied))
+    run = ("run", service.url, "--lods", "5", *HASTY, "--give-up-after", "1s", "-o", "out.mbtiles")
+    first = cli(*run).json
+    assert first["failed"] > 0 and first["pending"] == 0
+    service.script = script(Rule(do="status", status=500))
+    again = cli(*run)
+    assert again.code == 1 and "error" not in again.json, again.err
+    assert (again.json["failed"], again.json["absent"], again.json["pending"]) == (first["failed"], first["absent"], 0)
+    assert named_failed(again.json) == named_failed(first) and sums_hold(again.json)
+    reasons = {failure["reason"].partition(" ")[0] for failure in again.json["failures"]}
+    assert reasons == {"http_500", "failed_before"}
+    service.script = script()
+    healed = cli(*run)
+    assert (healed.code, healed.json["absent"], healed.json["failed"]) == (0, ALL_OF_5 // 2, 0)
 
 
 def test_a_shard_whose_tiles_are_all_denied_and_fail_ends_with_1(serve, cli):
