@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.caches import compact
-from harvester.caches.belongings import not_itself, require_own
+from harvester.caches.belongings import not_itself, require_kept, require_own
 from harvester.caches.formats import DATABASES, PACKAGES
 from harvester.caches.open import is_empty_or_missing
 from harvester.caches.recognising import sniff_here
@@ -252,6 +252,18 @@ def recover(paths: OutputPaths, disk: Disk) -> None:
             disk.remove_tree(path)
 
 
+def require_still_own(paths: OutputPaths) -> None:
+    """Raises CacheError where anything of somebody's has come into ``OUT`` while its replacement was made."""
+    if is_empty_or_missing(paths.out):
+        return
+    if (found := sniff_here(paths.out)) is None:
+        raise not_itself(paths.out)
+    if found in PACKAGES:  # one that is added to comes here too, with all members that it had
+        require_kept(paths.out, found, paths.part)
+    else:
+        require_own(paths.out, found)
+
+
 def swap(paths: OutputPaths, disk: Disk) -> None:
     """Give the finished replacement its name: ``OUT`` -> ``OUT.old``, new -> ``OUT``, the ledger after it.
 
@@ -260,11 +272,7 @@ def swap(paths: OutputPaths, disk: Disk) -> None:
     ``OUT.old``.
     """
     ready = paths.part if paths.sealed else paths.new
-    if not is_empty_or_missing(paths.out):
-        if (found := sniff_here(paths.out)) is None:
-            raise not_itself(paths.out)
-        if found not in PACKAGES:  # one that is added to comes here too, with all members that it had
-            require_own(paths.out, found)
+    require_still_own(paths)
     if (paths.out.is_dir() or ready.is_dir()) and paths.out.exists():
         require_free(paths, paths.old)
         disk.remove_tree(paths.old)

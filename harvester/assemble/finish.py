@@ -16,7 +16,7 @@ from harvester.caches.open import seal
 from harvester.edges import BlockChange, State
 from harvester.engine import TRIED_REMEMBERED, Outturn, StopReason
 from harvester.engine.agreement import AGREE_BLOCKS
-from harvester.output import file_stamp, swap
+from harvester.output import file_stamp, require_still_own, swap
 from harvester.report import Report
 
 
@@ -101,6 +101,7 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
     await collection.writer.close()
     await collection.claim_part()
     await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
+    require_still_own(paths)
     disk.replace(paths.part, paths.out)
     disk.sync_folder(paths.out.absolute().parent)
     await ledger.set_meta({"dirty": False, SEALING: False})

@@ -18,6 +18,8 @@ MOVE = "Move it away or choose another output; nothing was changed."
 
 ADDS = "Where it has tiles, merge adds to them and keeps the rest; else move it away. Nothing was changed."
 
+TAKE_OUT = "Take it out, or move the package away, and run the same command again; it was not changed."
+
 _BUNDLED = frozenset({"compact", "compactv2"})
 """Formats of folders whose files are changed in their place; tiles that are files are replaced."""
 
@@ -44,9 +46,21 @@ def require_own(place: Path, format: str, *, is_work: bool = False, remedy: str 
 
         name = foreign_member(place, format)
     if name is not None:
-        raise CacheError(
-            f"{place} holds {name}, which is no part of a cache: it is not replaced", hint=remedy, code="foreign"
-        )
+        raise _foreign(place, name, remedy)
+
+
+def require_kept(package: Path, format: str, ready: Path) -> None:
+    """Raises CacheError where a package holds a member that is no package's, and that the one which is ready to take
+    its place lacks: it came when that was made already."""
+    from harvester.caches.foreign_members import foreign_member
+
+    if (name := foreign_member(package, format, kept_in=ready)) is not None:
+        raise _foreign(package, name, TAKE_OUT)
+
+
+def _foreign(place: Path, name: str, remedy: str) -> CacheError:
+    what = f"{place} holds {name}, which is no part of a cache: it is not replaced"
+    return CacheError(what, hint=remedy, code="foreign")
 
 
 def or_replace(out: Path) -> str:

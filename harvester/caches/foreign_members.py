@@ -26,12 +26,13 @@ _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 """What systems leave in folders that somebody looks at."""
 
 
-def foreign_member(path: Path, format: str) -> str | None:
+def foreign_member(path: Path, format: str, *, kept_in: Path | None = None) -> str | None:
     """The first member that no tile package of the format has; None where all are one's, and where the archive is
-    damaged, so that nobody can tell."""
+    damaged, so that nobody can tell. ``kept_in``: another package; what that has as well is not meant."""
     try:
         directory = stored_zip.read_directory(path)
         tiles = _tiles_of(path, directory) if format == "tpkx" else ""
+        kept = {} if kept_in is None else {e.raw: e for e in stored_zip.read_directory(kept_in).files}
     except CacheError:
         return None
     is_delta = any(entry.name == _INDEX for entry in directory.files)
@@ -44,7 +45,9 @@ def foreign_member(path: Path, format: str) -> str | None:
             or (is_delta and name.startswith(_DELTA))
             or (bool(tiles) and _is_tiles(name, tiles))
         )
-        if not is_known:
+        other = kept.get(entry.raw)
+        is_kept = other is not None and (other.size, other.crc) == (entry.size, entry.crc)
+        if not (is_known or is_kept):
             return f"the member {entry.name}"
     return None
 

@@ -35,6 +35,7 @@ from harvester.output import (
     require_free,
     require_outside,
     require_own_names,
+    require_still_own,
     swap,
 )
 from harvester.tiling.tile import Tile
@@ -141,6 +142,7 @@ class Target:
         if carry is not None:
             carry(ready, disk)
         if self.fresh:
+            require_still_own(paths)
             # The ledger of what was there says nothing of what will be.
             remove_ledger(paths, disk)
         swap(paths, disk)
