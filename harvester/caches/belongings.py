@@ -18,6 +18,9 @@ MOVE = "Move it away or choose another output; nothing was changed."
 
 ADDS = "Where it has tiles, merge adds to them and keeps the rest; else move it away. Nothing was changed."
 
+ELSEWHERE = "Choose another output; this file can be one of those that harvester merge joins in it."
+"""What to do where a file can be read, and not added to."""
+
 TAKE_OUT = "Take it out, or move the package away, and run the same command again; it was not changed."
 
 _BUNDLED = frozenset({"compact", "compactv2"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.caches.addresses import Address, in_order
+from harvester.caches.belongings import ELSEWHERE
 from harvester.caches.generation import SEEN, Generation
 from harvester.caches.geopackage_adopt import adopt
 from harvester.caches.geopackage_describe import Spans, about, contents, data_extent
@@ -21,7 +22,7 @@ from harvester.caches.geopackage_schema import ABOUT, MANIFEST, STATE, Grid, Pla
 from harvester.caches.geopackage_sql import moment, set_contents, set_metadata
 from harvester.caches.geopackage_state import FileState, metadata_row
 from harvester.caches.geopackage_tables import obstacle
-from harvester.caches.sqlite_file import WrittenFile, require_taken, saying_what_is_needed
+from harvester.caches.sqlite_file import WrittenFile, remove_tiles, require_taken, saying_what_is_needed
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat
@@ -114,8 +115,7 @@ class GeoPackageWriter:
         with sqlite_errors(self.path, "read"):
             for table in reader.tables:
                 if why := obstacle(looking, table.name):
-                    hint = "Write to another output; harvester merge joins the two."
-                    raise CacheError(f"{self.path} cannot be extended: {why}", hint=hint, code="schema")
+                    raise CacheError(f"{self.path} cannot be extended: {why}", hint=ELSEWHERE, code="schema")
         self._use(grids)
         state = reader.state or FileState(tables=tuple(table.name for table in reader.tables))
         written_since = state.changes != changes
@@ -226,10 +226,7 @@ class GeoPackageWriter:
                     )
                     require_taken(self.path, taken, len(tiles))
                 for table, addresses in gone.items():
-                    await database.executemany(
-                        f"DELETE FROM {quoted(table)} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
-                        addresses,
-                    )
+                    await remove_tiles(database, quoted(table), addresses)
                 await set_metadata(database, STATE, state.text(), self._moment)
         except BaseException:
             # A commit may have succeeded before it was cancelled.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.caches.belongings import or_replace
+from harvester.caches.belongings import ELSEWHERE, or_replace
 from harvester.caches.geopackage_reader import GeoPackageReader
 from harvester.caches.geopackage_schema import Grid, Place
 from harvester.caches.geopackage_tables import Table
@@ -116,7 +116,7 @@ def _require_room(path: Path, grid: Grid, place: Place, scheme: TilingScheme, le
     if not inside:
         raise CacheError(
             f"{path}: the plan reaches out of the tile matrix set of {grid.table}",
-            hint="Write to another output; harvester merge joins the two.",
+            hint=ELSEWHERE,
             code="schema",
         )
 

@@ -224,7 +224,7 @@ def columns_of(connection: sqlite3.Connection, table: str) -> dict[str, tuple[bo
 
 def obstacle(connection: sqlite3.Connection, table: str) -> str:
     """Why a tile table cannot be extended; empty where it can."""
-    kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+    kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = ? COLLATE NOCASE", (table,)).fetchall()
     if kinds != [("table",)]:
         return f"{table} is a view"
     columns = columns_of(connection, table)

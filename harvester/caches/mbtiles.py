@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.caches.addresses import Address, in_order
+from harvester.caches.belongings import ELSEWHERE
 from harvester.caches.generation import SEEN, Generation
-from harvester.caches.mbtiles_adopt import OTHER_OUTPUT, prepare, refuse_other_tiles, set_metadata
+from harvester.caches.mbtiles_adopt import prepare, refuse_other_tiles, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
 from harvester.caches.mbtiles_pictures import Pictures
@@ -28,7 +29,7 @@ from harvester.caches.mbtiles_schema import (
     detect,
 )
 from harvester.caches.mbtiles_state import FileState
-from harvester.caches.sqlite_file import WrittenFile, require_taken, saying_what_is_needed
+from harvester.caches.sqlite_file import WrittenFile, remove_tiles, require_taken, saying_what_is_needed
 from harvester.caches.vector_layers import layers_for, parse_text
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
@@ -105,7 +106,7 @@ class MBTilesWriter:
 
     def _adopt(self, schema: Schema, metadata: Mapping[str, str], changes: int) -> None:
         if schema.writable:
-            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=OTHER_OUTPUT, code="schema")
+            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=ELSEWHERE, code="schema")
         refuse_other_tiles(self.path, self._subject.info)
         if self._dedup and schema.kind is Kind.FLAT:
             self.notices.append(f"{self.path} holds every tile by itself already and goes on so, without --dedup")
@@ -188,9 +189,7 @@ class MBTilesWriter:
                     )
                     require_taken(self.path, taken, len(rows))
                 else:
-                    await database.executemany(
-                        f"DELETE FROM {schema} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", gone
-                    )
+                    await remove_tiles(database, schema, gone)
                 await set_metadata(database, {STAMP: state.text()})
         except BaseException:
             # The pictures remembered may not be in the file, and a commit may have succeeded before it was cancelled.

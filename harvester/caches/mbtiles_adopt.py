@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from harvester.caches.belongings import or_replace
+from harvester.caches.belongings import ELSEWHERE, or_replace
 from harvester.caches.mbtiles_hash import HASH
 from harvester.caches.mbtiles_metadata import commonest
 from harvester.caches.mbtiles_reader import STAMP, open_reader
@@ -19,8 +19,6 @@ _FIRST_TWICE = (
     "SELECT zoom_level, tile_column, tile_row FROM {index} GROUP BY zoom_level, tile_column, tile_row"
     " HAVING count(*) > 1 LIMIT 1"
 )
-
-OTHER_OUTPUT = "Write to another output; harvester merge joins the two."
 
 
 def refuse_other_tiles(path: Path, info: ServiceInfo) -> None:
@@ -48,7 +46,9 @@ async def prepare(database: Database, path: Path, schema: Schema, info: ServiceI
 
     Raises CacheError where the file holds a tile more than once or its metadata is a view.
     """
-    tables = await database.execute("SELECT name, type FROM sqlite_master")
+    tables = [
+        (str(name).lower(), kind) for name, kind in await database.execute("SELECT name, type FROM sqlite_master")
+    ]
     if not tables:
         await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
         for sql in (*METADATA, *(DEDUP if schema.kind is Kind.SHARED else FLAT)):
@@ -60,8 +60,8 @@ async def prepare(database: Database, path: Path, schema: Schema, info: ServiceI
     if not any(name == "metadata" for name, _ in tables):
         for sql in METADATA:
             await database.execute(sql)
-    elif ("metadata", "table") not in [tuple(row) for row in tables]:
-        raise CacheError(f"{path} cannot be extended: its metadata is a view", hint=OTHER_OUTPUT, code="schema")
+    elif ("metadata", "table") not in tables:
+        raise CacheError(f"{path} cannot be extended: its metadata is a view", hint=ELSEWHERE, code="schema")
     await _drop_empty(database, schema)
     try:
         for sql in schema.missing_indexes:
@@ -71,7 +71,7 @@ async def prepare(database: Database, path: Path, schema: Schema, info: ServiceI
             zoom, col, row = (await database.execute(_FIRST_TWICE.format(index=schema.index)) or [("?", "?", "?")])[0]
             raise CacheError(
                 f"{path} cannot be extended: it holds a tile more than once (zoom {zoom}, column {col}, TMS row {row})",
-                hint=OTHER_OUTPUT,
+                hint=ELSEWHERE,
                 code="schema",
             ) from error
         raise

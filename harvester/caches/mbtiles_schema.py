@@ -89,7 +89,9 @@ _SHARED_TABLES = (("map", "images", "tile_id"), ("tiles_shallow", "tiles_data", 
 
 def detect(connection: sqlite3.Connection) -> Schema | None:
     """The schema of an open file; None when it has no ``tiles`` with the columns of MBTiles."""
-    found = dict(connection.execute("SELECT type, sql FROM sqlite_master WHERE name = 'tiles'").fetchall())
+    # SQLite takes names in any letters as the same.
+    sql = "SELECT type, sql FROM sqlite_master WHERE name = 'tiles' COLLATE NOCASE"
+    found = dict(connection.execute(sql).fetchall())
     if not {*ADDRESS, "tile_data"} <= set(_columns(connection, "tiles")):
         return None
     if "table" in found:

@@ -263,3 +263,18 @@ def test_a_geopackage_that_has_a_tile_twice_is_damaged_too(tmp_path):
         run_loop(diff(good, path, tmp_path / "delta"))
     with open_cache(path) as reader:
         assert reader.read(*twice) is None
+
+
+def test_a_file_that_cannot_be_added_to_can_be_merged_elsewhere_as_its_hint_says(tmp_path):
+    tiles, more = some("2/1/1", "2/1/2"), some("2/3/3", first=9)
+    path = make(tmp_path / "old.mbtiles", tiles, format="mbtiles")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP INDEX tile_index")
+        connection.execute("INSERT INTO tiles SELECT * FROM tiles WHERE tile_column = 1")
+    new = make(tmp_path / "new.mbtiles", more, format="mbtiles")
+    with pytest.raises(CacheError, match="more than once") as caught:
+        run_loop(merge([new], path))
+    hint = caught.value.hint or ""
+    assert "Choose another output" in hint and "one of those that harvester merge joins" in hint
+    assert run_loop(merge([path, new], tmp_path / "both.mbtiles")).exit_code == 0
+    assert held(tmp_path / "both.mbtiles") == {**tiles, **more}
