@@ -143,6 +143,8 @@ class Access:
 
     def answered(self, now: float, request: Request, verdict: Verdict) -> None:
         """One of those tiles was asked."""
+        if not self.is_open or request.credential != self._source.credential:
+            return  # a new one came meanwhile
         if verdict.outcome is Outcome.DENIED:
             # One that was never served may lie in a refused region, too.
             self._refused_elsewhere += 1
@@ -213,8 +215,15 @@ class Access:
             self._renew()
 
     def renewed(self) -> None:
-        """A new credential is there: go on."""
-        self.renewing = False
+        """A new credential is there: go on. What a question was about was refused with the one before, of which nothing
+        is to be learned any more: it is asked anew, and not held against its tile."""
+        self.renewing = self.is_open = False
+        aside, self._aside = self._aside, []
+        for denied in aside:
+            request = denied.request
+            self._denials[request.tile, request.window] -= 1
+            self.take_back(request.credential)
+            self._again(request)
 
     def take_back(self, credential: int) -> None:
         """A credential was refused: what may have been answered to it after its end is pending again, and asked."""

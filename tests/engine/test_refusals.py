@@ -279,3 +279,23 @@ def test_a_refused_region_that_is_all_that_was_asked_so_far_is_told_from_an_ende
         outturn = again.go()
         assert (refused(outturn), outturn.tally.counts().failed) == (True, len(bad))
         assert outturn.tally.counts().stored == 1024 - len(bad)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("status", [401, 498, 499])
+def test_a_refusal_while_the_token_is_renewed_says_nothing_of_its_tile(status, concurrency):
+    """Others are asked about it by then with the new token, which says nothing of the old one."""
+    tile, refused_with = Tile(3, 4, 4), set[int]()
+
+    def scripted(request: Request) -> Answer | None:
+        if request.tile != tile or request.credential > 1:
+            return None
+        refused_with.add(request.credential)
+        return http(status)
+
+    source = source_of("with a login", renews_in=lambda: 0.0 if source.credential in refused_with else None)
+    service = MemoryService(scripted=scripted, seconds=0.3)
+    bench = Bench(service=service, source=source, limits=Limits(concurrency=concurrency))
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts()) == (None, (85, 85, 0, 0, 0, 0))
+    assert source.renewals == 2
