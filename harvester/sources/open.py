@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from harvester.errors import SourceError
+from harvester.errors import SourceError, UsageError
 from harvester.redact import redact_url
 from harvester.sources.arcgis import ArcGisSource
 from harvester.sources.asker import Asker, Options
 from harvester.sources.service import Opened, OpenedLayer, open_service
-from harvester.sources.service_url import ServiceUrl, parse_service_url
+from harvester.sources.service_url import ServiceUrl, parse_typed_url
 from harvester.transport.documents import Documents
 from harvester.wording import counted
 
@@ -21,7 +21,8 @@ MAP_WORDS = ("/sharing/", "/home/", "/apps/")
 
 
 async def open_services(source: str, session: Documents, options: Options | None = None) -> Opened:
-    """Open a service, a portal item or a web map. Raises SourceError (AuthError for credentials)."""
+    """Open a service, a portal item or a web map. Raises SourceError (AuthError for credentials); UsageError where
+    ``source`` can be none of these."""
     asker = Asker.of(session, options)
     if "://" not in source or any(word in source.lower() for word in MAP_WORDS):
         from harvester.sources import typed_path, webmap
@@ -55,10 +56,11 @@ async def open_source(source: str, session: Documents, options: Options | None =
 
 
 def parse_typed(source: str) -> ServiceUrl:
-    """The address of a service; SourceError for what looks like something else, saying what it looks like."""
+    """The address of a service. For what looks like something else an error says what it looks like: UsageError where
+    no address and no file could be meant, SourceError for a file that is not there."""
     text = source.strip()
     if "{z}" in text.lower() or "{level}" in text.lower():
-        raise SourceError(
+        raise UsageError(
             f"{redact_url(text)} is a tile template, which can't be harvested yet",
             hint="Give the address of an ArcGIS service: …/MapServer, …/ImageServer or …/VectorTileServer.",
         )
@@ -67,9 +69,9 @@ def parse_typed(source: str) -> ServiceUrl:
             f"{text} is not there", hint="Give the path of a web map's JSON file, or the address of a service."
         )
     if text and not any(mark in text for mark in "/.:\\"):
-        raise SourceError(
+        raise UsageError(
             f"{redact_url(text)} is neither a file here nor an address",
             hint="Name a job file (JOB.toml), the JSON file of a web map, or the address of a service "
             "(https://HOST/arcgis/rest/services/NAME/MapServer).",
         )
-    return parse_service_url(text)
+    return parse_typed_url(text)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from harvester.errors import SourceError
+from harvester.errors import SourceError, UsageError
 from harvester.redact import redact_url
-from harvester.sources.service_url import ServiceUrl, parse_service_url
+from harvester.sources.service_url import ServiceUrl, parse_typed_url
 from harvester.transport.documents import Documents
 from harvester.transport.origins import Origin, is_allowed, origin_of, same_site
 
@@ -36,7 +36,8 @@ class Item:
 
 
 def item_in(source: str) -> Item | None:
-    """The portal item that a typed address names (``item.html?id=``, ``?webmap=``, ``/content/items/ID``), or None."""
+    """The portal item that a typed address names (``item.html?id=``, ``?webmap=``, ``/content/items/ID``), or None.
+    Raises UsageError for one that can't be an item's."""
     if "://" not in source:
         return None
     try:
@@ -52,8 +53,8 @@ def item_in(source: str) -> Item | None:
     else:
         return None
     if not ITEM_ID.fullmatch(name):
-        raise SourceError(f"{redact_url(source)} names no item", hint="An item's address ends in item.html?id=ID.")
-    typed = parse_service_url(source)
+        raise UsageError(f"{redact_url(source)} names no item", hint="An item's address ends in item.html?id=ID.")
+    typed = parse_typed_url(source)
     return Item(portal=replace(typed, path=quote(root, safe="/%-._~")), id=name)
 
 

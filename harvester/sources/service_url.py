@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from harvester.errors import SourceError
+from harvester.errors import SourceError, UsageError
 from harvester.redact import redact_url
 from harvester.transport.origins import Origin, origin_of
 
@@ -19,6 +19,10 @@ _SERVICE = re.compile(r"(?i)^(.*?/(MapServer|ImageServer|VectorTileServer|Featur
 KINDS = {"mapserver": "arcgis-map", "imageserver": "arcgis-image", "vectortileserver": "arcgis-vector"}
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class NoAddressError(SourceError):
+    """A text that can be no service's address, whatever answers there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class ServiceUrl:
 
 
 def parse_service_url(text: str) -> ServiceUrl:
-    """Read a typed address. Raises SourceError when it is no http(s) address, or that of a feature service."""
+    """Read an address. Raises NoAddressError when it is no http(s) address, SourceError for a feature service's."""
     url = text.strip()
     if "://" not in url:
         host = url.partition("/")[0].rpartition("@")[2]
@@ -66,7 +70,7 @@ def parse_service_url(text: str) -> ServiceUrl:
         url = f"{'http' if local else 'https'}://{url}"
     origin = origin_of(url)
     if origin is None:
-        raise SourceError(
+        raise NoAddressError(
             f"{redact_url(text)} is no http(s) address",
             hint="Give the address of a service, such as https://HOST/arcgis/rest/services/NAME/MapServer.",
         )
@@ -91,6 +95,14 @@ def parse_service_url(text: str) -> ServiceUrl:
         token=_token(parts.query) or _token(parts.fragment),
         basic=_basic(parts.username, parts.password),
     )
+
+
+def parse_typed_url(text: str) -> ServiceUrl:
+    """The same of what a person typed, for whom UsageError says that it is no address: no service has to be asked."""
+    try:
+        return parse_service_url(text)
+    except NoAddressError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _token(query: str) -> str | None:

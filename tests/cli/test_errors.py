@@ -17,19 +17,27 @@ from tests.e2e.claims import command
 NOWHERE = "http://127.0.0.1:9/arcgis/rest/services/A/MapServer"
 """Port 9 of this machine: nobody listens there."""
 
+FTP, FILE, TEMPLATE = "ftp://h.invalid/A", "file:///etc/passwd", "https://h.invalid/{z}/{x}/{y}.png"
+"""What can be no service's address, whatever answers there."""
+
 PACKAGE = "--export-cache-type TILE_PACKAGE --storage-format-type COMPACT_V2 --scales 591657527.591555"
 
 ERRORS: dict[str, dict[int, tuple[str, ...]]] = {
-    "scales": {2: ("", "SERVICE --nonsense", "'' ", "SERVICE --timeout 0"), 3: (NOWHERE, "nowhere.json", "https://h.invalid/{z}/{x}/{y}.png")},
+    "scales": {
+        2: ("", "SERVICE --nonsense", "'' ", "SERVICE --timeout 0", FTP, FILE, TEMPLATE), 3: (NOWHERE, "nowhere.json"),
+    },
     "plan": {
-        2: ("", "nowhere.toml", "SERVICE --bbox 1,2,3", "SERVICE --lods 99", "SERVICE --sample 0", "bad.toml"),
-        3: (NOWHERE, "ftp://h.invalid/A"),
+        2: ("", "nowhere.toml", "SERVICE --bbox 1,2,3", "SERVICE --lods 99", "SERVICE --sample 0", "bad.toml",
+            "ftp.toml", FTP, FILE, TEMPLATE, f"{FTP} --sample 1m", "https://h.invalid/home/item.html"),
+        3: (NOWHERE,),
     },
     "run": {
         2: (
             "", "SERVICE", "SERVICE -o out.tif", "SERVICE -o out --mode replace",
             "SERVICE -o out --concurrency x", "SERVICE -o out --format gif", "SERVICE -o out --aoi nowhere.geojson",
             "SERVICE -o out --ca-bundle nowhere.pem", "SERVICE -o out --lods 0-13", "bad.toml",
+            "ftp.toml", f"{FTP} -o out.mbtiles", f"{FILE} -o out.mbtiles", f"{TEMPLATE} -o out.mbtiles",
+            "nothere -o out.mbtiles",
         ),
         3: (f"{NOWHERE} -o out.mbtiles", "SERVICE -o out.mbtiles --token-env NOT_SET_ANYWHERE"),
         4: (
@@ -46,7 +54,8 @@ ERRORS: dict[str, dict[int, tuple[str, ...]]] = {
     },
     "info": {2: ("",), 4: ("nowhere.mbtiles", "letter.mbtiles", "folder", "'~/nowhere.mbtiles'")},
     "tile": {
-        2: ("", "SERVICE 1-2-3", "SERVICE 99/0/0"), 3: (f"{NOWHERE} 0/0/0", "nowhere.mbtiles 0/0/0"),
+        2: ("", "SERVICE 1-2-3", "SERVICE 99/0/0", f"{FTP} 0/0/0", f"{FILE} 0/0/0", f"{TEMPLATE} 0/0/0"),
+        3: (f"{NOWHERE} 0/0/0", "nowhere.mbtiles 0/0/0"),
         4: ("a.mbtiles 0/0/0 -o no/where/t.png",),
     },
     "convert": {
@@ -60,7 +69,8 @@ ERRORS: dict[str, dict[int, tuple[str, ...]]] = {
         4: ("nowhere.mbtiles a.mbtiles", "letter.mbtiles a.mbtiles"),
     },
     "export": {
-        2: ("", "SERVICE", "SERVICE out --export-cache-type ZIP", "SERVICE out --scales x", "SERVICE out --scales 3"),
+        2: ("", "SERVICE", "SERVICE out --export-cache-type ZIP", "SERVICE out --scales x", "SERVICE out --scales 3",
+            f"{FTP} out", f"{FILE} out", f"{TEMPLATE} out"),
         3: (f"{NOWHERE} out",),
         4: (f"SERVICE there {PACKAGE}",),
     },
@@ -85,6 +95,7 @@ def place(tmp_path_factory):
         (folder / "there").mkdir()
         (folder / "there" / "Streets.tpkx").write_text("mine")
         (folder / "bad.toml").write_text("[policy]\n")
+        (folder / "ftp.toml").write_text(f'source = "{FTP}"\noutput = "ftp.mbtiles"\n[[policy]]\nlods = [0]\n')
         yield folder, {"SERVICE": service.url, "FOREIGN": foreign.url}
 
 
@@ -160,6 +171,6 @@ def test_a_verb_that_is_stopped_while_it_begins_says_nothing_of_coroutines(monke
 def test_a_word_that_is_neither_file_nor_address_is_said_to_be_neither(cli):
     for verb in (("plan",), ("run", "-o", "out.mbtiles"), ("scales",)):
         result = cli(verb[0], "nothere", *verb[1:])
-        assert (result.code, result.out) == (3, "")
+        assert (result.code, result.out) == (2, "")
         assert "neither a file here nor an address" in result.err
         assert "job file" in result.err

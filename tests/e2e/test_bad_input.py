@@ -147,13 +147,16 @@ def test_the_name_of_a_service_reaches_no_path(serve, cli, tmp_path, name):
 
 NOT_TILED = {
     "a feature service": ("/FeatureServer", 3),
-    "a template": ("https://h.invalid/{z}/{x}/{y}.png", 3),
+    "a template": ("https://h.invalid/{z}/{x}/{y}.png", 2),
     "a file that is not there": ("nowhere.json", 3),
     "a job file that is not there": ("nowhere.toml", 2),
-    "another protocol": ("ftp://h.invalid/A/MapServer", 3),
+    "another protocol": ("ftp://h.invalid/A/MapServer", 2),
+    "a file of this machine": ("file:///etc/passwd", 2),
+    "a page of no item": ("https://h.invalid/home/item.html", 2),
+    "an item of another protocol": ("ftp://h.invalid/home/item.html?id=0123456789abcdef0123456789abcdef", 2),
     "nothing": ("", 2),
-    "a word": ("nowhere", 3),
-    "a port that is none": ("http://127.0.0.1:99999/A/MapServer", 3),
+    "a word": ("nowhere", 2),
+    "a port that is none": ("http://127.0.0.1:99999/A/MapServer", 2),
 }
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from harvester.edges import Host, Outcome, Request, TileFormat
-from harvester.errors import AuthError, HarvesterError, SourceError
+from harvester.errors import AuthError, HarvesterError, SourceError, UsageError
 from harvester.job import Auth, Job
 from harvester.sources.open import Options, open_services, open_source
 from harvester.testing import ArcGisSite, FaultyService, Rule, Script, TicketOffice, schemes
@@ -180,20 +180,25 @@ def test_304_in_passing_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "words", "kind"),
     [
-        ("ftp://gis.example.org/x/MapServer", "no http(s) address"),
-        ("file:///etc/passwd", "no http(s) address"),
-        ("https://", "no http(s) address"),
-        ("https://gis.example.org:99999/MapServer", "no http(s) address"),
-        ("{origin}/arcgis/rest/services/Streets/FeatureServer/0", "feature service"),
-        ("https://tiles.example.org/{{z}}/{{x}}/{{y}}.png", "tile template"),
-        ("missing-map.json", "is not there"),
+        ("ftp://gis.example.org/x/MapServer", "no http(s) address", UsageError),
+        ("file:///etc/passwd", "no http(s) address", UsageError),
+        ("https://", "no http(s) address", UsageError),
+        ("https://gis.example.org:99999/MapServer", "no http(s) address", UsageError),
+        ("ftp://gis.example.org/home/item.html?id=0123", "no http(s) address", UsageError),
+        ("https://gis.example.org/home/item.html?id=0/1", "names no item", UsageError),
+        ("https://tiles.example.org/{{z}}/{{x}}/{{y}}.png", "tile template", UsageError),
+        ("nothere", "neither a file here nor an address", UsageError),
+        ("{origin}/arcgis/rest/services/Streets/FeatureServer/0", "feature service", SourceError),
+        ("missing-map.json", "is not there", SourceError),
     ],
 )
-def test_what_is_no_service_is_refused_before_anything_is_asked(source: str, words: str) -> None:
+def test_what_is_no_service_is_refused_before_anything_is_asked(
+    source: str, words: str, kind: type[HarvesterError]
+) -> None:
     async def use(service: FaultyService, client: Session) -> None:
-        with pytest.raises(SourceError) as caught:
+        with pytest.raises(kind) as caught:
             await open_source(source.format(origin=service.origin), client)
         assert words in caught.value.message
         assert len(service.log) == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harvester.errors import AuthError, SourceError
+from harvester.errors import AuthError, SourceError, UsageError
 from harvester.job import Auth
 from harvester.sources.describe import describe, describe_map
 from harvester.sources.map_layers import layers_of
@@ -199,7 +199,7 @@ def test_addresses_of_items(address: str, portal: str, item: str) -> None:
 def test_an_address_of_a_service_is_no_item() -> None:
     assert item_in("https://gis.example.org/arcgis/rest/services/home/MapServer") is None
     assert item_in("map.json") is None
-    with pytest.raises(SourceError, match="names no item"):
+    with pytest.raises(UsageError, match="names no item"):
         item_in("https://org.example.org/home/item.html?id=../../x")
 
 
