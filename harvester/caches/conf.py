@@ -47,7 +47,7 @@ def render_conf(about: Description) -> bytes:
         f"<TileOrigin xsi:type='typens:PointN'><X>{number(scheme.origin_x)}</X><Y>{number(scheme.origin_y)}</Y>"
         f"</TileOrigin><TileCols>{scheme.tile_width}</TileCols><TileRows>{scheme.tile_height}</TileRows>"
         f"<DPI>{round(scheme.dpi)}</DPI><PreciseDPI>{number(scheme.dpi)}</PreciseDPI>"
-        f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{render_lods(scheme)}</LODInfos></TileCacheInfo>"
+        f"<LODInfos xsi:type='typens:ArrayOfLODInfo'>{render_lods(scheme.lods)}</LODInfos></TileCacheInfo>"
         "<TileImageInfo xsi:type='typens:TileImageInfo'>"
         f"<CacheTileFormat>{escaped(about.format_name)}</CacheTileFormat>"
         f"<CompressionQuality>{number(about.compression_quality)}</CompressionQuality>"
@@ -59,12 +59,12 @@ def render_conf(about: Description) -> bytes:
     return render_document("CacheInfo", body)
 
 
-def render_lods(scheme: TilingScheme) -> str:
+def render_lods(lods: Iterable[Lod]) -> str:
     """What is in LODInfos; without LOD_TYPE it needs no prefix."""
     return "".join(
         f"<LODInfo{LOD_TYPE}><LevelID>{lod.level}</LevelID><Scale>{number(lod.scale)}</Scale>"
         f"<Resolution>{number(lod.resolution)}</Resolution></LODInfo>"
-        for lod in scheme.lods
+        for lod in lods
     )
 
 
@@ -114,14 +114,7 @@ def parse_conf(data: bytes, where: str) -> Description:
         raise unreadable(where, f"its root element is {_local(root)!r}, not 'CacheInfo'")
     cache = _need(root, "TileCacheInfo", where)
     origin = _need(cache, "TileOrigin", where)
-    lods = [
-        Lod(
-            level=_whole(lod, "LevelID", where),
-            resolution=_decimal(lod, "Resolution", where),
-            scale=_decimal(lod, "Scale", where, default=0.0),
-        )
-        for lod in _find_all(_need(cache, "LODInfos", where), "LODInfo")
-    ]
+    lods = _lods(cache, where)
     dpi = _decimal(cache, "PreciseDPI", where, default=0.0) or _decimal(cache, "DPI", where, default=96.0)
     scheme = make_scheme(
         crs=_crs(_need(cache, "SpatialReference", where), where),
@@ -151,6 +144,22 @@ def parse_cdi(data: bytes, where: str) -> Box:
     if box.xmin > box.xmax or box.ymin > box.ymax:
         raise unreadable(where, "its extent is inside out")
     return box
+
+
+def parse_lods(data: bytes, where: str) -> list[Lod]:
+    """The LODs of conf.xml in the order in which they stand there. Raises CacheError."""
+    return _lods(_need(_parse(data, where), "TileCacheInfo", where), where)
+
+
+def _lods(cache: Element, where: str) -> list[Lod]:
+    return [
+        Lod(
+            level=_whole(lod, "LevelID", where),
+            resolution=_decimal(lod, "Resolution", where),
+            scale=_decimal(lod, "Scale", where, default=0.0),
+        )
+        for lod in _find_all(_need(cache, "LODInfos", where), "LODInfo")
+    ]
 
 
 def parse_texts(data: bytes, where: str, names: Iterable[str]) -> dict[str, str]:

@@ -15,8 +15,8 @@ from harvester.caches import conf, root_json
 from harvester.caches.counted import with_more_lods
 from harvester.caches.description import Description
 from harvester.caches.json_text import require_single, with_values
-from harvester.caches.xml_patch import Path, escaped, with_contents
-from harvester.tiling.scheme import Box
+from harvester.caches.xml_patch import Path, escaped, with_contents, with_elements
+from harvester.tiling.scheme import Box, Lod, TilingScheme
 
 Object = MutableMapping[str, Any]
 
@@ -33,12 +33,25 @@ def restate_conf(data: bytes, about: Description, where: str) -> bytes:
     changes: dict[Path, str] = {}
     scheme = with_more_lods(old.scheme, about.scheme)
     if len(scheme.lods) > len(old.scheme.lods):
-        lods = conf.render_lods(scheme)
-        changes["TileCacheInfo", "LODInfos"] = lods if b"typens" in data else lods.replace(conf.LOD_TYPE, "")
+        data = _with_lods(data, scheme, conf.parse_lods(data, where), where)
     if old.tile_format is not about.tile_format:
         changes["TileImageInfo", "CacheTileFormat"] = escaped(about.format_name)
         changes["TileImageInfo", "CompressionQuality"] = format(about.compression_quality, "g")
     return with_contents(data, changes, where)
+
+
+def _with_lods(data: bytes, scheme: TilingScheme, there: Sequence[Lod], where: str) -> bytes:
+    """conf.xml with the LODs of ``scheme`` that it lacks, from the coarsest to the finest; ``there``: its own in their
+    order. What a person wrote into these and between them stays."""
+    known = {lod.level for lod in there}
+    added: dict[int, str] = {}
+    for lod in scheme.lods:
+        if lod.level not in known:
+            behind = next((at for at, old in enumerate(there) if old.resolution < lod.resolution), len(there))
+            added[behind] = added.get(behind, "") + conf.render_lods([lod])
+    if b"typens" not in data:
+        added = {behind: xml.replace(conf.LOD_TYPE, "") for behind, xml in added.items()}
+    return with_elements(data, ("TileCacheInfo", "LODInfos", "LODInfo"), added, where)
 
 
 def restate_cdi(data: bytes, about: Description, where: str) -> bytes:

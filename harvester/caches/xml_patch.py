@@ -1,4 +1,4 @@
-"""An XML document with some elements' contents replaced and every other byte as it was."""
+"""An XML document with some elements' contents replaced, or some elements more, and every other byte as it was."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ Path = tuple[str, ...]
 
 
 class _Places:
-    """Where the contents of the first element of each path begin and end, in bytes."""
+    """Where the contents of the first element of each path begin and end, in bytes. ``counted``: a path of which each
+    element's end is wanted, within the first parent."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted: Path = ()) -> None:
         self.spans: dict[Path, tuple[int, int]] = {}
+        self.ends: list[int] = []
+        """Just behind each counted element."""
+        self._counted = counted
+        self._ended = False
         self.encoding = "utf-8"
         self._stack: list[tuple[Path, int]] = []
         self._parser = expat.ParserCreate()
@@ -37,6 +42,9 @@ class _Places:
         if self._opened is not None:
             self._stack[-1] = (self._opened, self._parser.CurrentByteIndex)
             self._opened = None
+        if self._ended:
+            self.ends.append(self._parser.CurrentByteIndex)
+            self._ended = False
 
     def _start(self, name: str, attributes: list[str]) -> None:
         self._between()
@@ -47,18 +55,15 @@ class _Places:
     def _end(self, name: str) -> None:
         self._between()
         path, start = self._stack.pop()
+        self._ended = path == self._counted != () and path[:-1] not in self.spans
         self.spans.setdefault(path, (start, self._parser.CurrentByteIndex))
 
 
 def with_contents(data: bytes, contents: Mapping[Path, str], where: str) -> bytes:
     """The document with this XML inside these elements; a path that it doesn't have is left out. ``contents`` is as it
     stands in the file (``text`` makes it of a text). Raises CacheError where it isn't plain XML."""
-    places = _Places()
-    try:
-        places.find(data)
-        inserted = {path: _encoded(xml, data, places.encoding) for path, xml in contents.items()}
-    except (expat.ExpatError, LookupError, ValueError) as cause:
-        raise unreadable(where, f"it is not plain XML ({cause})") from cause
+    places = _found(data, where)
+    inserted = {path: _text(xml, data, places.encoding, where) for path, xml in contents.items()}
     for path, xml in sorted(inserted.items(), key=lambda each: places.spans.get(each[0], (0, 0)), reverse=True):
         start, end = places.spans.get(path, (0, 0))
         if end == 0:
@@ -72,6 +77,34 @@ def with_contents(data: bytes, contents: Mapping[Path, str], where: str) -> byte
         else:
             data = data[:start] + xml + data[end:]
     return data
+
+
+def with_elements(data: bytes, path: Path, added: Mapping[int, str], where: str) -> bytes:
+    """The document with more elements of a path, within its first parent: this XML behind so many of those that are
+    there, each of which stays as it is, as does what lies between. One is there. Raises CacheError where it isn't plain
+    XML."""
+    places = _found(data, where, path)
+    first = places.spans.get(path[:-1], (0, 0))[0]
+    for behind, xml in sorted(added.items(), reverse=True):
+        at = places.ends[behind - 1] if behind else first
+        data = data[:at] + _text(xml, data, places.encoding, where) + data[at:]
+    return data
+
+
+def _found(data: bytes, where: str, counted: Path = ()) -> _Places:
+    places = _Places(counted)
+    try:
+        places.find(data)
+    except (expat.ExpatError, LookupError, ValueError) as cause:
+        raise unreadable(where, f"it is not plain XML ({cause})") from cause
+    return places
+
+
+def _text(xml: str, data: bytes, encoding: str, where: str) -> bytes:
+    try:
+        return _encoded(xml, data, encoding)
+    except (LookupError, ValueError) as cause:
+        raise unreadable(where, f"it is not plain XML ({cause})") from cause
 
 
 def escaped(words: str) -> str:
