@@ -11,7 +11,7 @@ from harvester.caches.addresses import Address, in_order
 from harvester.caches.mbtiles_index import MOST, PictureIndex
 from harvester.caches.mbtiles_naming import Id, Naming, chunks
 from harvester.caches.mbtiles_schema import Schema
-from harvester.caches.sqlite_file import require_taken
+from harvester.caches.sqlite_file import remove_tiles, require_taken
 from harvester.database import Database
 
 RECENT_BYTES = 8 << 20
@@ -94,9 +94,7 @@ class Pictures:
         there = await self._used_by(dict.fromkeys(addresses))
         self._unused |= {name for name, _ in there.values()}
         self._count(-sum(size for _, size in there.values()))
-        await self._database.executemany(
-            f"DELETE FROM {self._schema.index} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", addresses
-        )
+        await remove_tiles(self._database, self._schema.index, addresses)
         return bool(self._unused)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from harvester.caches.addresses import Address
 from harvester.database import REFUSED, Database, Header, damaged, open_beside_writer, page_size_for, read_header
 from harvester.durable import Disk, disk_full
 from harvester.edges import Stored
@@ -14,6 +15,9 @@ from harvester.errors import CacheError
 
 QUICK_CHECK_BYTES = 1 << 30
 """Larger files are not read from end to end at every start (only their header and schema are); ``verify`` does that."""
+
+ASKED_TOGETHER = 400
+"""Addresses in one query: statements of this length are still quick to compile."""
 
 
 @contextmanager
@@ -33,6 +37,31 @@ def require_taken(path: Path, taken: int, tiles: int) -> None:
     if taken < tiles:
         raise CacheError(
             f"{path} does not take {tiles - taken:,} of {tiles:,} tiles: what it has of its own leaves them out",
+            hint=REFUSED,
+            code="refused",
+        )
+
+
+async def remove_tiles(database: Database, table: str, addresses: Sequence[Address]) -> None:
+    """Take the tiles at these addresses out of a table, inside the caller's transaction; those that aren't there are
+    gone already. Raises CacheError where some are there afterwards: what the file has of its own (a trigger) keeps or
+    brings them back without a word, and how many rows went says nothing of that."""
+    await database.executemany(
+        f"DELETE FROM {table} WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?", addresses
+    )
+    left = 0
+    for start in range(0, len(addresses), ASKED_TOGETHER):
+        values = ",".join(f"({z},{x},{y})" for z, x, y in addresses[start : start + ASKED_TOGETHER])
+        # CROSS JOIN: one seek for each address. Row values with IN would be a scan of the whole table.
+        sql = (
+            f"WITH wanted (z, x, y) AS (VALUES {values}) SELECT count(*) FROM wanted CROSS JOIN {table}"
+            " ON zoom_level = z AND tile_column = x AND tile_row = y"
+        )
+        left += (await database.execute(sql))[0][0]
+    if left:
+        raise CacheError(
+            f"{database.path} does not let go of {left:,} of {len(addresses):,} tiles that are to be removed:"
+            " what it has of its own keeps them",
             hint=REFUSED,
             code="refused",
         )

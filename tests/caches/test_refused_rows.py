@@ -7,6 +7,8 @@ import sqlite3
 
 import pytest
 
+from harvester.delta.application import apply
+from harvester.delta.difference import diff
 from harvester.delta.join import merge
 from harvester.errors import CacheError
 from harvester.loop import run_loop
@@ -66,3 +68,50 @@ def test_tiles_that_a_trigger_does_not_let_be_replaced_are_an_error(tmp_path, ki
         run_loop(merge([others], out))
     assert refused.value.code == "refused"
     assert held(out) == before
+
+
+def deleting(tmp_path, out):
+    """A delta that takes two tiles out of a cache."""
+    less = make(tmp_path / "less.mbtiles", some("0/0/0"), format="mbtiles")
+    run_loop(diff(out, less, tmp_path / "delta.mbtiles"))
+    return tmp_path / "delta.mbtiles"
+
+
+KEEPING = {
+    "before": "BEFORE DELETE ON {table} BEGIN SELECT RAISE(IGNORE); END",
+    "one": "BEFORE DELETE ON {table} WHEN old.tile_column = 1 BEGIN SELECT RAISE(IGNORE); END",
+    "after": (
+        "AFTER DELETE ON {table} BEGIN INSERT INTO {table} (zoom_level, tile_column, tile_row, {column})"
+        " VALUES (old.zoom_level, old.tile_column, old.tile_row, old.{column}); END"
+    ),
+}
+
+
+def keep_rows(path, kind, how):
+    column = "tile_data_id" if kind == "dedup" else "tile_data"
+    connection = sqlite3.connect(path)
+    connection.execute(f"CREATE TRIGGER theirs {KEEPING[how].format(table=table_of(path, kind), column=column)}")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("how", KEEPING)
+def test_tiles_that_a_trigger_does_not_let_go_are_an_error_and_not_told_as_deleted(tmp_path, kind, how):
+    out = cache(tmp_path, kind)
+    delta = deleting(tmp_path, out)
+    keep_rows(out, kind, how)
+    before = held(out)
+    for _ in range(2):
+        with pytest.raises(CacheError) as refused:
+            run_loop(apply(delta, out))
+        assert refused.value.code == "refused"
+        assert "write to another output" in refused.value.hint
+        assert held(out) == before
+    connection = sqlite3.connect(out)
+    connection.execute("DROP TRIGGER theirs")
+    connection.commit()
+    connection.close()
+    assert run_loop(apply(delta, out)).deleted == 2
+    assert held(out) == {tile: before[tile] for tile in some("0/0/0")}
+    assert run_loop(apply(delta, out)).was_there
