@@ -12,10 +12,10 @@ import httptools
 from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Request
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, is_packed, unpack
 from harvester.transport.head import Head
-from harvester.transport.pieces import MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long, words_of
+from harvester.transport.pieces import FIRST_BYTE, MAX_HEADER_BYTES, NO_ANSWER, Pieces, is_long, words_of
 from harvester.transport.sending import NONE, descriptor_of, send
 from harvester.transport.trust import tls_words
-from harvester.transport.unasked import is_last_word
+from harvester.transport.unasked import MORE, ExtraBytesError, is_last_word
 
 if TYPE_CHECKING:
     from harvester.transport.dial import Place
@@ -30,11 +30,6 @@ HEAD_END: Final = b"\r\n\r\n"
 
 IN_PIECES, AT_ONCE = 1, 2
 """An answer is whole, and came in several reads, or interim ones before it; or in one read, as nearly always."""
-
-MORE: Final = "more bytes behind a whole answer"
-
-FIRST_BYTE: Final = ord("H")
-"""Of every answer; llhttp passes over line ends before it."""
 
 
 class Pool(Protocol):
@@ -57,10 +52,6 @@ class Pool(Protocol):
 
     def closed(self, lane: Lane) -> None:
         """The socket is given back."""
-
-
-class ExtraBytesError(Exception):
-    """Bytes of another answer than the one that was asked for."""
 
 
 class Lane(asyncio.Protocol):
@@ -90,6 +81,7 @@ class Lane(asyncio.Protocol):
         "reused",
         "started",
         "task",
+        "took",
     )
 
     def __init__(self, pool: Pool, place: Place) -> None:
@@ -102,7 +94,7 @@ class Lane(asyncio.Protocol):
         self.keeps_gzip = False
         self.reused = False
         """An answer came over it before the request in flight was sent."""
-        self.started = self.began = 0.0
+        self.started = self.began = self.took = 0.0
         self._transport: asyncio.Transport | None = None
         self._descriptor = NONE
         """As long as the transport is open."""
@@ -113,10 +105,13 @@ class Lane(asyncio.Protocol):
         """Whether the answer is: 0, IN_PIECES or AT_ONCE."""
         self._status = 0
         self.on_body = self._parts.append  # straight into the list: no Python frame a piece
+        self._begin()
+
+    def _begin(self) -> None:
+        """A parser of its own for whatever comes from now on."""
         self._parser: Any = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
-        # What servers in the wild get wrong and every client bears with: lines that end in LF, odd header bytes,
-        # blanks behind a chunk's size. Framing stays strict.
+        # What every client bears with: lines that end in LF, odd header bytes, blanks behind a chunk's size.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -216,6 +211,9 @@ class Lane(asyncio.Protocol):
         trouble = pieces.take(data, whole=self._whole > 0, status=self._status)
         if trouble is not None:
             self.fail(*trouble)
+        elif pieces.again:
+            self._begin()
+            self.data_received(pieces.take_again())
         elif self._whole and pieces.headed:
             self._deliver(pieces.head)
 

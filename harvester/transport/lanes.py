@@ -16,7 +16,7 @@ from harvester.transport.dial import DialError
 from harvester.transport.lane import Lane
 from harvester.transport.route import UnsendableError
 from harvester.transport.trust import Trust
-from harvester.transport.unasked import Leaving, is_farewell
+from harvester.transport.unasked import Leaving, is_farewell, linger_seconds
 from harvester.transport.ways import Ways
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ more, now fewer, and a harvest of 5,461 tiles from two hosts opens 46 connection
 TURN: Final = 32
 """Answers after which requests go out at once; fewer wait for the end of the loop's turn. A server that is woken once
 for many requests costs less than one that is woken for each: a tenth of a harvest's CPU time."""
-
-LINGER_SECONDS: Final = 0.05
-"""An answer too many comes within about the time of one answer; whoever harvests waits for it once."""
 
 CLOSE_SECONDS: Final = 2.0
 """How long ``close`` waits for sockets that were aborted; they need one turn of the loop."""
@@ -111,8 +108,9 @@ class LaneTransport:
 
     async def linger(self) -> None:
         """Wait a moment for answers that nobody asked for, where connections are open that could bring them."""
-        if any(place.idle for place in self._places.values()):
-            await asyncio.sleep(LINGER_SECONDS)
+        idle = [lane for place in self._places.values() for lane in place.idle]
+        last = [(lane.began + lane.took, lane.took) for lane in idle]
+        await asyncio.sleep(linger_seconds(time.monotonic(), last))
         await self._leaving.over()
 
     def rebuild(self) -> None:
@@ -149,6 +147,7 @@ class LaneTransport:
             return
         place = lane.place
         if lane.keep and place.is_in_step:
+            lane.took = answer.seconds
             place.idle.append(lane)
         else:
             self._discard(lane)

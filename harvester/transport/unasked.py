@@ -4,11 +4,22 @@ request."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harvester.transport.lane import Lane
+
+LINGER_SECONDS = 0.05
+"""An answer too many comes at once, or in about the time that one answer takes on that server; whoever harvests waits
+for it once."""
+
+LONGEST_LINGER_SECONDS = 5.0
+
+AS_LONG_AGAIN = 2.0
+"""Times as long as the slowest of the last answers took."""
+
+MORE = "more bytes behind a whole answer"
 
 CLOSES_SECONDS = 1.0
 """A server that tidies an idle connection away closes it together with what it says, or within a round trip."""
@@ -17,6 +28,10 @@ CHUNKS_END = b"0\r\n\r\n"
 
 MARK = 64
 """Bytes by which the end of a body is known again."""
+
+
+class ExtraBytesError(Exception):
+    """Bytes of another answer than the one that was asked for."""
 
 
 def is_farewell(data: bytes) -> bool:
@@ -38,6 +53,15 @@ def is_last_word(data: bytes, body: bytes | None) -> bool:
     is_next = answers.endswith((CHUNKS_END, end)) or answers.rstrip(b"\r\n").endswith(end)
     is_next = is_next and answers.count(b"HTTP/") == data.startswith(b"HTTP/")
     return is_next and (last[3:7] == b" 400" or is_farewell(b"HTTP/" + last))
+
+
+def linger_seconds(now: float, last: Iterable[tuple[float, float]]) -> float:
+    """How long an answer too many is waited for, over connections of which each brought its ``last`` answer at so many
+    seconds of the clock, and took so many for it."""
+    ends = list(last)
+    slowest = max((took for _, took in ends), default=0.0)
+    patience = min(LONGEST_LINGER_SECONDS, max(LINGER_SECONDS, AS_LONG_AGAIN * slowest))
+    return max(0.0, max((end for end, _ in ends), default=-patience) + patience - now)
 
 
 class Leaving:

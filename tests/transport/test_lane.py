@@ -467,3 +467,34 @@ def test_tls_that_ends_on_a_used_connection_is_a_reset() -> None:
     told.ask()
     told.lane.connection_lost(ssl.SSLError(1, "bad record"))
     assert told.answers[-1].fault is Fault.RESET and told.answers[-1].stale
+
+
+@pytest.mark.parametrize(
+    "coding", ["chunked\t", "\tchunked \t ", "gzip,\tchunked\t", "gzip\t\r\nTransfer-Encoding: chunked\t"]
+)
+@pytest.mark.parametrize("before", ["", "\r\n", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"])
+def test_a_tab_behind_the_coding_is_blank_space(coding: str, before: str) -> None:
+    """RFC 9110, 5.5; and the connection is kept."""
+    head = f"{before}HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\nETag: x\r\n\r\n".encode()
+    data = head + b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+    for cut in range(len(data)):
+        told = Told()
+        answer = told.say(*filter(None, (data[:cut], data[cut:])))
+        assert answer is not None, cut
+        assert (answer.fault, answer.body, answer.headers["etag"]) == (None, b"hello", "x")
+        assert told.kept == [True] and answer.delimited
+        told.ask()
+        assert told.say(OK) == told.answers[1] and told.answers[1].body == b"hello"
+    told = Told()
+    assert told.say(data[:-3]) is None
+    assert told.end().fault is Fault.TRUNCATED
+
+
+@pytest.mark.parametrize("line", ["RTSP/1.0 200 OK", "ICE/1.0 200 OK", "RTSP/1.0 200 HELLO"])
+@pytest.mark.parametrize("more", ["", "Host: x\r\nHTTP: y\r\n"])
+@pytest.mark.parametrize("before", ["", "\r\n", "HTTP/1.1 100 Continue\r\n\r\n"])
+def test_an_answer_of_another_protocol_is_a_fault_at_once(line: str, more: str, before: str) -> None:
+    data = f"{before}{line}\r\n{more}Content-Length: 5\r\n\r\nhello".encode()
+    for cut in (0, len(before) + 1, len(data) - 8, len(data) - 1):
+        answer = Told().say(*filter(None, (data[:cut], data[cut:])))
+        assert answer is not None and answer.fault is Fault.PROTOCOL, cut

@@ -19,6 +19,7 @@ from harvester.tiling.tile import Tile
 from harvester.transport.access import Access
 from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
 from harvester.transport.lanes import LaneTransport
+from harvester.transport.unasked import linger_seconds
 from harvester.transport.ways import MAX_ROUTES
 from tests.contracts.transport_contract import LEVEL, PATIENCE, Feed, TransportContract, ask, host_of
 
@@ -611,3 +612,47 @@ def test_a_transport_that_is_closed_meanwhile_leaves_nothing_behind() -> None:
             assert transport.unasked == 0
 
     asyncio.run(main())
+
+
+class Late(Loose):
+    """Halfway to the second answer of a connection the first one comes again: the one that is due comes when nobody
+    waits for it any more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        before = b""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(self.seconds / 2)
+                writer.write(before)
+                await asyncio.sleep(self.seconds / 2)
+                before = b"" if before else whole(head.split(b" ")[1])
+                writer.write(whole(head.split(b" ")[1]))
+        writer.close()
+
+
+def test_an_answer_too_many_is_waited_for_in_proportion_to_what_answers_take() -> None:
+    async def main() -> None:
+        async with Late(seconds=0.3) as server:
+            transport = transport_of(connections=1)
+            feed = await drained(transport, Feed([server.ask(0), server.ask(1)]))
+            assert not right(feed) and transport.unasked == 0
+            await transport.linger()
+            assert transport.unasked == 1
+            await transport.close()
+
+    asyncio.run(main())
+
+
+def test_how_long_it_is_waited_for() -> None:
+    assert linger_seconds(100.0, []) == 0.0
+    assert linger_seconds(100.0, [(100.0, 0.001)]) == pytest.approx(0.05)
+    assert linger_seconds(100.0, [(99.99, 0.001), (99.0, 0.02)]) == pytest.approx(0.04)
+    assert linger_seconds(100.0, [(100.0, 0.001), (99.0, 0.3)]) == pytest.approx(0.6)
+    assert linger_seconds(100.0, [(100.0, 20.0)]) == 5.0
+    assert linger_seconds(100.0, [(90.0, 20.0)]) == 0.0
