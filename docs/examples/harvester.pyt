@@ -265,10 +265,30 @@ def _command(parameters, folder):
         command += ["--token-env", texts[TOKEN_ENV]]
     if texts[AREA]:
         path = os.path.join(folder, "area.json")
+        area = arcpy.FeatureSet(texts[AREA]).JSON
+        _tell_of_levels(_document(area))
         with open(path, "w", encoding="utf-8") as file:
-            file.write(arcpy.FeatureSet(texts[AREA]).JSON)
+            file.write(area)
         command += ["--area-of-interest", path]
     return [*command, "--json", "--progress", "json"]
+
+
+def _tell_of_levels(area):
+    """A feature's attribute ``level`` restricts it to that LOD (the holes of a cache have one); a floor's level is a
+    number, too."""
+    found = [
+        (name, int(float(value)))
+        for feature in area.get("features", ())
+        for name, value in (feature.get("attributes") or {}).items()
+        if name.lower() == "level" and re.fullmatch(r"[0-9]+(\.0)?", str(value).strip())
+    ]
+    if found:
+        lods = ", ".join(map(str, sorted({level for _, level in found})))
+        arcpy.AddWarning(
+            f'The Area of Interest has a field "{found[0][0]}" with numbers: features that have one are exported at '
+            f"LOD {lods} alone, each at its own, whatever scales are ticked. For all ticked scales, export with a "
+            "layer without that field."
+        )
 
 
 def _run(command, report):

@@ -71,3 +71,23 @@ def test_cancel_while_the_program_starts_is_told_once_and_not_as_an_error(arcpy,
     other = program(tmp_path, "echo 'error: stopped by SIGINT' >&2; echo 'Nothing was done yet.' >&2; exit 130")
     tool.execute(list(filled(tool, service, tmp_path / "out", scales=SCALES[:2], program=other).values()), None)
     assert told(arcpy, "error", "warning") == ["Stopped before anything was asked; nothing was written."]
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "lods"),
+    [("level", [1, 1, None], "1"), ("LEVEL", [2, "1", "attic"], "1, 2"), ("floor", [1], "")],
+)
+def test_a_field_that_picks_lods_is_told_with_the_area_of_interest(arcpy, tool, service, tmp_path, field, values, lods):
+    ring = [[5e5, 5e6], [5e5, 6e6], [15e5, 6e6], [15e5, 5e6], [5e5, 5e6]]
+    features = [{"attributes": {"OBJECTID": 1, field: value}, "geometry": {"rings": [ring]}} for value in values]
+    arcpy.layers["Floors"] = {
+        "geometryType": "esriGeometryPolygon", "spatialReference": {"wkid": 102100}, "features": features,
+    }  # fmt: skip
+    parameters = filled(tool, service, tmp_path / "out", area_of_interest="Floors", scales=SCALES[:4])
+    tool.execute(list(parameters.values()), None)
+    words = [text for text in told(arcpy, "warning") if "Area of Interest" in text]
+    if not lods:
+        assert not words
+        return
+    (text,) = words
+    assert f'"{field}"' in text and f"LOD {lods} alone" in text and "ticked" in text and "without that field" in text
