@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
-COLLECT_EVERY = 50_000
+LOOP_COLLECTS_EVERY = 50_000
 """Objects between two looks for cycles while a loop runs. A tile is a handful of tuples in a batch and makes no cycle:
 at Python's 700 (2,000 from 3.13 on) they are walked for nothing, 0.3 us a tile. What is collected late is some MB."""
 
@@ -104,10 +104,10 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 def seldom_collected() -> Iterator[None]:
     """Look for garbage in cycles less often, and as before at the end. Collection that is off, or rarer, stays so."""
     before = gc.get_threshold()
-    if not gc.isenabled() or not 0 < before[0] < COLLECT_EVERY:
+    if not gc.isenabled() or not 0 < before[0] < LOOP_COLLECTS_EVERY:
         yield
         return
-    gc.set_threshold(COLLECT_EVERY, *before[1:])
+    gc.set_threshold(LOOP_COLLECTS_EVERY, *before[1:])
     try:
         yield
     finally:

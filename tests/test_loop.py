@@ -14,7 +14,7 @@ from importlib.abc import MetaPathFinder
 import pytest
 
 from harvester.cli.early_stop import TerminatedError, unwinding
-from harvester.loop import COLLECT_EVERY, run_loop
+from harvester.loop import LOOP_COLLECTS_EVERY, run_loop
 
 
 @pytest.fixture(autouse=True)
@@ -54,14 +54,14 @@ def test_work_that_was_broken_off_before_it_began_is_not_said_never_to_be_awaite
 
 def test_garbage_is_collected_seldom_while_the_loop_runs_and_as_before_afterwards() -> None:
     gc.set_threshold(701, 11, 12)
-    assert run_loop(seen()) == (COLLECT_EVERY, 11, 12)
+    assert run_loop(seen()) == (LOOP_COLLECTS_EVERY, 11, 12)
     assert gc.get_threshold() == (701, 11, 12)
     with pytest.raises(RuntimeError):
         run_loop(broken())
     assert gc.get_threshold() == (701, 11, 12)
 
 
-@pytest.mark.parametrize("first", [0, COLLECT_EVERY * 2])
+@pytest.mark.parametrize("first", [0, LOOP_COLLECTS_EVERY * 2])
 def test_collection_that_is_off_or_rarer_stays_so(first: int) -> None:
     gc.set_threshold(first, 10, 10)
     assert run_loop(seen())[0] == first

@@ -30,7 +30,7 @@ VERBS = {
 }
 """Verbs in the order of the help; each is ``harvester.cli.<verb>:command``, imported when it is called."""
 
-COLLECT_EVERY = 100_000
+COMMAND_COLLECTS_EVERY = 100_000
 """Objects between two looks for cycles. What is imported, 85,000 objects for ``run``, makes none that go away, and to
 look for them at Python's 700 (2,000 from 3.13 on), and once more at the end, was a fifth of a small command's CPU time.
 """
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         # Before any import: asking for the version costs little more than starting Python.
         sys.stdout.write(f"harvester {__version__}\n")
         raise SystemExit(0)
-    gc.set_threshold(COLLECT_EVERY)
+    gc.set_threshold(COMMAND_COLLECTS_EVERY)
     # numpy's linear algebra, which nothing here calls, would start a thread a core: a third of what its import costs.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harvester.cli.frame import run
