@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from harvester.caches.zip_names import Names
+from harvester.caches.zip_names import refused as refused
 from harvester.durable import Buffer, Disk
 from harvester.errors import CacheError, UsageError
 
@@ -243,8 +245,8 @@ class Directory(NamedTuple):
 def read_directory(path: Path) -> Directory:
     """What is in an archive. Raises CacheError for one that is damaged or hostile.
 
-    Refused are names that lead out of a folder, links, encrypted entries, methods other than stored and deflated, two
-    entries of one name, and entries that overlap each other or the archive's end.
+    Refused are names that not every system can unpack (``zip_names``), links, encrypted entries, methods other than
+    stored and deflated, and entries that overlap each other or the archive's end.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -258,13 +260,11 @@ def read_directory(path: Path) -> Directory:
     if len(infos) > MAX_ENTRIES:
         raise refused(path, f"it has {len(infos):,} entries")
     entries: list[Entry] = []
-    names: set[str] = set()
+    names = Names(path)
     limit = directory
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        names.add(info.filename)
         _require_tame(path, info)
-        if info.filename.lower() in names:
-            raise refused(path, f"it has two entries named {info.filename!r}")
-        names.add(info.filename.lower())
         least = info.header_offset + _LOCAL.size + len(_raw(info)) + info.compress_size
         if info.header_offset < 0 or least > limit:
             raise refused(path, f"the entry {info.filename!r} overlaps another or the archive's end")
@@ -282,9 +282,6 @@ def _raw(info: zipfile.ZipInfo) -> bytes:
 
 def _require_tame(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.filename
-    parts = name.rstrip("/").split("/")
-    if not name or "\\" in name or ":" in name or "\0" in name or name.startswith("/") or {"", ".", ".."} & set(parts):
-        raise refused(path, f"the entry {name[:80]!r} leads out of a folder")
     if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
         raise refused(path, f"the entry {name[:80]!r} is a link")
     if info.flag_bits & 0x41:
@@ -310,8 +307,3 @@ def data_offset(entry: Entry, local: bytes, path: Path) -> int:
 def local_size(entry: Entry) -> int:
     """Bytes from ``entry.header`` that ``data_offset`` needs."""
     return _LOCAL.size + len(entry.raw)
-
-
-def refused(path: Path, what: str) -> CacheError:
-    """The CacheError for an archive that can't be used."""
-    return CacheError(f"cannot read {path}: {what}", hint="Get the package from its origin again.", code="damaged")

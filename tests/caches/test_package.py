@@ -27,6 +27,7 @@ from harvester.caches import bundle_v2, compact, stored_zip
 from harvester.caches.bundles import BundleReader
 from harvester.caches.compact_writer import open_writer
 from harvester.caches.package import open_reader, seal, unpack
+from harvester.caches.zip_names import Names
 from harvester.durable import Disk
 from harvester.edges import Stored, Subject, TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
@@ -533,11 +534,34 @@ def test_a_compressed_entry_of_another_size_than_it_states_is_refused(small: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.bundle", "/etc/passwd", "tile/../../x", "C:/x", "tile\\L09\\x", "a//b", "tile/./x"]
+    "name", ["../evil.bundle", "/etc/passwd", "tile/../../x", "C:/x", "c:x", "..\\x", "\\\\host\\x", "tile\\..\\..\\x"]
 )
 def test_names_that_lead_out_of_a_folder_are_refused(small: Path, name: str) -> None:
     with pytest.raises(CacheError, match="leads out"):
         open_reader(rezipped(small, entries_of(small) | {name: b"x"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a//b.txt", "'a//b.txt' has an empty part in its name"),
+        ("tile/./x", "'tile/./x' has a part '.' in its name"),
+        ("12:30", "'12:30' has a colon in its name"),
+        ("README.txt", "'Readme.TXT' and 'README.txt' differ by upper and lower case only"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said_as_it_is_with_the_remedy(small: Path, name: str, what: str) -> None:
+    path = rezipped(small, entries_of(small) | {"Readme.TXT": b"1", name: b"2"})
+    with pytest.raises(CacheError) as told:
+        open_reader(path)
+    assert what in told.value.message
+    assert "another name in the package, or take it out" in told.value.hint
+
+
+def test_a_backslash_in_a_name_is_told_as_such(tmp_path: Path) -> None:
+    # Python's own zipfile makes a slash of it on Windows, before anybody can see it.
+    with pytest.raises(CacheError, match="has a backslash in its name"):
+        Names(tmp_path / "some.tpkx").add("notes\\x")
 
 
 def test_links_and_encrypted_and_twice_named_entries_are_refused(small: Path) -> None:
