@@ -1,0 +1,72 @@
+"""Whatever a host does, a run ends: each tile has one end, what was counted agrees, no tile is failed that was not
+tried as often as it was to be, and nothing is asked without measure. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from harvester.edges import State
+from harvester.engine import Outturn
+from harvester.engine.tally import FAILURES_KEPT
+from harvester.testing.images import tile_png
+from harvester.tiling.tile import Tile
+from tests.engine.behaviours import HOURS, Behaviour
+from tests.engine.lab import Bench
+from tests.engine.test_histories import states_in
+
+GROUPS, SEEDS = 30, 10
+
+COSTS_NO_TRY = {"429", "503", "498", "499", "401", "stale", "200"}
+
+MOST_A_TILE, MOST_BESIDES = 100, 2000
+"""Requests: a token that ends every few tiles has them all asked many times."""
+
+
+def agreed(bench: Bench, outturn: Outturn) -> dict[Tile, State]:
+    """Counts, ledger and cache; the states by the ledger."""
+    tally, counts = outturn.tally, outturn.tally.counts()
+    assert counts.planned == sum(counts[1:]) == bench.plan.total and min(counts) >= 0
+    assert outturn.stop is not None or counts.pending == 0
+    assert tally.fetched + tally.kept == counts.stored == len(bench.cache.bodies)
+    assert len(outturn.failures) == min(counts.failed, FAILURES_KEPT)
+    assert tally.requests == len(bench.asked)
+    assert tally.tile_requests == sum(not request.window for request in bench.asked)
+    assert min(tally.absences.values(), default=0) >= 0 <= tally.answered_404
+    states = asyncio.run(states_in(bench))
+    told = Counter(states.values())
+    assert (told[State.STORED], told[State.ABSENT], told[State.FAILED], told[State.PENDING]) == (
+        counts.stored, counts.absent, counts.failed, counts.pending,
+    )  # fmt: skip
+    assert {tile for tile, state in states.items() if state is State.STORED} == set(bench.cache.bodies)
+    return states
+
+
+def is_run_right(seed: int) -> None:
+    behaviour = Behaviour(seed)
+    bench = behaviour.bench()
+    outturn = bench.go()
+    assert bench.seconds < HOURS * 3600.0
+    assert len(bench.asked) <= MOST_A_TILE * bench.plan.total + MOST_BESIDES
+    for tile, state in agreed(bench, outturn).items():
+        kind = behaviour.kind(tile)
+        if state is State.STORED:
+            assert kind is None and bench.cache.bodies[tile] == tile_png(*tile)
+        elif state is State.ABSENT:
+            assert behaviour.is_absent(tile)
+        elif state is State.FAILED and (kind is None or behaviour.is_absent(tile)):
+            came = behaviour.answers[tile]
+            tries = sum(what not in COSTS_NO_TRY for what in came) + (len(behaviour.hosts) > 1)
+            assert tries > behaviour.limits.retries, came
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_whatever_a_host_does_each_tile_has_one_end_and_the_run_ends(group: int) -> None:
+    for seed in range(group * SEEDS, (group + 1) * SEEDS):
+        try:
+            is_run_right(seed)
+        except Exception as error:
+            error.add_note(f"seed {seed}: {Behaviour(seed).limits}")
+            raise
