@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.caches.placed import Place, PlacedReader, place_levels
+from harvester.caches.placed import PlacedReader, place_levels
 from harvester.edges import CacheReader
 from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey, Tile
@@ -27,11 +27,6 @@ class Walk:
         self._placed = PlacedReader(reader, scheme)
         self._places = place_levels(scheme, reader.info.scheme)
         self._held = frozenset(reader.levels())
-        theirs = reader.info.scheme
-        undescribed = self._held & scheme.by_level.keys() - theirs.by_level.keys()
-        if undescribed and theirs.mismatch(scheme) is None:
-            # A kill came between a LOD's first tiles and the document that lists it: it is the one of that number.
-            self._places.update({level: Place(level, 0, 0) for level in undescribed})
 
     @property
     def levels(self) -> list[int]:
