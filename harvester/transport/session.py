@@ -131,11 +131,12 @@ class SessionTransport:
 
     @property
     def unasked(self) -> int:
-        """Not known here: aiohttp closes such a connection and says nothing."""
-        return 0
+        """As the wire counts them."""
+        return self._wire.unasked
 
     async def linger(self) -> None:
-        """There is nothing to wait for."""
+        """Wait a moment for answers that nobody asked for."""
+        await self._wire.linger()
 
     def rebuild(self) -> None:
         """Drop every connection; what is in flight ends with ``Fault.RESET``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -12,6 +13,7 @@ from yarl import URL
 from harvester.edges import Answer, Fault
 from harvester.transport.access import LEAST_RATE, Access
 from harvester.transport.bodies import BodyTooLargeError, PackedBodyError, is_packed, unpack
+from harvester.transport.in_step import InStep, OutOfStepError, begin, require_alone
 from harvester.transport.proxies import Proxies
 from harvester.transport.trust import check_trust, is_default_trust, tls_context, tls_words
 
@@ -37,6 +39,9 @@ class Wire:
         check_trust(access.ca_bundle, access.environ)
         self._user_agent = access.user_agent
         self._client: aiohttp.ClientSession | None = None
+        self._connector: InStep | None = None
+        self._unasked = 0
+        """Answers too many over connections that were dropped."""
         self._closing: list[Awaitable[None]] = []
         self._proxy_of: dict[tuple[str, str, int], str | None] = {}
 
@@ -52,7 +57,7 @@ class Wire:
 
         A packed body is unpacked (``cap`` holds for both) unless ``headers`` ask for gzip: then it is kept as received.
         """
-        began = time.monotonic()
+        asked = begin()
         url = URL(address, encoded=True)
         client = self._client or self._open()
         sent = dict(headers)
@@ -80,11 +85,23 @@ class Wire:
                 or "chunked" in head.get("transfer-encoding", "").lower()
                 or response.status in NO_BODY
             )
-            return Answer(response.status, head, body, time.monotonic() - began, delimited)
+            require_alone(asked)
+            return Answer(response.status, head, body, time.monotonic() - asked.began, delimited)
+
+    @property
+    def unasked(self) -> int:
+        """Answers that nobody asked for, so far; after the first no connection is used twice."""
+        return self._unasked + (0 if self._connector is None else self._connector.unasked)
+
+    async def linger(self) -> None:
+        """Wait for one that may be under way."""
+        if self._connector is not None:
+            await asyncio.sleep(self._connector.linger_seconds())
 
     def drop(self) -> None:
         """Close every connection; what is in flight ends with an exception."""
-        client, self._client = self._client, None
+        self._unasked = self.unasked
+        client, self._client, self._connector = self._client, None, None
         if client is not None and client.connector is not None:
             self._closing.append(client.connector.close(abort_ssl=True))
             client.detach()
@@ -98,7 +115,7 @@ class Wire:
 
     def _open(self) -> aiohttp.ClientSession:
         # limit=0: the callers' number is the limit. Timeouts are the callers': one timer a request, theirs.
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+        connector = self._connector = InStep(out_of_step=self._unasked > 0, limit=0, ttl_dns_cache=300)
         self._client = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -171,7 +188,7 @@ def fault_of(error: BaseException) -> tuple[Fault, str]:
             return Fault.TIMEOUT, str(error) if str(error).startswith("less than") else ""
         case BodyTooLargeError():
             return Fault.TOO_LARGE, str(error)
-        case PackedBodyError():
+        case PackedBodyError() | OutOfStepError():
             return Fault.PROTOCOL, str(error)
         case aiohttp.ClientConnectorDNSError():
             return Fault.DNS, error.host

@@ -54,7 +54,7 @@ def transport_of(connections: int = 4, timeout_seconds: float = 10.0) -> LaneTra
     return LaneTransport(Access(timeout_seconds=timeout_seconds, environ={}), connections=connections)
 
 
-async def drained(transport: LaneTransport, feed: Feed) -> Feed:
+async def drained(transport: Transport, feed: Feed) -> Feed:
     async with asyncio.timeout(PATIENCE):
         await transport.drain(feed.next, feed.done)
     return feed
@@ -415,10 +415,11 @@ def test_a_bundle_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
 
 class Loose:
     """A server that answers each request with its own path; ``extra`` comes with the answer to every second request of
-    a connection, ``say`` sends something unasked."""
+    a connection (``first``: to the first, too)."""
 
-    def __init__(self, extra: bytes = b"") -> None:
+    def __init__(self, extra: bytes = b"", *, first: bool = False) -> None:
         self.extra = extra
+        self.first = first
         self.connections: list[int] = []
         """Requests of each."""
         self.writers: list[asyncio.StreamWriter] = []
@@ -447,7 +448,7 @@ class Loose:
                 second = self.connections[number] > 1
                 if second and self.held is not None:
                     await self.held.wait()
-                writer.write(whole(head.split(b" ")[1]) + (self.extra if second else b""))
+                writer.write(whole(head.split(b" ")[1]) + (self.extra if second or self.first else b""))
         writer.close()
 
     def ask(self, row: int) -> Request:
