@@ -132,6 +132,8 @@ class Manifest:
     """Of the tiles, in the scheme's CRS."""
     format: str = ""
     """CacheTileFormat: ``PNG32``, ``MIXED`` ..."""
+    is_found: bool = False
+    """True where ``format`` is MIXED for the tiles that are there alone: no source says so of its own."""
     quality: float = 0.0
     """CompressionQuality; 0 where it isn't known."""
 
@@ -147,6 +149,7 @@ class Manifest:
             **({"sources": list(self.sources)} if self.sources else {}),
             **({"applying": self.applying} if self.applying else {}),
             **({"format": self.format} if self.format else {}),
+            **({"format_is_found": True} if self.is_found else {}),
             **({"quality": self.quality} if self.quality else {}),
             **(
                 {"source_extent": [float(edge) for edge in self.source_extent]}
@@ -200,6 +203,7 @@ class Manifest:
                 source_extent=_extent(document.get("source_extent")),
                 extent=_extent(document.get("extent")),
                 format=str(document.get("format", "")),
+                is_found=document.get("format_is_found") is True,
                 quality=float(document.get("quality", 0)),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):

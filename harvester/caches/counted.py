@@ -123,6 +123,7 @@ class CountedWriter(AroundWriter):
                     applying=there.applying if subject.applying is None else subject.applying,
                     scheme=with_more_lods(info.scheme, there.scheme),
                     format=self._format(info, there),
+                    is_found=there.is_found,
                 )
                 if there.sources and not subject.sources:
                     manifest = manifest.of_all(joined_sources((there.sources, (manifest.source,))))
@@ -143,8 +144,8 @@ class CountedWriter(AroundWriter):
                     sums.append((scheme.by_level[level], total))
                     kinds = _together(kinds, sorts)
                 if kinds:
-                    held = self._held(subject, there, frozenset(kinds))
-                    manifest = replace(before, format=_format(held, info.format_name))
+                    held, is_found = self._held(subject, there, frozenset(kinds))
+                    manifest = replace(before, format=_format(held, info.format_name), is_found=is_found)
                     subject = replace(subject, kinds=dict(sorted(kinds.items())), held=held)
                 manifest = replace(manifest, lods=held_lods(sums))
                 return self._reaching(subject, manifest, scheme, reaches)
@@ -177,12 +178,15 @@ class CountedWriter(AroundWriter):
         held = held_format(info.tile_format, seen_format(before, sorted(self._kinds)))
         return _format(held, info.format_name)
 
-    def _held(self, subject: Subject, there: Manifest | None, kinds: frozenset[str]) -> TileFormat:
+    def _held(self, subject: Subject, there: Manifest | None, kinds: frozenset[str]) -> tuple[TileFormat, bool]:
         """What the tiles are, of which all are known: MIXED also where a source says so of its own, since it may have
-        others, and where the cache said so and nothing came."""
+        others, and where the cache said so and nothing came. And whether it is MIXED for the tiles alone."""
         stated = subject.info.tile_format is TileFormat.MIXED if subject.mixed is None else subject.mixed
         kept = not self._changed and there is not None and tile_format_of(there.format) is TileFormat.MIXED
-        return TileFormat.MIXED if stated or kept else seen_format(TileFormat.UNKNOWN, sorted(kinds))
+        if stated or kept:
+            return TileFormat.MIXED, not stated and there is not None and there.is_found
+        found = seen_format(TileFormat.UNKNOWN, sorted(kinds))
+        return found, found is TileFormat.MIXED
 
     def _described(self, reader: CacheReader) -> TilingScheme:
         """The cache's scheme, with those of our LODs that its documents don't list before they are written again."""

@@ -17,7 +17,7 @@ from harvester.delta.notes import Notes, require_carrier, write_notes
 from harvester.delta.record import INDEX, Index, SetHash, Touched, block_name, hash_of, pack_block
 from harvester.delta.schemes import shared_scheme
 from harvester.delta.soundness import require_finished, require_whole
-from harvester.delta.statements import policies_of, service_info, sources_of
+from harvester.delta.statements import policies_of, says_mixed, service_info, sources_of
 from harvester.delta.summary import kind_or_trouble
 from harvester.delta.target import Target, locked, open_target
 from harvester.delta.walk import Walk, blocks_of, levels_of, together
@@ -97,6 +97,7 @@ async def diff(
                 keep=False,
                 policies=policies_of([readers[1][1]]),
                 sources=sources_of([readers[1][1]]),
+                mixed=says_mixed([readers[1][1]]),
                 disk=disk,
             ) as target:
                 work = _Comparison(walks, target, info, str(new), spool)

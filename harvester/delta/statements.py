@@ -85,14 +85,17 @@ def stated_extent(reader: CacheReader) -> Box | None:
 
 
 def says_mixed(readers: Iterable[CacheReader]) -> bool:
-    """Does one of some caches say of its own tiles that they are of several kinds? The manifest's word counts before
-    that of documents, which allow for tiles that are about to come."""
+    """Does one of some caches say of its own tiles that they are of several kinds, whichever it holds now? The
+    manifest's word counts before that of documents, which allow for tiles that are about to come; not that of one whose
+    tiles were found to be so."""
 
-    def word(reader: CacheReader) -> TileFormat:
+    def says(reader: CacheReader) -> bool:
         manifest = manifest_of(reader)
-        return tile_format_of(manifest.format) if manifest is not None and manifest.format else reader.info.tile_format
+        if manifest is None or not manifest.format:
+            return reader.info.tile_format is TileFormat.MIXED
+        return tile_format_of(manifest.format) is TileFormat.MIXED and not manifest.is_found
 
-    return any(word(reader) is TileFormat.MIXED for reader in readers)
+    return any(map(says, readers))
 
 
 def joined_format(one: TileFormat, other: TileFormat, name: str) -> TileFormat:

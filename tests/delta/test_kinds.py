@@ -78,6 +78,29 @@ def test_a_cache_in_which_some_tiles_are_of_another_type_stays_mixed(tmp_path, f
         assert stated(out)[0] is TileFormat.MIXED
 
 
+@pytest.mark.parametrize("format", MANY)
+@pytest.mark.parametrize("verb", ["merge", "apply"])
+def test_a_cache_that_was_mixed_by_its_tiles_is_of_one_type_when_the_others_are_replaced(tmp_path, format, verb):
+    old, new = both(tmp_path)
+    few = make(tmp_path / "few.mbtiles", FIVE, format="mbtiles", tile_format=TileFormat.JPEG)
+    out = tmp_path / f"out{SUFFIX[format]}"
+    run_loop(convert(old, out, format=format))
+    run_loop(merge([few], out, format=format))
+    assert stated(out)[1] == "MIXED"
+    run_loop(merge([few], out, format=format))
+    run_loop(convert(out, tmp_path / "copy.tpkx"))
+    run_loop(convert(tmp_path / "copy.tpkx", tmp_path / "copy.mbtiles"))
+    assert stated(tmp_path / "copy.mbtiles")[1] == "MIXED"
+    for path, name in ((out, format), (tmp_path / "copy.mbtiles", "mbtiles")):
+        if verb == "merge":
+            run_loop(merge([new], path, format=name))
+        else:
+            run_loop(diff(path, new, tmp_path / f"delta-{name}.tpkx"))
+            run_loop(apply(tmp_path / f"delta-{name}.tpkx", path))
+        assert stated(path) == (TileFormat.JPEG, "JPEG")
+        run_loop(convert(path, tmp_path / f"{name}-again.pmtiles"))
+
+
 @pytest.mark.parametrize("dedup", [False, True])
 def test_mbtiles_count_the_types_of_the_tiles_that_are_there(tmp_path, dedup):
     old, _ = both(tmp_path)
