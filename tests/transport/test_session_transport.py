@@ -9,8 +9,8 @@ import pytest
 
 from harvester.edges import Fault, Transport
 from harvester.transport.session import Access, SessionTransport
-from tests.contracts.transport_contract import TransportContract
-from tests.transport.test_lanes import Feed, Late, Loose, drained, right, until, whole
+from tests.contracts.transport_contract import Feed, TransportContract
+from tests.transport.test_lanes import Late, Loose, drained, right, until, whole
 
 
 class TestSessionTransport(TransportContract):
