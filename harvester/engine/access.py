@@ -29,6 +29,10 @@ MOST_ASKED = 8
 MOST_REFUSED = 3
 """Tiles that were never served, here and there in the plan: refused, too, they are no region."""
 
+MOST_OVERTAKEN = 2
+"""Times that a refused tile is asked anew because a new credential came while others were asked about it: where that is
+so again and again, questions take longer than credentials last."""
+
 
 class Denied(NamedTuple):
     """What was refused, and how."""
@@ -76,6 +80,7 @@ class Access:
         """The credential with which they were refused first."""
         self._own: dict[tuple[Tile, int], int] = {}
         """Refused tiles that are asked once more, and the credential that held after their refusal."""
+        self._overtaken: Counter[tuple[Tile, int]] = Counter()
         self._aside: list[Denied] = []
         self._candidates: Iterator[Tile] = iter(())
         self._once_served: set[Tile | None] = set()
@@ -217,13 +222,18 @@ class Access:
     def renewed(self) -> None:
         """A new credential is there: go on. What a question was about was refused with the one before, of which nothing
         is to be learned any more: it is asked anew, and not held against its tile."""
-        self.renewing = self.is_open = False
+        self.renewing = False
         aside, self._aside = self._aside, []
         for denied in aside:
-            request = denied.request
-            self._denials[request.tile, request.window] -= 1
-            self.take_back(request.credential)
-            self._again(request)
+            what = denied.request.tile, denied.request.window
+            if self._overtaken[what] == MOST_OVERTAKEN:
+                self._aside.append(denied)
+                continue
+            self._overtaken[what] += 1
+            self._denials[what] -= 1
+            self.take_back(denied.request.credential)
+            self._again(denied.request)
+        self.is_open = bool(self._aside)
 
     def take_back(self, credential: int) -> None:
         """A credential was refused: what may have been answered to it after its end is pending again, and asked."""

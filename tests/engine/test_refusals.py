@@ -299,3 +299,18 @@ def test_a_refusal_while_the_token_is_renewed_says_nothing_of_its_tile(status, c
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts()) == (None, (85, 85, 0, 0, 0, 0))
     assert source.renewals == 2
+
+
+def test_a_tile_that_is_always_refused_is_failed_though_each_time_a_new_token_comes_meanwhile():
+    bad, refused_with = Tile(3, 4, 4), set[int]()
+
+    def scripted(request: Request) -> Answer | None:
+        if request.tile != bad:
+            return None
+        refused_with.add(request.credential)
+        return http(499)
+
+    source = source_of("with a login", renews_in=lambda: 0.0 if source.credential in refused_with else None)
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.3), source=source)
+    outturn = bench.go()
+    assert refused(outturn) and outturn.tally.counts() == (85, 84, 0, 0, 1, 0)
