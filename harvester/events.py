@@ -55,6 +55,11 @@ class Progress:
     concurrency: int
     paused_seconds: float = 0.0
     """How long the host has asked us to wait still."""
+    asking: str = ""
+    """What is asked though every tile has an end, since the answers may take some of these back; empty while tiles are
+    fetched."""
+    is_last: bool = False
+    """True in the last one, after which nothing changes: none before it says that a run is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

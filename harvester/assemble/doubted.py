@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 
 from harvester.assemble.budgets import after, limits_left
@@ -53,7 +54,8 @@ class TilemapDoubt:
     """What one run of a plan believes of its service's tilemap.
 
     ``stopped`` gives a person's wish to end; ``tell`` says something to a person, now and in the report. ``agree``
-    gives a new Agreement, not begun, and ``fetch`` goes on with the run within the limits given.
+    gives a new Agreement, not begun, and ``fetch`` goes on with the run within the limits given. ``asks`` is told once
+    a second, while tiles are asked that may take back what has an end, what is waited for.
     """
 
     job: Job
@@ -68,6 +70,7 @@ class TilemapDoubt:
     tell: Callable[[str], None]
     agree: Callable[[], Awaitable[Agreement]]
     fetch: Callable[[Agreement, Limits], Awaitable[Outturn]]
+    asks: Callable[[Tally, str], None]
     was_unproven: bool = False
     """An earlier run, of this plan or another one, ended before what the tilemap denied was held against any tile; or
     this one asks for all, and some are absent by its word."""
@@ -237,7 +240,8 @@ class TilemapDoubt:
         self, tiles: Sequence[Tile], spares: Sequence[Tile], enough: int, known: Sequence[Tile], tally: Tally
     ) -> Heard:
         async def ask(some: Sequence[Tile]) -> Heard:
-            return await hear(self.job, self.layer, some, tally, stopped=self.stopped)
+            tell = partial(self.asks, tally)
+            return await hear(self.job, self.layer, some, tally, stopped=self.stopped, tell=tell)
 
         return await hear_enough(ask, tiles, spares, enough, known)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,16 @@ PATIENCE_SECONDS = 20.0
 """A host that gives nothing but failures is waited for so long, or for as long as the run would: a server starts anew
 meanwhile."""
 
+BUSY_SECONDS = 30.0
+"""One that only refuses (429, 503), beside the pauses that it asks for: as long as a run waits for its last busy
+tiles."""
+
+BUSY_TIMES = 3
+"""So often in all: what was not come to is asked once more, and others instead."""
+
+TOLD_SECONDS = 1.0
+"""Between two words of what is being asked."""
+
 
 @dataclass(slots=True)
 class Heard:
@@ -50,6 +61,13 @@ class Heard:
     """Those of them that would have been asked again, or at all."""
     stop: StopReason | None = None
     """Why it ended too early."""
+    busy_seconds: float = 0.0
+    """How long nothing but refusals came."""
+
+    @property
+    def is_long_busy(self) -> bool:
+        """True when so many were refused for so long that no others are asked."""
+        return self.busy_seconds >= BUSY_TIMES * BUSY_SECONDS
 
     @property
     def asked(self) -> int:
@@ -66,7 +84,7 @@ class Heard:
         return Heard(
             {**more.there, **self.there}, self.found + more.found, self.answered + more.answered,
             {**self.said, **more.said}, {**self.failed, **more.failed}, more.trouble or self.trouble,
-            more.unended, more.stop or self.stop,
+            more.unended, more.stop or self.stop, self.busy_seconds + more.busy_seconds,
         )  # fmt: skip
 
 
@@ -97,15 +115,23 @@ async def hear_enough(
                 continue
             heard.failed = {tile: text for tile, text in heard.failed.items() if text}  # the others were not asked
         missing = enough - len(heard.answered)
-        if heard.stop is not None or heard.is_wrong or not heard.answered or missing <= 0 or not spares:
+        is_enough = heard.is_wrong or not heard.answered or missing <= 0 or not spares
+        if heard.stop is not None or is_enough or heard.is_long_busy:
             return heard
         heard, spares = heard.and_then(await ask(spares[:missing])), spares[missing:]
 
 
 async def hear(
-    job: Job, layer: Layer, tiles: Sequence[Tile], tally: Tally, *, stopped: Callable[[], StopReason | None]
+    job: Job,
+    layer: Layer,
+    tiles: Sequence[Tile],
+    tally: Tally,
+    *,
+    stopped: Callable[[], StopReason | None],
+    tell: Callable[[str], None],
 ) -> Heard:
-    """Ask tiles, each as often as a run would. ``tally`` counts the requests, as questions."""
+    """Ask tiles, each as often as a run would. ``tally`` counts the requests, as questions; ``tell`` is told once a
+    second what is waited for."""
     heard, limits = Heard(), job.limits
     learned = time.monotonic()
     meant_as_none = {digest.lower() for digest in job.placeholders}
@@ -141,17 +167,33 @@ async def hear(
         tiles, layer.source, new_pacer=pacers_of(limits, time.monotonic()), connections=limits.concurrency,
         tries=limits.retries + 1, tally=tally, clock=time.monotonic, saw=saw, stopped=ended,
         patience=min(PATIENCE_SECONDS, limits.give_up_after_seconds),
+        busy_patience=min(BUSY_SECONDS, limits.give_up_after_seconds),
     )  # fmt: skip
+
+    def words() -> str:
+        came = f", the last answer was {few.trouble}" if few.trouble else ""
+        return f"asking tiles whether the tilemap is right: {len(heard.answered)} of {len(tiles)} answered{came}"
+
     transport = transport_for(job, layer)
     before = tally.tile_requests
+    telling = asyncio.create_task(_tell(tell, words))
     try:
         await transport.drain(few.next_request, few.done)
+        if telling.done():
+            telling.result()
     finally:
+        telling.cancel()
         tally.questions += tally.tile_requests - before
         await transport.close()
-    heard.stop = few.stop
+    heard.stop, heard.busy_seconds = few.stop, few.busy_seconds
     if few.left:
         heard.failed.update(few.unended)
         heard.unended = list(few.unended)
         heard.trouble = heard.trouble or few.trouble
     return heard
+
+
+async def _tell(tell: Callable[[str], None], words: Callable[[], str]) -> None:
+    while True:
+        tell(words())
+        await asyncio.sleep(TOLD_SECONDS)

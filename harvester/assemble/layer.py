@@ -191,6 +191,7 @@ class LayerRun:
             tell=lambda text: self._notice(collection, text),
             agree=lambda: self._agreement(collection),
             fetch=lambda agreement, limits: self._fetch(collection, agreement, limits, probe=False),
+            asks=lambda tally, what: self.standing.asks(tally, time.monotonic(), what),
         )
 
     async def _fetch(self, collection: Collection, agreement: Agreement, limits: Limits, *, probe: bool) -> Outturn:

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harvester.cli.frame import say
-from harvester.events import Counts, Event, Finished, Notice, Progress, Started, TileFailed
+from harvester.events import Event, Finished, Notice, Progress, Started, TileFailed
 from harvester.redact import redact_text
 from harvester.report import Report, WebMapReport
 from harvester.wording import counted, with_detail
 
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal (a log, a mail from cron)."""
+
+NOT_ALL = 0.999
+"""No more is shown before a run is done."""
 
 log = logging.getLogger("harvester.run")
 
@@ -73,6 +76,7 @@ class JsonLines:
                 tiles_per_second=round(event.tiles_per_second, 1),
                 eta_seconds=None if event.eta_seconds is None else round(event.eta_seconds),
                 concurrency=event.concurrency, paused_seconds=round(event.paused_seconds, 1),
+                asking=redact_text(event.asking), is_last=event.is_last,
             )  # fmt: skip
         elif isinstance(event, Finished):
             report = event.report
@@ -92,8 +96,8 @@ class People:
         self._quiet = quiet
         self._summary = summary
         self._shown = ""
-        self._ended: Counts | None = None
-        """Tiles by state in the line that said that all have an end."""
+        self._asking = False
+        """What was shown last is asked when all tiles have an end."""
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -101,7 +105,7 @@ class People:
             if not self._quiet:
                 self._line(f"note: {redact_text(event.text)}")
         elif isinstance(event, Started):
-            self._ended = None
+            self._asking = False
             if self._progress:
                 counts = event.counts
                 kept = (
@@ -152,9 +156,11 @@ class People:
     def _tick(self, event: Progress) -> None:
         counts = event.counts
         share = event.ended / counts.planned if counts.planned else 1.0
+        if counts.pending or not event.is_last:
+            share = min(share, NOT_ALL)
         text = (
             f"{share:6.1%}  {event.ended:,}/{counts.planned:,} tiles  {event.tiles_per_second:,.0f}/s  "
-            f"{event.bytes / 1e6:,.1f} MB  {_eta(event)}"
+            f"{event.bytes / 1e6:,.1f} MB  {redact_text(event.asking) or _eta(event)}"
         )
         for number, word in ((counts.absent, "absent"), (counts.failed, "failed"), (event.retries, "retries")):
             if number:
@@ -166,10 +172,10 @@ class People:
             bar = "#" * round(share * 20)
             self._show(f"[{bar:<20}] {text}"[:width])
             return
-        is_end = not counts.pending or self._ended is not None
-        if (now := time.monotonic()) - self._last >= PLAIN_SECONDS or (is_end and counts != self._ended):
+        is_news = event.is_last or (bool(event.asking) and not self._asking)
+        if (now := time.monotonic()) - self._last >= PLAIN_SECONDS or is_news:
             self._last = now
-            self._ended = counts if is_end else None
+            self._asking = bool(event.asking)
             say(text)
 
     def _show(self, text: str) -> None:
@@ -192,7 +198,7 @@ class People:
 
 
 def _eta(event: Progress) -> str:
-    if not event.counts.pending:
+    if event.is_last and not event.counts.pending:
         return "done"
     if event.eta_seconds is None:
         return "ETA -"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harvester.edges import Answer, Outcome, Request, Source, Verdict, Wait, told, what_came
-from harvester.engine.sites import Site, Sites
+from harvester.engine.sites import IN_VAIN_PAUSES, Site, Sites
 from harvester.engine.stop import StopReason
 from harvester.engine.tally import Tally
 from harvester.engine.witness import Witness
@@ -33,12 +33,53 @@ class Asked:
     """What was wrong with the last answer, as a ledger keeps it."""
 
 
+class Refusals:
+    """Answers "too busy" (429, 503) with none between them that says something of a tile."""
+
+    def __init__(self, patience: float) -> None:
+        self.since = math.inf
+        """When the first of those in a row came."""
+        self._patience = patience
+        self._paused = 0.0  # seconds of pauses that were asked for since then
+        self._pauses = 0
+        self._pause_ends = -math.inf
+        self._before = 0.0
+
+    def saw(self, now: float, outcome: Outcome, asked: float | None) -> None:
+        """An answer came; ``asked``: the seconds of a pause that it asks for."""
+        if outcome in (Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED):
+            self._before = self.total(now)
+            self.since, self._paused, self._pauses = math.inf, 0.0, 0
+        elif outcome is Outcome.THROTTLED:
+            self.since = min(self.since, now)
+            if asked:
+                self._pauses += now >= self._pause_ends
+                self._paused += max(0.0, now + asked - max(now, self._pause_ends))
+                self._pause_ends = max(self._pause_ends, now + asked)
+
+    def are_enough(self, now: float) -> bool:
+        """True when nobody should wait any longer."""
+        if self.since == math.inf or self._patience == math.inf:
+            return False
+        return self._row(now) >= self._patience or self._pauses >= IN_VAIN_PAUSES
+
+    def total(self, now: float) -> float:
+        """Seconds of all such rows, pauses that were asked for left out; a row that was long enough by its pauses
+        counts as one that was by its seconds."""
+        return self._before + (max(self._row(now), self._patience) if self.are_enough(now) else self._row(now))
+
+    def _row(self, now: float) -> float:
+        return 0.0 if self.since == math.inf else max(0.0, now - self.since - self._paused)
+
+
 class Few:
     """In ``Transport.drain``'s terms: ``next_request`` and ``done``. ``saw`` is told how each tile ended.
 
     ``tries``: answers to a tile, of which all but the last may be its own fault or a busy host's; with more hosts than
     that, one of each. All ends when ``stopped``, when a host asks for a pause that no run waits for, and when it gives
     nothing but failures for ``patience`` seconds; where there are several, when all of them do (``stop`` says why).
+    It ends, too, when nothing but refusals (429, 503) came for ``busy_patience`` seconds, those of pauses that were
+    asked for not counted, or after the fourth such pause in a row.
     """
 
     def __init__(
@@ -54,6 +95,7 @@ class Few:
         saw: Callable[[Tile, Verdict], None],
         stopped: Callable[[], StopReason | None] = lambda: None,
         patience: float = 0.0,
+        busy_patience: float = math.inf,
     ) -> None:
         self.stop: StopReason | None = None
         self.answers: list[tuple[Outcome, float]] = []
@@ -72,6 +114,7 @@ class Few:
         self._stopped = stopped
         self._patience = patience
         self._down_since = math.inf
+        self._busy = Refusals(busy_patience)
         self._sites = sites = Sites(
             source=source, new_pacer=new_pacer, connections=connections, max_duration_seconds=None,
             witness=Witness(source, None, lambda share: None), tally=tally, clock=clock, stop=self._end,
@@ -91,6 +134,11 @@ class Few:
         """These, each with what was wrong with its last answer as a ledger keeps it; empty where none came."""
         return {asked.tile: asked.trouble for asked in self._todo}
 
+    @property
+    def busy_seconds(self) -> float:
+        """How long nothing but refusals came, all such times together, without the pauses that were asked for."""
+        return self._busy.total(self._clock())
+
     def next_request(self) -> Request | Wait | None:
         """The next tile, at a host that takes it."""
         now = self._clock()
@@ -103,6 +151,9 @@ class Few:
                 self._down_since = min(self._down_since, now)
                 if now - self._down_since >= self._patience:
                     self._end(StopReason.failing(self.trouble))
+            if self._busy.are_enough(now):
+                ever, quiet = self._tally.counts().stored > 0, now - self._busy.since
+                self._end(StopReason.gave_up(quiet, ever=ever, breaker_open=False, last=self.trouble))
         if self.stop is not None or not self._todo:
             return Wait(None) if self._flying else None
         asked = self._todo[0]
@@ -132,6 +183,7 @@ class Few:
             now, outcome, answer.seconds, first_try=not asked.answers, retry_after=verdict.retry_after
         )  # fmt: skip
         asked.answers.append((outcome, answer.seconds))
+        self._busy.saw(now, outcome, verdict.retry_after)
         if outcome in (Outcome.WHOLE, Outcome.ABSENT, Outcome.UNCHANGED):
             self.answers += asked.answers[-1:] if sites.are_several else asked.answers
             self._saw(asked.tile, verdict)

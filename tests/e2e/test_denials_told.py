@@ -71,11 +71,11 @@ def test_of_a_denied_tile_that_was_asked_why_tells_what_came(cli, unproven):
 
 
 def test_a_tile_that_said_itself_that_it_is_not_there_is_told_so(serve, cli):
-    """One in eight questions is answered: too few."""
-    rules = [Rule(do="status", status=403, levels=str(n), cols=f"0-{2**n // 2 - 1}", rows="1-99") for n in (3, 4, 5)]
+    """Few questions are answered: too few."""
+    rules = [Rule(do="status", status=403, levels=str(n), cols=f"0-{2**n // 2 - 1}", rows="2-99") for n in (3, 4, 5)]
     service = serve(ArcGisSite(tilemap="on", absent=west), script(*rules))
     assert cli("run", service.url, *FINE, "-o", "out.mbtiles").json["error"]["code"] == "tilemap_unproven"
-    answered = min(tile for tile in service.log.tiles() if west(tile) and tile.row == 0)
+    answered = min(tile for tile in service.log.tiles() if west(tile) and tile.row < 2)
     said = cli("why", "out.mbtiles", address(answered), "--json").json
     assert (said["state"], said["reason"], said["tried_in_run"]) == ("pending", "http_404", 1)
     assert said["denied"]["answered"] >= 1
@@ -163,3 +163,50 @@ def test_where_every_tile_answered_404_all_that_tells_of_it_agrees(serve, cli):
     assert (verified["absent"], verified["missing"]) == (0, ALL)
     said = cli("why", "out.mbtiles", "5/3/3", "--json").json
     assert (said["state"], said["reason"], said["tried_in_run"]) == ("pending", "http_404", 1)
+
+
+def last_words(err: str) -> list[dict[str, object]]:
+    """Progress of a run, the last of which alone may say that it is over."""
+    lines = [line for line in events(err) if line["type"] == "progress"]
+    assert [line["is_last"] for line in lines] == [False] * (len(lines) - 1) + [True]
+    return lines
+
+
+def test_nothing_is_done_before_a_denial_was_held_against_tiles(serve, cli):
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    result = cli("run", service.url, *FINE, "--progress", "json", "-o", "out.mbtiles")
+    assert result.code == 0
+    lines = last_words(result.err)
+    assert any(line["asking"] for line in lines)
+    assert (lines[-1]["pending"], lines[-1]["asking"]) == (0, "")
+
+
+def test_people_see_the_end_once_and_none_that_is_taken_back(serve, cli):
+    sites = {
+        "honest": (ArcGisSite(tilemap="on", absent=west), 1),
+        "lying": (ArcGisSite(tilemap="on", tilemap_says=lambda tile: not west(tile)), 1),
+    }
+    for name, (site, ends) in sites.items():
+        shown = cli("run", serve(site).url, "--lods", "3-5", *PEOPLE, "-o", f"{name}.mbtiles").err
+        lines = [line for line in shown.splitlines() if "/1,344 tiles" in line]
+        assert sum("done" in line or "100.0%" in line for line in lines) == ends and "done" in lines[-1]
+        assert any("asking tiles whether the tilemap is right" in line for line in lines)
+    shown = cli("run", refusing(serve).url, "--lods", "3-5", *PEOPLE, "-o", "out.mbtiles").err
+    assert "asking tiles whether the tilemap is right" in shown
+    assert "100.0%" not in shown and " done" not in shown
+
+
+def test_of_tiles_that_all_answered_404_none_is_called_done_before(serve, cli):
+    service = serve(ArcGisSite(absent=lambda tile: True))
+    shown = cli("run", service.url, "--lods", "3-5", *PEOPLE, "-o", "out.mbtiles").err
+    assert "100.0%" not in shown and " done" not in shown
+
+
+def test_a_run_that_only_asks_what_an_earlier_one_left_in_doubt_tells_of_it(serve, cli, tmp_path):
+    service = serve(ArcGisSite(tilemap="on", absent=west))
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+    with closing(sqlite3.connect(tmp_path / "out.mbtiles.ledger")) as ledger, ledger:  # as a run that was killed
+        ((plan,),) = ledger.execute("SELECT value FROM meta WHERE name = 'plan'").fetchall()
+        ledger.execute("UPDATE meta SET value = ? WHERE name = 'tilemap_unproven'", (json.dumps([json.loads(plan)]),))
+    lines = last_words(cli("run", service.url, *FINE, "--progress", "json", "-o", "out.mbtiles").err)
+    assert lines[0]["asking"] and (lines[-1]["absent"], lines[-1]["pending"]) == (ALL // 2, 0)

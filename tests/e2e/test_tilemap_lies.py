@@ -298,6 +298,19 @@ def test_tiles_that_failed_before_are_failed_again_where_the_host_gives_nothing(
     assert (healed.code, healed.json["absent"], healed.json["failed"]) == (0, ALL_OF_5 // 2, 0)
 
 
+def test_a_host_that_is_busy_for_denied_tiles_alone_is_not_waited_for_without_end(serve, cli):
+    """Few are asked, since it gives nothing but refusals; that it waits is told meanwhile."""
+    service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=503)))
+    limits = ("--give-up-after", "2s", "--progress", "json")
+    result = cli("run", service.url, *FINE, *limits, "-o", "out.mbtiles")
+    assert (result.code, result.json["error"]["code"]) == (1, "tilemap_unproven")
+    assert (result.json["stored"], result.json["pending"]) == (ALL // 2, ALL // 2)
+    assert service.log.count("tile") - ALL // 2 <= 2 * ASKED + 2
+    assert "the last answer was http_503" in result.err
+    service.script = script()
+    assert cli("run", service.url, *FINE, "-o", "out.mbtiles").code == 0
+
+
 def test_a_shard_whose_tiles_are_all_denied_and_fail_ends_with_1(serve, cli):
     service = serve(ArcGisSite(tilemap="on", absent=west), script(*half("status", status=403)))
     bbox = ("--bbox=-170,-80,-10,80",)

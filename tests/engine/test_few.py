@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -36,8 +37,9 @@ class Sample:
         rate: float | None = None,
         stop_after: float | None = None,
         patience: float = 0.0,
+        busy_patience: float = math.inf,
     ) -> None:
-        self.patience = patience
+        self.patience, self.busy_patience = patience, busy_patience
         self.seen: dict[Tile, Verdict] = {}
         self.tally = Tally()
         run_virtual(self._ask(scripted, hosts, tries, rate, stop_after))
@@ -57,6 +59,7 @@ class Sample:
             clock=loop.time,
             saw=lambda tile, verdict: self.seen.update({tile: verdict}),
             patience=self.patience,
+            busy_patience=self.busy_patience,
             stopped=lambda: pressed if stop_after is not None and loop.time() >= stop_after else None,
         )
         transport = MemoryTransport(MemoryService(scripted=scripted), connections=8)
@@ -130,6 +133,37 @@ def test_after_its_patience_it_ends():
     sample = Sample(lambda request: http(500), (SICK,), patience=20.0)
     assert sample.few.stop is not None and sample.few.stop.code == "source_failing"
     assert 20 <= sample.seconds < 25
+
+
+@pytest.mark.parametrize("hosts", [(SICK,), (SICK, WELL)])
+@pytest.mark.parametrize("tries", [1, 6])
+def test_of_nothing_but_refusals_it_has_enough_after_its_patience(hosts, tries):
+    sample = Sample(lambda request: http(503), hosts, busy_patience=30.0, tries=tries)
+    assert sample.whole == 0 and sample.seconds < 33
+    assert sample.few.stop is not None and sample.few.stop.code in ("gave_up", "source_failing")
+    assert "503" in sample.few.stop.message
+    assert sample.few.busy_seconds == pytest.approx(30, abs=3)
+
+
+def test_refusals_that_pass_in_time_end_nothing():
+    sample = Sample(
+        lambda request: http(503) if asyncio.get_running_loop().time() < 12 else None, (SICK,),
+        busy_patience=30.0, tries=6,
+    )  # fmt: skip
+    assert (sample.whole, sample.few.stop, sample.few.left) == (len(TILES), None, 0)
+    assert 10 < sample.few.busy_seconds < 30
+
+
+def test_pauses_that_are_asked_for_are_kept_and_three_in_vain_are_enough():
+    def busy(until: float) -> Callable[[Request], Answer | None]:
+        asks = http(503, headers={"retry-after": "40"})
+        return lambda request: asks if asyncio.get_running_loop().time() < until else None
+
+    passing = Sample(busy(100), (SICK,), busy_patience=30.0, tries=6)
+    assert (passing.whole, passing.few.stop) == (len(TILES), None)
+    staying = Sample(busy(math.inf), (SICK,), busy_patience=30.0, tries=6)
+    assert staying.few.stop is not None and 120 <= staying.seconds < 135
+    assert staying.few.busy_seconds >= 30
 
 
 @pytest.mark.parametrize("hosts", [(SICK,), (SICK, WELL)])
