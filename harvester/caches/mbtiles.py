@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harvester.caches.addresses import Address, in_order
 from harvester.caches.belongings import ELSEWHERE
 from harvester.caches.generation import SEEN, Generation
+from harvester.caches.layer_survey import Listed, layers_for
 from harvester.caches.mbtiles_adopt import prepare, refuse_other_tiles, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
@@ -30,7 +31,7 @@ from harvester.caches.mbtiles_schema import (
 )
 from harvester.caches.mbtiles_state import FileState
 from harvester.caches.sqlite_file import WrittenFile, remove_tiles, require_taken, saying_what_is_needed
-from harvester.caches.vector_layers import layers_for, parse_text
+from harvester.caches.vector_layers import parse_text
 from harvester.database import Database, read_header, sqlite_errors
 from harvester.durable import Disk
 from harvester.edges import Stamps, Stored, Subject, TileFormat, VectorLayer
@@ -226,11 +227,13 @@ class MBTilesWriter:
         spans = None
         if not self._seen_stamp or state.finished != state.stamp or "bounds" not in existing:
             spans = await self._spans(database) if self._seen_stamp else []
-        layers = subject.info.vector_layers
+        listed = Listed(subject.info.vector_layers)
         changed = spans is not None or not parse_text(existing.get("json", ""))
         if self._seen_stamp and changed and commonest(state.kinds, TileFormat.UNKNOWN) == "pbf":
-            layers = await asyncio.to_thread(self._layers, layers)
-        rows = describe(subject, spans, state.kinds, existing, layers)
+            listed = await asyncio.to_thread(self._layers, listed.layers)
+        rows = describe(subject, spans, state.kinds, existing, listed.layers)
+        if not subject.applying:
+            self.notices += listed.notices
         self._note_types(state.kinds, rows["format"])
         # Of tiles that are about to change nobody needs the hash: a stale one only goes.
         if self._hash and not subject.applying and (HASH not in existing or state.hashed != state.stamp):
@@ -256,7 +259,7 @@ class MBTilesWriter:
             await set_metadata(database, {**rows, STAMP: state.text()})
         self._state, self._seen_stamp, self._is_ours, self._prepared = state, state.stamp, True, True
 
-    def _layers(self, stated: Sequence[VectorLayer]) -> tuple[VectorLayer, ...]:
+    def _layers(self, stated: Sequence[VectorLayer]) -> Listed:
         """What the source says of its vector tiles, else what they have."""
         with open_reader(self.path) as reader:
             return layers_for(stated, reader)

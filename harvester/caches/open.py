@@ -108,9 +108,10 @@ async def open_writer(
     return CountedWriter(writer, subject, look)
 
 
-def seal(format: str, work: Path, part: Path, subject: Subject, *, disk: Disk) -> None:
-    """Make a sealed format's file ``part`` of its work folder, durably. Raises CacheError; then ``part`` is gone."""
-    importlib.import_module(FORMATS[format].module).seal(work, part, subject, disk=disk)
+def seal(format: str, work: Path, part: Path, subject: Subject, *, disk: Disk) -> tuple[str, ...]:
+    """Make a sealed format's file ``part`` of its work folder, durably; gives what a person should hear of it. Raises
+    CacheError; then ``part`` is gone."""
+    return tuple(importlib.import_module(FORMATS[format].module).seal(work, part, subject, disk=disk) or ())
 
 
 def unpack(format: str, package: Path, work: Path, scheme: TilingScheme, *, disk: Disk) -> None:

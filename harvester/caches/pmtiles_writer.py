@@ -20,6 +20,7 @@ from harvester.caches.bundles import BundleReader
 from harvester.caches.counted import manifest_of
 from harvester.caches.json_text import with_texts
 from harvester.caches.kept import KEPT, METADATA, Kept
+from harvester.caches.layer_survey import Listed, layers_for
 from harvester.caches.mbtiles_metadata import Span as ZoomSpan
 from harvester.caches.mbtiles_metadata import data_box
 from harvester.caches.pmtiles_archive import ELSEWHERE, TYPES, Archive, Limits
@@ -27,7 +28,7 @@ from harvester.caches.pmtiles_layout import Header
 from harvester.caches.pmtiles_reader import VECTOR_TILE_SIZE
 from harvester.caches.pmtiles_work import NAME
 from harvester.caches.records import Span, read_bodies, read_index, read_record
-from harvester.caches.vector_layers import joined_layers, layers_for, render_layers
+from harvester.caches.vector_layers import joined_layers, render_layers
 from harvester.caches.world import first_outside, no_place
 from harvester.durable import Disk, disk_error, disk_full
 from harvester.edges import CacheInfo, Subject, TileFormat, VectorLayer
@@ -69,11 +70,12 @@ class Zoom:
         return ZoomSpan(self.place.zoom, self.left, self.right, last - self.bottom, last - self.top)
 
 
-def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits = NORMAL) -> None:
+def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits = NORMAL) -> tuple[str, ...]:
     """Make the archive ``part`` of the compact cache in ``work``, durably; the caller renames it.
 
-    The same tiles make the same bytes. Raises UnsupportedFormatError where tiles are of several types or no XYZ tiles,
-    CacheError where the disk says so; then ``part`` is gone and ``work`` as it was.
+    The same tiles make the same bytes. Gives what a person should hear of them. Raises UnsupportedFormatError where
+    tiles are of several types or no XYZ tiles, CacheError where the disk says so; then ``part`` is gone and ``work`` as
+    it was.
     """
     total = sum(file.stat().st_size for file in work.rglob("*.bundle"))
     if total > disk.free_bytes(part):
@@ -89,8 +91,9 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
                 for zoom in zooms:
                     _add_zoom(archive, reader, zoom)
                 held = [zoom for zoom in zooms if zoom.tiles]
-                layers = layers_for(subject.info.vector_layers, reader) if archive.kind is TileFormat.PBF else ()
-                metadata = _metadata(subject, reader.info, archive.kind, held, layers, _kept(work, disk))
+                is_vector = archive.kind is TileFormat.PBF
+                listed = layers_for(subject.info.vector_layers, reader) if is_vector else Listed(())
+                metadata = _metadata(subject, reader.info, archive.kind, held, listed.layers, _kept(work, disk))
                 kind = TYPES.get(archive.kind, TYPES.get(subject.info.tile_format, 0))
                 archive.close(metadata, Header(tile_type=kind, **_places(subject, held)))
             disk.fsync(descriptor)
@@ -99,6 +102,7 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, limits: Limits
             disk.remove(part)
             raise
         disk.close(descriptor)
+        return listed.notices
 
 
 def _scratch(work: Path) -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""``vector_layers``: which layers and fields vector tiles have, read from where it is stated, else found in the tiles.
+"""``vector_layers``: which layers and fields vector tiles have, read from where it is stated.
 
 Source: TileJSON 3.0, 3.3; MBTiles 1.3, "Vector tileset metadata"; PMTiles 3, "JSON Metadata". Readers (GDAL, QGIS,
 MapLibre) take their layers and fields from there, and show none where the list is empty.
@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any
 
-import numpy as np
-
-from harvester.edges import CacheReader, TileFormat, VectorLayer
-from harvester.payload.mvt import STRING, layers_of
+from harvester.edges import VectorLayer
+from harvester.payload.mvt import STRING
 from harvester.tiling.scheme import TilingScheme
-from harvester.tiling.tile import BlockKey
 
 LAYERS = "vector_layers"
-
-SAMPLE_BLOCKS = 8
-SAMPLE_TILES = 8
-"""Of each level, tiles of so many blocks, and so many tiles of a block, are looked at: a layer that none of 64 tiles
-spread over a level has is rare, and a planet's tiles take days to read."""
-
-LOOKED_BLOCKS = 64
-"""Blocks of a level among which those are chosen: finding out which blocks hold tiles reads an index for each."""
 
 MAX_LAYERS = 1000
 """Layers of one list; real ones have dozens."""
@@ -136,32 +124,6 @@ def _joined_order(lists: Sequence[Sequence[str]]) -> list[str]:
     return names if all(list(dict.fromkeys(each)) == names for each in lists) else sorted(names)
 
 
-def survey(reader: CacheReader) -> tuple[VectorLayer, ...]:
-    """The layers that a sample of a cache's tiles has, by name; the same for the same tiles."""
-    if reader.info.tile_format not in (TileFormat.PBF, TileFormat.UNKNOWN):
-        return ()
-    seen: dict[str, dict[str, str]] = {}
-    zooms: dict[str, list[int]] = {}
-    for level in reader.levels():
-        zoom = zoom_of(reader.info.scheme, level)
-        for key in _spread(list(islice(reader.blocks(level), LOOKED_BLOCKS)), SAMPLE_BLOCKS):
-            for body in _bodies(reader, key):
-                for layer in layers_of(body):
-                    known = seen.setdefault(layer.name, {})
-                    for field, kind in layer.fields.items():
-                        known[field] = kind if known.get(field, kind) == kind else STRING
-                    zooms.setdefault(layer.name, []).append(zoom)
-    return tuple(
-        VectorLayer(name, tuple(sorted(seen[name].items())), min(zooms[name]), max(zooms[name]))
-        for name in sorted(seen)
-    )
-
-
-def layers_for(stated: Sequence[VectorLayer], reader: CacheReader) -> tuple[VectorLayer, ...]:
-    """What a writer lists for the tiles that it holds: what its source states, else what the tiles have."""
-    return tuple(stated) or survey(reader)
-
-
 def zoom_of(scheme: TilingScheme, level: int) -> int:
     """The Google zoom of a level; the level itself on other grids."""
     place = scheme.google(level) if level in scheme.by_level else None
@@ -176,21 +138,6 @@ def in_words(layers: Iterable[VectorLayer]) -> str:
         span = "" if low is None or high is None else f" ({low})" if low == high else f" ({low}-{high})"
         parts.append(f"{layer.id}{span}")
     return ", ".join(parts)
-
-
-def _bodies(reader: CacheReader, key: BlockKey) -> Iterable[bytes]:
-    held = np.flatnonzero(reader.present(key)).tolist()
-    for number in _spread(held, SAMPLE_TILES):
-        body = reader.read(*key.tile(number))
-        if body is not None:
-            yield body
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """So many items, evenly from the first to the last."""
-    if len(items) <= count:
-        return list(items)
-    return [items[index * (len(items) - 1) // (count - 1)] for index in range(count)]
 
 
 def _zoom(value: object) -> int | None:

@@ -24,6 +24,7 @@ from harvester.caches import bundle_v2, compact, stored_zip, vtpk_documents
 from harvester.caches.bundles import BundleReader
 from harvester.caches.description import Description
 from harvester.caches.kept import Kept
+from harvester.caches.layer_survey import layers_for
 from harvester.caches.package_bundles import compacted
 from harvester.caches.package_seal import NO_GUID, Progress, add_rest, guid_of, seal_archive
 from harvester.caches.package_unpack import unpack_archive
@@ -32,7 +33,7 @@ from harvester.caches.restated_items import ITEMINFO, PKINFO, ItemDocuments, res
 from harvester.caches.stored_zip import Entry, StoredZip
 from harvester.caches.thumbnail import thumbnail
 from harvester.caches.tpk_documents import VECTOR_TILES
-from harvester.caches.vector_layers import layers_for, parse_layers, parse_object
+from harvester.caches.vector_layers import parse_layers, parse_object
 from harvester.caches.vtpk_index import render_index
 from harvester.caches.vtpk_resources import PREFIX, STYLE, Resources, resources_in
 from harvester.caches.zip_bundles import ZipBundles
@@ -95,15 +96,16 @@ def open_reader(path: str | Path) -> VtpkReader:
 # ---------------------------------------------------------------------------------------------- sealing
 
 
-def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Progress | None = None) -> None:
+def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Progress | None = None) -> tuple[str, ...]:
     """Make the package ``part`` of the compact cache in ``work`` and its ``resources/``, durably; the caller renames
     it.
 
     Entries come in a fixed order with fixed times, bundles row-major without gaps: the same tiles and resources make
     the same bytes. What a package that was taken apart had besides is in it again. Memory stays flat but for the tile
-    index. Raises CacheError; then ``part`` is gone.
+    index. Gives what a person should hear of the tiles. Raises CacheError; then ``part`` is gone.
     """
     resources = Resources(work, disk)
+    notices: list[str] = []
 
     def write(
         archive: StoredZip,
@@ -114,9 +116,12 @@ def seal(work: Path, part: Path, subject: Subject, *, disk: Disk, progress: Prog
         total: int,
     ) -> None:
         tell: Callable[[int], None] = lambda done: progress(min(done, total), total)  # noqa: E731
-        _write_package(archive, reader, about, subject, kept, resources, tell)
+        listed = layers_for(subject.info.vector_layers, reader)
+        notices[:] = listed.notices
+        _write_package(archive, reader, about, subject, kept, resources, listed.layers, tell)
 
     seal_archive(work, part, subject, write, disk=disk, progress=progress)
+    return tuple(notices)
 
 
 def _write_package(
@@ -126,13 +131,13 @@ def _write_package(
     subject: Subject,
     kept: Kept,
     resources: Resources,
+    layers: Sequence[VectorLayer],
     progress: Callable[[int], None],
 ) -> None:
     import xxhash
 
     about = replace(about, scheme=_whole_scheme(about, subject))
     levels = list(reader.levels()) or [about.scheme.lods[0].level]
-    layers = layers_for(subject.info.vector_layers, reader)
     index = render_index(reader, about.scheme)
     names = resources.names()
     documents = _Documents(about, kept)

@@ -16,8 +16,9 @@ from harvester.caches.folders import TileFolder
 from harvester.caches.folders_reader import FolderReader
 from harvester.caches.folders_writer import INCOMING, FolderWriter
 from harvester.caches.json_text import require_single, with_values
+from harvester.caches.layer_survey import layers_for
 from harvester.caches.mbtiles_metadata import Span, data_box
-from harvester.caches.vector_layers import join_layers, joined_layers, layers_for, parse_layers, render_layers
+from harvester.caches.vector_layers import join_layers, joined_layers, parse_layers, render_layers
 from harvester.caches.world import WorldWriter
 from harvester.caches.xyz import MAX_ZOOM, XyzNaming, describe, extension_of, folder_of, read_tilejson, stated_format
 from harvester.durable import Disk
@@ -80,6 +81,7 @@ class XyzDocuments:
         if subject.kinds is not None:
             self._kinds = Counter(subject.kinds)
         self._disk.make_dirs(self.folder)
+        self.notices.clear()
         self._save(self._describe(subject, self._spans()))
         self._tell_of_others()
 
@@ -94,7 +96,7 @@ class XyzDocuments:
         if others:
             named = " and ".join(f"{count:,} {kind}" for kind, count in others.items())
             text = f"{self.folder} holds {named} tiles under names that end in .{self._extension}, as its template says"
-            self.notices[:] = [text]
+            self.notices.append(text)
 
     def _save(self, document: dict[str, Any]) -> None:
         if document != self._old:
@@ -153,7 +155,9 @@ class XyzDocuments:
             stated = parse_layers(old.get("vector_layers"))
             if spans is not None:
                 held = FolderReader(describe(document, self.files.levels()), self.files, self._disk)
-                stated = join_layers(stated, layers_for(info.vector_layers, held))
+                listed = layers_for(info.vector_layers, held)
+                stated = join_layers(stated, listed.layers)
+                self.notices += () if subject.applying else listed.notices
             document["vector_layers"] = joined_layers(old.get("vector_layers"), render_layers(stated))
         extent = subject.extent or info.extent
         box = data_box(spans or (), extent)

@@ -137,7 +137,7 @@ class Target:
         paths, disk = self.paths, self.disk
         ready = paths.new
         if paths.sealed:
-            seal(self.format, paths.new, paths.part, self.subject, disk=disk)
+            self.notices += seal(self.format, paths.new, paths.part, self.subject, disk=disk)
             ready = paths.part
         if carry is not None:
             carry(ready, disk)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from harvester.caches import open as formats
 from harvester.caches.compact_writer import open_writer
+from harvester.caches.layer_survey import survey
 from harvester.caches.open import open_cache, require_can_hold
-from harvester.caches.vector_layers import join_layers, parse_layers, parse_text, render_layers, survey
+from harvester.caches.vector_layers import join_layers, parse_layers, parse_text, render_layers
 from harvester.caches.vtpk import open_reader, seal, unpack
 from harvester.caches.vtpk_index import parse_index, render_index
 from harvester.caches.vtpk_resources import STYLE, Resources, is_name
@@ -376,17 +377,17 @@ def test_a_field_of_several_types_is_a_text(tmp_path: Path) -> None:
     body = packed(tile([layer("roads", shapes)]))
     path = package(tmp_path, batch=[Stored(Tile(0, 0, 0), body, "pbf")], about=vector((0,)))
     with open_reader(path) as reader:
-        assert survey(reader) == (VectorLayer("roads", (("lanes", "String"),), 0, 0),)
+        assert survey(reader).layers == (VectorLayer("roads", (("lanes", "String"),), 0, 0),)
 
 
 def test_a_cache_of_pictures_has_no_layers(tmp_path: Path) -> None:
     write(tmp_path / "pictures", subject(levels=(9,)), [Stored(Tile(9, 0, 0), b"\x89PNG\r\n\x1a\n", "png")])
     with formats.open_cache(tmp_path / "pictures") as reader:
-        assert survey(reader) == ()
+        assert survey(reader).layers == ()
 
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_another_maker_lists_of_its_tiles_is_what_is_found_in_them(shared_data: Path, number: int) -> None:
     with open_cache(shared_data / "pmtiles" / f"test_fixture_{number}.pmtiles") as reader:
-        assert reader.info.vector_layers == survey(reader) != ()
+        assert reader.info.vector_layers == survey(reader).layers != ()
