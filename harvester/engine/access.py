@@ -33,6 +33,16 @@ MOST_OVERTAKEN = 2
 """Times that a refused tile is asked anew because a new credential came while others were asked about it: where that is
 so again and again, questions take longer than credentials last."""
 
+MOST_IN_VAIN = 50
+"""New credentials, each refused before anything that came for it could be believed: so would all others be."""
+
+NEVER_LONG_ENOUGH = StopReason(
+    code="auth",
+    message=f"{MOST_IN_VAIN} tokens in a row ended before anything that came for them could be believed",
+    hint="Ask for tokens that last longer; where most of the area has no tiles, plan a part that has some (--bbox).",
+    exit_code=3,
+)
+
 
 class Denied(NamedTuple):
     """What was refused, and how."""
@@ -244,6 +254,8 @@ class Access:
             for tile in ended.tiles():
                 self._bad.pop(tile, None)
                 self._again(self._source.request(tile, 0))
+        if self._doubt.in_vain >= MOST_IN_VAIN:
+            self._stop(NEVER_LONG_ENOUGH)
 
     # ------------------------------------------------------------------------------------------ the end of a run
 

@@ -96,6 +96,9 @@ class Doubt:
         self._writer = writer
         self._tally = tally
         self._settled = -1
+        self._unchanged = 0
+        self.in_vain = 0
+        """Credentials that were refused one after the other, and nothing that came for them was sound."""
 
     def remember(
         self, now: float, request: Request, answer: Answer, state: State, reason: str, indexes: tuple[int, ...] = ()
@@ -108,7 +111,13 @@ class Doubt:
 
     def take_back(self, credential: int) -> list[Ended]:
         """What is in doubt now that a credential is refused, made pending; the second time that is nothing."""
+        before, is_full = self._settled, len(self.recent) == REMEMBERED
         doubtful = self._refused(credential)
+        if credential > before:
+            came = sum(before < ended.credential <= credential for ended in self.recent)
+            unchanged = self._tally.counts().unchanged
+            is_any_sound = came > len(doubtful) or is_full or unchanged > self._unchanged
+            self.in_vain, self._unchanged = 0 if is_any_sound else self.in_vain + 1, unchanged
         if doubtful:
             answers = set(map(id, doubtful))
             self._remember([ended for ended in self.recent if id(ended) not in answers])
@@ -203,6 +212,7 @@ class Doubt:
     def settle(self) -> None:
         """The credential held after all that came."""
         self.recent.clear()
+        self.in_vain = 0
 
     def _doubtful(self, credential: int) -> list[Ended]:
         known = self._settled
