@@ -72,7 +72,7 @@ async def finish(collection: Collection, report: Report, record: Callable[[Path]
             await collection.writer.close()
         if collection.sealed:
             await collection.claim_part()
-            await asyncio.to_thread(seal, collection.format, paths.new, paths.part, collection.subject, disk=disk)
+            await _seal(collection, paths.new)
             await ledger.record([], {None: file_stamp(paths.part)})
         await record(paths.part if collection.sealed else paths.new)
         await ledger.set_meta({"swapping": True, "dirty": False})
@@ -88,6 +88,11 @@ async def _describe(collection: Collection, *, finished: bool) -> None:
     await collection.ledger.set_meta({SUMS: collection.writer.remembered()})
 
 
+async def _seal(collection: Collection, work: Path) -> None:
+    part, disk = collection.paths.part, collection.disk
+    collection.notices += await asyncio.to_thread(seal, collection.format, work, part, collection.subject, disk=disk)
+
+
 async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bool) -> None:
     """A work folder that is there may hold more than the package, whatever the ledger says: it may be a new one."""
     paths, ledger, disk = collection.paths, collection.ledger, collection.disk
@@ -100,7 +105,7 @@ async def _finish_sealed(collection: Collection, *, complete: bool, may_seal: bo
     await _agree_on_other_jobs(collection)
     await collection.writer.close()
     await collection.claim_part()
-    await asyncio.to_thread(seal, collection.format, paths.work, paths.part, collection.subject, disk=disk)
+    await _seal(collection, paths.work)
     require_still_own(paths)
     disk.replace(paths.part, paths.out)
     disk.sync_folder(paths.out.absolute().parent)

@@ -159,8 +159,9 @@ class LayerRun:
             report = report if report.exit_code == CacheError.exit_code else report.with_error(error)
         if not collection.paths.overwrite and (not collection.sealed or report.stop is None):
             report = await with_saved(report, collection.paths.out)
-        late = [text for text in getattr(collection.writer, "notices", ()) if text not in report.notices]
-        if late:  # what the writer says of the whole cache, at its end
+        ended = (*getattr(collection.writer, "notices", ()), *collection.notices)
+        late = [text for text in dict.fromkeys(ended) if text not in report.notices]
+        if late:  # what the writer, or the sealing, says of the whole cache at its end
             for text in late:
                 self.emit(Notice(text=text))
             report = replace(report, notices=(*report.notices, *late))
