@@ -61,6 +61,8 @@ class Refused(NamedTuple):
     """How often in all."""
     since: float
     """When it was refused first."""
+    faults: int
+    """How often of ``number`` by a fault that is taken for a refusal."""
 
 
 Seen = dict[Tile, Refused]
@@ -119,7 +121,8 @@ class Busy:
         refused always.
         """
         again = tile in self.seen
-        times, good_then, host_then, _, number, since = self.seen.get(tile, (0, good - 1, self._host, "", 0, now))
+        unseen = Refused(0, good - 1, self._host, "", 0, now, 0)
+        times, good_then, host_then, _, number, since, faults = self.seen.get(tile, unseen)
         self._good = good
         if again:
             if good > max(good_then, self._counted):
@@ -143,7 +146,8 @@ class Busy:
         own = self._presumed or on_demand or (amid_good and times >= OWN_TIMES)
         self._host += not own
         self._unchecked += self._presumed
-        self.seen[tile] = Refused(times, good, self._host, reason if own else "", number + 1, since)
+        why = reason if own else ""
+        self.seen[tile] = Refused(times, good, self._host, why, number + 1, since, faults + is_fault)
         if len(self.seen) > REMEMBERED:
             del self.seen[next(iter(self.seen))]
         return times, own

@@ -143,7 +143,7 @@ class Throttling:
         if own and is_fault and times >= OWN_TIMES:
             if on_trial:
                 self._close()
-            return times
+            return min(times, self.refused_tiles[tile].faults)
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
         if not own and self._sites.is_too_long(now, site, asked, ended=ended):

@@ -70,3 +70,9 @@ def test_whatever_a_host_does_each_tile_has_one_end_and_the_run_ends(group: int)
         except Exception as error:
             error.add_note(f"seed {seed}: {Behaviour(seed).limits}")
             raise
+
+
+@pytest.mark.parametrize("seed", [1612, 3549])
+def test_a_tile_pays_with_its_tries_for_faults_alone(seed: int) -> None:
+    """Of a host whose faults are refusals as well: "too busy" is none of them."""
+    is_run_right(seed)
