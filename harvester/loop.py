@@ -8,6 +8,7 @@ import gc
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 LOOP_COLLECTS_EVERY = 50_000
@@ -65,11 +66,17 @@ class Stops:
         if self._caught is not None and (error is None or isinstance(error, asyncio.CancelledError)):
             raise self._caught from None
 
+    def hear(self, number: int, handler: Any) -> None:
+        """Heed this handler, too, from now on."""
+        self._before[number] = handler
+        signal.signal(number, self._hear)
+
     async def heeded(self, work: Coroutine[Any, Any, T]) -> T:
         """Await the work, which a signal cancels."""
         if self._caught is not None:
             raise asyncio.CancelledError
         self._task = asyncio.current_task()
+        _STOPS.set(self)
         try:
             return await work
         finally:
@@ -82,6 +89,20 @@ class Stops:
         self._caught = error
         if self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+
+_STOPS: ContextVar[Stops] = ContextVar("stops")
+"""Those of the loop that runs."""
+
+
+def heed(number: int, handler: Any) -> None:
+    """Within a loop's work: what this handler raises comes when the loop has ended, where it says what that is. In one
+    step, for in between a signal would end all, and so it would where the loop's own handlers are removed."""
+    stops = _STOPS.get(None)
+    if stops is not None and callable(getattr(handler, "error", None)):
+        stops.hear(number, handler)
+    else:
+        signal.signal(number, handler)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -79,6 +79,11 @@ def over(exit_code: int) -> None:
     watch(leave)
 
 
+def stopped(error: BaseException | None) -> int:
+    """The exit code of a command that Ctrl-C, or what comes as it does, has ended."""
+    return error.exit_code if isinstance(error, TerminatedError) else CODES["SIGINT"]
+
+
 def _say(text: str) -> None:
     with suppress(OSError):
         os.write(2, text.encode())

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from harvester.cli.common import Common, common_params, log, open_log, printable
-from harvester.cli.early_stop import TerminatedError, is_early, numbers, unwind
+from harvester.cli.early_stop import is_early, numbers, stopped, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
@@ -127,7 +127,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         say("stopped")
         cause = error.__cause__ if isinstance(error, click.Abort) else error
-        return cause.exit_code if isinstance(cause, TerminatedError) else 130
+        return stopped(cause)
     except ReaderGoneError:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
         return 141

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from harvester.cli.early_stop import over, watch
+from harvester.cli.early_stop import over, stopped, watch
 from harvester.version import __version__
 
 VERBS = {
@@ -66,7 +66,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harvester.cli.frame import run
 
-    code = run(arguments, VERBS)
-    over(code)
+    try:
+        code = run(arguments, VERBS)
+        over(code)
+    except KeyboardInterrupt as error:  # on the way out, when nothing is open any more
+        code = stopped(error)
+        over(code)
     gc.freeze()
     raise SystemExit(code)

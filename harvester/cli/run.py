@@ -7,7 +7,7 @@ import gc
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,6 +110,7 @@ def _disk() -> Any:
 def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iterator[None]:
     """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once. ``tell`` hears what that means."""
     from harvester.engine import StopReason
+    from harvester.loop import heed
 
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -124,19 +125,14 @@ def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iter
         earlier = signal.getsignal(number)
         before[number] = unwinding if is_early(earlier) else earlier
         reason = StopReason.signal(name, CODES[name])
-        _on_signal(loop, number, lambda reason=reason: tell(switch.press(reason)))
+
+        def press(number: int, frame: Any, *, reason: StopReason = reason) -> None:
+            loop.call_soon_threadsafe(lambda: tell(switch.press(reason)))
+
+        # Python's own, not the loop's: whoever removes that leaves the system's for a moment, which ends all.
+        signal.signal(number, press)
     try:
         yield
     finally:
         for number, handler in before.items():
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(number)  # else the loop's end sets the system's own, which ends all
-            signal.signal(number, handler)
-
-
-def _on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Any) -> None:
-    try:
-        loop.add_signal_handler(number, act)
-    except NotImplementedError:
-        # Windows' loops have no signal handlers: Python's own runs in the main thread, between two steps of the loop.
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+            heed(number, handler)
