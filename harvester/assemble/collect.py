@@ -241,12 +241,12 @@ def _require_mendable(reader: CacheReader, held: Path, out: Path) -> None:
     """Raises CacheError where a cache stays damaged whatever tiles come: no run of it would be complete."""
     unmendable = getattr(reader, "unmendable", None)
     for damage in () if unmendable is None else unmendable():
-        way = "harvester convert leaves it out, and a run adds to what that makes"
+        first_hint = "harvester convert leaves it out, and a run adds to what that makes."
         if damage.tile is None:
-            way = "harvester verify lists all that is: move it away"
+            first_hint = "harvester verify lists all that is: move it away."
         raise CacheError(
             f"{held} is damaged: {damage.where}: {damage.what}",
-            hint=f"{way}. {or_replace(out)}",
+            hint=" ".join((first_hint, or_replace(out))),
             code="damaged",
         )
 
