@@ -207,8 +207,8 @@ class Sites:
 
     @property
     def are_silent(self) -> bool:
-        """True while none of them answers well, and little is asked for that."""
-        return all(site.pacer.is_silent for site in self.all)
+        """True while none of them answers well, and little is asked for that, or each pause they ask for is in vain."""
+        return all(site.pacer.is_silent or site.pacer.in_vain >= IN_VAIN_PAUSES for site in self.all)
 
     def all_are_down(self, now: float) -> bool:
         """True while every host's breaker is open, or it asked for a pause that is too long."""

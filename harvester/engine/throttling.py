@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import LONGEST_WAIT, OWN_TIMES, Busy, Seen
-from harvester.engine.demand import Demand
+from harvester.engine.demand import MOST_TIMES, Demand
 from harvester.engine.parts import Parts
 from harvester.engine.vouching import IN_VAIN
 from harvester.engine.witness import AGAIN
@@ -101,7 +101,8 @@ class Throttling:
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
         pacer, several, demand = site.pacer, self._sites.are_several, self.demand
         presumed, again = busy.is_presumed, tile in self.refused_tiles
-        on_demand = demand.is_known and not again
+        number = 1 + (self.refused_tiles[tile].number if again else 0)
+        on_demand = demand.is_expected(number)
         here = site.good if several else good + self._checks
         at_last = not several and others < len(self.refused_tiles) + (not again)
         is_fault = verdict.outcome is Outcome.RETRY
@@ -136,7 +137,7 @@ class Throttling:
                 now, verdict.outcome, answer.seconds, first_try=request.attempt == 0, retry_after=verdict.retry_after
             )
         if (busy.is_presumed and not presumed) or (
-            not several and self._was_not_ready(now, tile, good - busy.served_later, again=again)
+            not several and self._was_not_ready(now, number, good - busy.served_later)
         ):
             # What was concluded for the pace came of tiles that say nothing about it.
             pacer.begin_again(now)
@@ -173,7 +174,10 @@ class Throttling:
         if on_demand:
             wait = demand.ready_seconds
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
-        self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
+        if 1 < number <= MOST_TIMES and not several and pacer.is_silent:
+            self._waiting.push_first(request, now)  # it may be there next time
+        else:
+            self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
         if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not self.is_open:
             if not self._begin(now, None, request.host) and busy.wants_check:
                 busy.doubt()  # no tile is known that could bear it out
@@ -181,12 +185,12 @@ class Throttling:
             demand.begin(now)
         return 0
 
-    def _was_not_ready(self, now: float, tile: Tile, at_once: int, *, again: bool) -> bool:
-        """One host's tile is refused: to be told to ``demand``; so many were served when they were first asked for."""
-        if not again:
-            self.demand.first_refused(now, at_once)
-        elif self.refused_tiles[tile].number == 2:
-            return self.demand.second(refused=True)
+    def _was_not_ready(self, now: float, number: int, at_once: int) -> bool:
+        """One host's tile is refused for the ``number``-th time: to be told to ``demand``; so many were served when
+        they were first asked for."""
+        if number > 1:
+            return self.demand.later(number - 1, refused=True)
+        self.demand.first_refused(now, at_once)
         return False
 
     def heard(self, request: Request, *, well: bool) -> None:
@@ -199,8 +203,7 @@ class Throttling:
             self.demand.heard_nothing(request.tile)
         elif request.tile in self.refused_tiles:
             self._skips = 0
-            if self.refused_tiles[request.tile].number == 1:
-                self.demand.second(refused=False)
+            self.demand.later(self.refused_tiles[request.tile].number, refused=False)
             self._busy(request.host).served(request.tile)
 
     # ------------------------------------------------------------------------------------------ the trial

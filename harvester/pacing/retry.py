@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Sized
 from typing import Generic, TypeVar
 
@@ -88,6 +89,10 @@ class RetryHeap(Generic[Item]):
         """Keep an item until ``due`` (at once: a credential was renewed, or the wait was the host's)."""
         self._seq += 1
         heapq.heappush(self._heap, (due, self._seq, item))
+
+    def push_first(self, item: Item, now: float) -> None:
+        """Keep an item that is due, before all others."""
+        self.push_at(item, math.nextafter(min(now, self._heap[0][0]), -math.inf) if self._heap else now)
 
     def is_due(self, now: float) -> bool:
         """True when an item's back-off has passed."""

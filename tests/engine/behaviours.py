@@ -115,8 +115,8 @@ def limit(draw: random.Random, seconds: float) -> Rule:
 
 
 def refused_first(draw: random.Random) -> Rule:
-    """A share of the tiles is refused once or twice before it is served."""
-    share, times = draw.choice([0.05, 0.2, 0.35, 0.6, 0.9, 1.0]), draw.choice([1, 1, 1, 2])
+    """A share of the tiles is refused once, twice, or three times before it is served."""
+    share, times = draw.choice([0.05, 0.2, 0.35, 0.6, 0.9, 1.0]), draw.choice([1, 1, 1, 2, 3])
     busy = http(draw.choice([429, 503, 503, 500]), headers=draw.choice(PAUSES), seconds=0.02)
     asked, refused = Counter[Tile](), dict[Tile, bool]()
 

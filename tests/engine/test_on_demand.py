@@ -1,5 +1,5 @@
-"""Tiles that are refused (429, 503) the first time they are asked for and served the second time, all or some of them,
-are told by experiment from those of a host that is asked too much. In virtual time."""
+"""Tiles that are refused (429, 503) the first time they are asked for and served the second time (or the third, the
+fourth), all or some of them, are told by experiment from those of a host that is asked too much. In virtual time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ TILES = 1365
 PAUSES = {"": {}, "Retry-After: 1": {"retry-after": "1"}}
 
 
-def refused_at_first(share: float, headers: dict[str, str], *, status: int = 503, seed: int = 1) -> Scripted:
-    """This share of the tiles, drawn by lot."""
+def refused_at_first(
+    share: float, headers: dict[str, str], *, status: int = 503, seed: int = 1, times: int = 1
+) -> Scripted:
+    """This share of the tiles, drawn by lot, so many times."""
     draw, asked = random.Random(seed), Counter[Tile]()
+    refused: dict[Tile, bool] = {}
 
     def scripted(request: Request) -> Answer | None:
         asked[request.tile] += 1
-        if asked[request.tile] > 1 or draw.random() >= share:
+        if request.tile not in refused:
+            refused[request.tile] = draw.random() < share
+        if asked[request.tile] > times or not refused[request.tile]:
             return None
         return http(status, headers=headers, seconds=0.02)
 
@@ -66,6 +71,19 @@ def test_tiles_that_are_refused_at_first_only_take_tens_of_seconds(share, status
     assert bench.seconds < 60
     assert len(bench.asked) < (1 + share) * TILES + 160
     assert is_known(bench)
+
+
+@pytest.mark.parametrize("headers", PAUSES.values(), ids=PAUSES)
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.9, 1.0])
+def test_those_that_are_refused_twice_or_three_times_take_minutes(share, times, headers):
+    """One to two hours where that is taken for a word of the pace, and for ever where nothing at all is served at first
+    and what is refused is not asked again."""
+    bench = harvested(refused_at_first(share, headers, times=times))
+    assert bench.seconds < 300
+    assert len(bench.asked) < (1 + times * share) * TILES + 250
+    assert is_known(bench)
+    assert bench.engine._flow._questions.demand.times == times
 
 
 @pytest.mark.parametrize("every", [2, 3])
