@@ -120,9 +120,18 @@ class PairReader(BundleReader):
         """The entries that name a whole record."""
         return np.flatnonzero(index)
 
-    def holds(self, span: Span, index: Index) -> bool:
-        """Which tiles of the block are there."""
-        return bool(index.any())
+    def blocks(self, level: int) -> Iterator[BlockKey]:
+        """Blocks of a level that hold at least one tile: one is looked for, not all of them are."""
+        for key in self.bundles.keys(level):
+            span = self.bundles.open(key)
+            if span is not None and self._holds_any(span):
+                yield key
+
+    def _holds_any(self, span: Span) -> bool:
+        starts = bundle_v1.parse_starts(all_entries(cast(Pair, span)))
+        if starts is None or bundle_v1.parse_header(span.read(HEADER_SIZE, 0)) is None:
+            return False
+        return any(self.entry(span, number)[1] for number in np.flatnonzero(starts).tolist())
 
     def lost_of(self, span: Span) -> Iterator[tuple[str, int | None]]:
         """What ``tiles`` leaves out of one bundle."""
