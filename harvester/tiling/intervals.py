@@ -26,12 +26,19 @@ def offsets(counts: Ints) -> Ints:
 
 
 def expand(rows: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """Rows and columns of every tile of single-row runs."""
+    """Rows and columns of every tile of single-row runs, none of which is empty.
+
+    Summed up in place: from tile to tile it is a step of one, from run to run the gap. What is not allocated need not
+    be given by the system page by page, which is most of the time where a machine has lent its memory to others.
+    """
     counts = last - first + 1
+    if not counts.size:
+        return rows, first
     ends = np.cumsum(counts)
-    total = int(ends[-1]) if ends.size else 0
-    cols = np.arange(total)
-    cols += (first - ends + counts).repeat(counts)
+    cols = np.ones(int(ends[-1]), np.int64)
+    cols[0] = first[0]
+    cols[ends[:-1]] = first[1:] - last[:-1]
+    np.cumsum(cols, out=cols)
     return rows.repeat(counts), cols
 
 
