@@ -1,15 +1,17 @@
-"""A run in memory and in virtual time: what each engine test starts from."""
+"""A run in memory and in virtual time: what each engine test starts from, and what must be so at the end of any."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harvester.edges import Answer, Request
+from harvester.edges import Answer, Request, State
 from harvester.engine import Engine, Outturn, agree
+from harvester.engine.tally import FAILURES_KEPT
 from harvester.events import Event
 from harvester.job import Limits
 from harvester.pacing import Pacer, RateLimit
@@ -23,6 +25,7 @@ from harvester.testing.memory import (
     memory_info,
 )
 from harvester.testing.virtual import run_virtual
+from harvester.tiling.tile import Tile, block_of
 
 
 def plan_of(levels: tuple[int, ...], info: Any = None, bbox: tuple[float, float, float, float] | None = None) -> Plan:
@@ -102,3 +105,32 @@ class Bench:
     def asked(self) -> list[Request]:
         """Every request that was made."""
         return [request for _, request in self.transport.log]
+
+
+def agreed(bench: Bench, outturn: Outturn) -> dict[Tile, State]:
+    """Counts, ledger and cache say the same of a run that ended; the states by the ledger."""
+    tally, counts = outturn.tally, outturn.tally.counts()
+    assert counts.planned == sum(counts[1:]) == bench.plan.total and min(counts) >= 0
+    assert outturn.stop is not None or counts.pending == 0
+    assert tally.fetched + tally.kept == counts.stored == len(bench.cache.bodies)
+    assert len(outturn.failures) == min(counts.failed, FAILURES_KEPT)
+    assert tally.requests == len(bench.asked)
+    assert tally.tile_requests == sum(not request.window for request in bench.asked)
+    assert min(tally.absences.values(), default=0) >= 0 <= tally.answered_404
+    states = asyncio.run(_states(bench))
+    told = Counter(states.values())
+    assert (told[State.STORED], told[State.ABSENT], told[State.FAILED], told[State.PENDING]) == (
+        counts.stored, counts.absent, counts.failed, counts.pending,
+    )  # fmt: skip
+    assert {tile for tile, state in states.items() if state is State.STORED} == set(bench.cache.bodies)
+    return states
+
+
+async def _states(bench: Bench) -> dict[Tile, State]:
+    keys = await bench.ledger.keys()
+    states = dict(zip(keys, await bench.ledger.states(keys), strict=True))
+    found = {}
+    for tile in bench.plan.tiles():
+        key = block_of(tile)
+        found[tile] = State(int(states[key].ravel()[key.position(tile)]))
+    return found

@@ -3,19 +3,12 @@ tried as often as it was to be, and nothing is asked without measure. In virtual
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-
 import pytest
 
 from harvester.edges import State
-from harvester.engine import Outturn
-from harvester.engine.tally import FAILURES_KEPT
 from harvester.testing.images import tile_png
-from harvester.tiling.tile import Tile
 from tests.engine.behaviours import HOURS, Behaviour
-from tests.engine.lab import Bench
-from tests.engine.test_histories import states_in
+from tests.engine.lab import agreed
 
 GROUPS, SEEDS = 30, 10
 
@@ -23,25 +16,6 @@ COSTS_NO_TRY = {"429", "503", "498", "499", "401", "stale", "200"}
 
 MOST_A_TILE, MOST_BESIDES = 100, 2000
 """Requests: a token that ends every few tiles has them all asked many times."""
-
-
-def agreed(bench: Bench, outturn: Outturn) -> dict[Tile, State]:
-    """Counts, ledger and cache; the states by the ledger."""
-    tally, counts = outturn.tally, outturn.tally.counts()
-    assert counts.planned == sum(counts[1:]) == bench.plan.total and min(counts) >= 0
-    assert outturn.stop is not None or counts.pending == 0
-    assert tally.fetched + tally.kept == counts.stored == len(bench.cache.bodies)
-    assert len(outturn.failures) == min(counts.failed, FAILURES_KEPT)
-    assert tally.requests == len(bench.asked)
-    assert tally.tile_requests == sum(not request.window for request in bench.asked)
-    assert min(tally.absences.values(), default=0) >= 0 <= tally.answered_404
-    states = asyncio.run(states_in(bench))
-    told = Counter(states.values())
-    assert (told[State.STORED], told[State.ABSENT], told[State.FAILED], told[State.PENDING]) == (
-        counts.stored, counts.absent, counts.failed, counts.pending,
-    )  # fmt: skip
-    assert {tile for tile, state in states.items() if state is State.STORED} == set(bench.cache.bodies)
-    return states
 
 
 def is_run_right(seed: int) -> None:

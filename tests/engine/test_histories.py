@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
 from harvester.edges import Answer, Fault, Request, State
-from harvester.engine import Outturn
 from harvester.engine.stop import StopReason
 from harvester.job import Limits
 from harvester.testing.images import tile_png
 from harvester.testing.memory import HOST, MemoryService, MemorySource, broken, http, never
-from harvester.tiling.tile import Tile, block_of
-from tests.engine.lab import Bench, plan_of
+from harvester.tiling.tile import Tile
+from tests.engine.lab import Bench, agreed, plan_of
 
 NOTHING = tile_png(9, 9, 9)
 STALE = broken(Fault.RESET)._replace(stale=True)
@@ -136,34 +135,6 @@ class World:
         return any(sick.answer in ABSENT for sick in self.sick.values())
 
 
-async def states_in(bench: Bench) -> dict[Tile, State]:
-    keys = await bench.ledger.keys()
-    states = dict(zip(keys, await bench.ledger.states(keys), strict=True))
-    found = {}
-    for tile in bench.plan.tiles():
-        key = block_of(tile)
-        found[tile] = State(int(states[key].ravel()[key.position(tile)]))
-    return found
-
-
-def all_agree(bench: Bench, outturn: Outturn) -> dict[Tile, State]:
-    """Counts, ledger and cache; the states by the ledger."""
-    tally, counts = outturn.tally, outturn.tally.counts()
-    assert counts.planned == sum(counts[1:]) == bench.plan.total and min(counts) >= 0
-    assert outturn.stop is not None or counts.pending == 0
-    assert tally.fetched + tally.kept == counts.stored == len(bench.cache.bodies)
-    assert counts.failed == len(outturn.failures)
-    assert tally.tile_requests == len(bench.asked)
-    assert min(tally.absences.values(), default=0) >= 0 <= tally.answered_404
-    states = asyncio.run(states_in(bench))
-    told = Counter(states.values())
-    assert (told[State.STORED], told[State.ABSENT], told[State.FAILED], told[State.PENDING]) == (
-        counts.stored, counts.absent, counts.failed, counts.pending,
-    )  # fmt: skip
-    assert {tile for tile, state in states.items() if state is State.STORED} == set(bench.cache.bodies)
-    return states
-
-
 @settings(max_examples=40, deadline=None)
 @example(218)
 @example(773)
@@ -175,7 +146,7 @@ def test_whatever_several_hosts_do_over_two_runs_each_tile_has_one_end_and_every
     kept: dict[str, object] = {}
     for _ in range(2):
         bench = world.bench(**kept)
-        states = all_agree(bench, bench.go())
+        states = agreed(bench, bench.go())
         kept = {"cache": bench.cache, "ledger": bench.ledger}
         for tile, body in bench.cache.bodies.items():
             kind, _ = world.kind(tile)
