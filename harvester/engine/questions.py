@@ -11,6 +11,7 @@ from harvester.engine.ends import Ends
 from harvester.engine.parts import Parts
 from harvester.engine.sites import Site
 from harvester.engine.throttling import Throttling
+from harvester.engine.trial import Trial
 from harvester.engine.witness import AGAIN
 
 HOLD = Wait(None)
@@ -18,8 +19,8 @@ HOLD = Wait(None)
 
 
 class Questions:
-    """``access`` and ``throttling`` ask alone, with nothing else in flight; the ``Vouching`` of each host asks in its
-    breaker's probes. There is never more than one question of a host under way.
+    """``access``, ``trial`` and ``demand`` ask alone, with nothing else in flight; the ``Vouching`` of each host in
+    its breaker's probes. There is never more than one question of a host under way.
 
     ``again`` takes what is to be asked at once, ``uncount`` how many whole tiles were taken back; ``opened`` is told
     when something is to be asked alone.
@@ -36,13 +37,13 @@ class Questions:
     ) -> None:
         clock = parts.clock
         self.throttling = Throttling(parts, fail=ends.failed, opened=opened)
-        self.demand = self.throttling.demand
+        self.trial, self.demand = self.throttling.trial, self.throttling.demand
         self.access = Access(
             parts, again=again, fail=lambda denied: ends.denied(clock(), denied), uncount=uncount, opened=opened
         )
         self._sites = parts.sites
         self._tally = parts.tally
-        self._asker: Access | Throttling | None = None
+        self._asker: Access | Trial | None = None
         """Whose it is; None: Vouching's."""
         self._fresh = False
 
@@ -52,16 +53,16 @@ class Questions:
     @property
     def is_open(self) -> bool:
         """True while one is to be asked alone, or nothing may be asked."""
-        return self.access.is_open or self.throttling.is_open or self.demand.is_open or self.access.renewing
+        return self.access.is_open or self.trial.is_open or self.demand.is_open or self.access.renewing
 
     def alone(self, now: float, in_flight: int) -> Request | Wait:
         """While ``is_open``: the next step. A Request whose ``attempt`` is not AGAIN is a tile to be tried again."""
         if in_flight or self.access.renewing:
             return HOLD
         sites = self._sites
-        if self.demand.is_open and not self.access.is_open and not self.throttling.is_open:
+        if self.demand.is_open and not self.access.is_open and not self.trial.is_open:
             return self._of_demand(now)
-        asker = self.access if self.access.is_open else self.throttling
+        asker = self.access if self.access.is_open else self.trial
         seconds = asker.ready_in(now)
         site = sites.of(asker.host)
         if asker is self.access and site.is_out(now):

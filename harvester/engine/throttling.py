@@ -1,8 +1,5 @@
 """Answers that say "too busy" (429, 503): the host's word, or a tile's own trouble. Where the host seems to refuse
-everything, a trial tells: a refused tile and one that is known to be good are asked in turn, alone and evenly spaced.
-
-A host that is busy refuses both alike; where the one is refused each time and the other served each time, what is
-refused is refused for its own sake.
+everything, a ``Trial`` tells.
 """
 
 from __future__ import annotations
@@ -13,27 +10,15 @@ from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import LONGEST_WAIT, OWN_TIMES, Busy, Seen
 from harvester.engine.demand import MOST_TIMES, Demand
 from harvester.engine.parts import Parts
-from harvester.engine.vouching import IN_VAIN
-from harvester.engine.witness import AGAIN
+from harvester.engine.trial import Trial
 from harvester.pacing import backoff
-from harvester.tiling.tile import Tile
-
-PAIRS = 3
-"""Times that the refused tile is refused and the known one served in a trial: some three seconds."""
-
-SOON_SECONDS = 1.0
-OFTEN = 2
-"""Where the host serves most, each time another one that was refused so often, if one is due by then."""
 
 ROW = 2
 """Refusals in a row before a trial: one alone is what any host may do, and a trial holds all others up for a second."""
 
-SKIPPED = 64
-"""Most refusals that are let pass before the next trial: after each that found the host itself busy twice as many."""
-
 
 class Throttling:
-    """Tells them apart, keeps what waits on the retry heap, and says what to ask while a trial is on (``is_open``).
+    """Tells them apart, keeps what waits on the retry heap, and says when a ``trial`` begins.
 
     Where there are several hosts, another one tells sooner: a refused tile is asked there first, and a trial, which
     holds all up, begins only when every host refuses.
@@ -46,37 +31,22 @@ class Throttling:
         fail: Callable[[float, Request, Answer, str], None],
         opened: Callable[[], None],
     ) -> None:
-        self.is_open = False
         self.refused_tiles: Seen = {}
         """Looked at by the hot path: empty, nothing is to be told of a tile that is served."""
         self.demand = Demand(parts, self.refused_tiles, proven=parts.sites.first.pacer.begin_again, opened=opened)
+        self.trial = Trial(parts, self._busy, self.refused_tiles, opened=opened)
         self._hosts: dict[tuple[str, int], Busy] = {}
         self._sites = parts.sites
-        self._source = parts.source
-        self._witness = parts.witness
         self._waiting = parts.waiting
         self._tally = parts.tally
         self._draw = parts.draw
         self._fail = fail
-        self._opened = opened
-        self._checks = 0  # known tiles served in trials
         self._good = -1  # good answers there were by the last refusal
         self._row = 0  # refusals since then
-        self._skip = self._skips = 0
-        self._in_vain = 0
         self._gave_up = False
-        # The trial: the tile that was refused (None: only the known one is asked), the known one, whose turn it is.
-        self._refused: Request | None = None
-        self._known: Request | None = None
-        self._refusals = 0
-        self._tiles: set[Tile] = set()  # these refusals'
-        self._is_of_several = False
-        self._known_is_next = True
-        self._due = 0.0
 
     def __repr__(self) -> str:
-        trial = f", trial of {self._refused and self._refused.tile}: {self._refusals}" if self.is_open else ""
-        return f"Throttling({list(self._hosts.values())}{trial})"
+        return f"Throttling({list(self._hosts.values())}, {self.trial})"
 
     @property
     def is_presumed(self) -> bool:
@@ -99,11 +69,11 @@ class Throttling:
         ``others``: tiles that are left besides it, infinite until all were asked; ``ended``: a tile had an end in this
         run. Gives 0; for a fault that is the tile's own, which is the caller's: how many of its tries failed so."""
         site, tile, busy = self._sites.of(request.host), request.tile, self._busy(request.host)
-        pacer, several, demand = site.pacer, self._sites.are_several, self.demand
+        pacer, several, demand, trial = site.pacer, self._sites.are_several, self.demand, self.trial
         presumed, again = busy.is_presumed, tile in self.refused_tiles
         number = 1 + (self.refused_tiles[tile].number if again else 0)
         on_demand = demand.is_expected(number)
-        here = site.good if several else good + self._checks
+        here = site.good if several else good + trial.served
         at_last = not several and others < len(self.refused_tiles) + (not again)
         is_fault = verdict.outcome is Outcome.RETRY
         times, own = busy.saw(
@@ -113,21 +83,14 @@ class Throttling:
         demand.refused(tile)
         self._row = self._row + 1 if good == self._good else 1
         self._good = good
-        on_trial = self.is_open and self._refused is not None and self._refused.tile == tile
-        if on_trial:
-            self._refusals += 1
-            self._known_is_next = True
-            self._due = now + backoff(1, self._draw(), throttled=True)
-            self._tiles.add(tile)
-            if self._refusals >= PAIRS:
-                if others == 0 or len(self._tiles) > 1 or not self._is_of_several:
-                    busy.presume()
-                elif not busy.is_presumed:
-                    times = busy.is_own(tile, verdict.reason)
-                self._close()
-                own, on_trial, self._skips = True, False, 0
-            elif (other := self._another(now)) is not None:
-                self._refused, on_trial = other, False
+        on_trial = trial.is_about(tile)
+        if on_trial and trial.refused(now, tile):
+            if others == 0 or trial.is_of_all:
+                busy.presume()
+            elif not busy.is_presumed:
+                times = busy.is_own(tile, verdict.reason)
+            own = True
+        on_trial = on_trial and trial.is_about(tile)
         if own:
             pacer.unheard()
         elif again and not demand.is_known and verdict.retry_after and not several:
@@ -143,7 +106,7 @@ class Throttling:
             pacer.begin_again(now)
         if own and is_fault and times >= OWN_TIMES:
             if on_trial:
-                self._close()
+                trial.close()
             return min(times, self.refused_tiles[tile].faults)
         self._tally.throttled += 1
         asked = verdict.retry_after or 0.0
@@ -156,7 +119,7 @@ class Throttling:
         ):
             del self.refused_tiles[tile]
             if on_trial:
-                self._close()
+                trial.close()
             self._fail(now, request, answer, verdict.reason)
             return 0
         elsewhere = several and not own and self._sites.others_take(now, site)
@@ -165,9 +128,8 @@ class Throttling:
             return 0
         if on_trial or ((busy.wants_trial or not own) and self._tries(now, request, only_one=others == 0)):
             return 0
-        if busy.wants_check and not self.is_open and not several and self._begin(now, request, request.host):
-            # Once is enough, and at once: what is served now was refused by the host.
-            self._refusals, self._due = PAIRS - 1, now
+        may_check = busy.wants_check and not trial.is_open and not several
+        if may_check and trial.begin(now, request, request.host, is_check=True):
             return 0
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
         wait = backoff(min(times, LONGEST_WAIT), 1.0, throttled=True) if own else 0.0
@@ -178,10 +140,10 @@ class Throttling:
             self._waiting.push_first(request, now)  # it may be there next time
         else:
             self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
-        if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not self.is_open:
-            if not self._begin(now, None, request.host) and busy.wants_check:
+        if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not trial.is_open:
+            if not trial.begin(now, None, request.host) and busy.wants_check:
                 busy.doubt()  # no tile is known that could bear it out
-        elif not several and not again and not own and not self.is_open and demand.is_wanted(now):
+        elif not several and not again and not own and not trial.is_open and demand.is_wanted(now):
             demand.begin(now)
         return 0
 
@@ -193,112 +155,32 @@ class Throttling:
         self.demand.first_refused(now, at_once)
         return False
 
-    def heard(self, request: Request, *, well: bool) -> None:
-        """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
-        if self.is_open and self._refused is not None and self._refused.tile == request.tile:
-            self._close()
-            if well:
-                self._busy(request.host).doubt()
-        if not well:
-            self.demand.heard_nothing(request.tile)
-        elif request.tile in self.refused_tiles:
-            self._skips = 0
-            self.demand.later(self.refused_tiles[request.tile].number, refused=False)
-            self._busy(request.host).served(request.tile)
-
-    # ------------------------------------------------------------------------------------------ the trial
-
     def _tries(self, now: float, request: Request, *, only_one: bool) -> bool:
         """Begin a trial, when the host is as good as silent or nothing else is left; True when the tile is part of
         it."""
         site = self._sites.of(request.host)
         silent = self._row >= ROW and all(one.is_silent(now) for one in self._sites.all)
-        is_asking = self.is_open or self.demand.is_open
+        is_asking = self.trial.is_open or self.demand.is_open
         if (
             is_asking
             or site.pacer.breaker.open_since is not None
             or not (silent or only_one or self._busy(request.host).wants_trial)
         ):
             return False
-        if self._skip:
-            self._skip -= 1
-            return False
-        return self._begin(now, request, request.host)
+        return self.trial.begin_in_turn(now, request)
 
-    def _begin(self, now: float, refused: Request | None, host: Host) -> bool:
-        known = self._witness.at(host)
-        if known is None or (refused is not None and known.tile == refused.tile):
-            return False
-        self.is_open = True
-        self._refused, self._known = refused, known
-        self._refusals = 0
-        self._tiles.clear()
-        self._is_of_several = refused is not None and self._busy(host).wants_trial
-        self._known_is_next = True
-        self._due = now + (0.0 if refused is None else backoff(1, self._draw(), throttled=True))
-        self._opened()
-        return True
-
-    def _another(self, now: float) -> Request | None:
-        """A refused tile that is due soon, to go on with: what is true of one alone is not of all."""
-        due = self._waiting.next_due()
-        if not self._is_of_several or due is None or due > now + SOON_SECONDS:
-            return None
-        request = self._waiting.first()
-        seen = None if request.window else self.refused_tiles.get(request.tile)
-        return None if seen is None or seen.number < OFTEN else self._waiting.pop()
-
-    def _close(self) -> None:
-        self.is_open = False
-        self._refused = self._known = None
-
-    @property
-    def host(self) -> Host:
-        """Whom the trial is about."""
-        assert self._known is not None
-        return self._known.host
-
-    def ready_in(self, now: float) -> float:
-        """Seconds until the next step of the trial."""
-        return self._due - now
-
-    def step(self) -> Request:
-        """The known tile (``attempt`` is AGAIN) or the refused one; call while ``is_open``, with nothing in flight."""
-        if not self._known_is_next and self._refused is not None:
-            return self._refused
-        assert self._known is not None
-        return self._source.request(self._known.tile, AGAIN)
-
-    def answered(self, now: float, request: Request, verdict: Verdict) -> None:
-        """The known tile's answer, of which the pacer knows."""
-        busy, outcome, refused = self._busy(request.host), verdict.outcome, self._refused
-        if outcome in (Outcome.WHOLE, Outcome.UNCHANGED, Outcome.ABSENT):
-            self._checks += 1
-            self._sites.of(request.host).good += 1
-            busy.check()
-            if outcome is not Outcome.ABSENT:
-                self._witness.was_served(request.tile)
-            if refused is None:
-                self._close()
-            else:
-                self._known_is_next = False
-                self._due = now if busy.is_presumed else now + backoff(1, self._draw(), throttled=True)
-            return
-        if outcome is Outcome.THROTTLED or self._sites.of(request.host).pacer.faults.are_refusals:
-            self._tally.throttled += 1
-            busy.doubt()
-        if not self._witness.is_known and self._in_vain < IN_VAIN:
-            other = self._witness.at(request.host)
-            if other is not None:
-                # It may be as bad as the refused one: nobody knows of either.
-                self._in_vain += 1
-                self._known = other
-                self._due = now + backoff(1, self._draw(), throttled=True)
-                return
-        self._skips = self._skip = min(2 * self._skips or 1, SKIPPED)
-        self._close()
-        if refused is not None:
-            self._waiting.push_at(refused, now + backoff(1, self._draw(), throttled=True))
+    def heard(self, request: Request, *, well: bool) -> None:
+        """A tile that was refused before is answered otherwise; ``well``: served, or known to be absent."""
+        if self.trial.is_about(request.tile):
+            self.trial.close()
+            if well:
+                self._busy(request.host).doubt()
+        if not well:
+            self.demand.heard_nothing(request.tile)
+        elif request.tile in self.refused_tiles:
+            self.trial.skip_none()
+            self.demand.later(self.refused_tiles[request.tile].number, refused=False)
+            self._busy(request.host).served(request.tile)
 
     # ------------------------------------------------------------------------------------------ giving up
 
