@@ -20,6 +20,7 @@ from harvester.edges import MAX_TILE_BYTES, Answer, Fault, Host, Request, Transp
 from harvester.testing import ArcGisSite, FaultyService, Rule, Script
 from harvester.tiling.tile import Tile
 from harvester.transport.retry_after import retry_after
+from tests.contracts.out_of_step import Late, Loose, whole
 
 LEVEL = 10
 PATIENCE = 10.0
@@ -71,6 +72,23 @@ class Feed:
     def only(self) -> Answer:
         ((_, answer),) = self.answers
         return answer
+
+
+async def drained(transport: Transport, feed: Feed) -> Feed:
+    async with asyncio.timeout(PATIENCE):
+        await transport.drain(feed.next, feed.done)
+    return feed
+
+
+def right(feed: Feed) -> bool:
+    """True when a ``Loose`` server's answers went to the requests they are of."""
+    return all(answer.body == request.path.encode() for request, answer in feed.answers)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not happened():
+            await asyncio.sleep(0.001)
 
 
 class TransportContract:
@@ -385,6 +403,37 @@ class TransportContract:
                 assert len(feed.answers) == 5
                 for request, answer in feed.answers:
                     assert answer.fault is not None or answer.body == service.site.body(request.tile)
+
+        asyncio.run(main())
+
+    # ---- answers that nobody asked for
+
+    def test_an_answer_that_nobody_asked_for_is_no_tile_and_ends_the_keeping_of_connections(self) -> None:
+        async def main() -> None:
+            async with Loose() as server:
+                transport = self.make(connections=1)
+                await drained(transport, Feed([server.ask(0), server.ask(1)]))
+                assert (server.connections, transport.unasked) == ([2], 0)
+                server.writers[0].write(whole(b"of nobody"))
+                await until(lambda: transport.unasked == 1)
+                feed = await drained(transport, Feed([server.ask(row) for row in range(2, 5)]))
+                assert right(feed) and server.connections == [2, 1, 1, 1] and transport.unasked == 1
+                transport.rebuild()
+                feed = await drained(transport, Feed([server.ask(5), server.ask(6)]))
+                assert right(feed) and server.connections == [2, 1, 1, 1, 1, 1] and transport.unasked == 1
+                await transport.close()
+
+        asyncio.run(main())
+
+    def test_an_answer_too_many_that_comes_late_is_waited_for_in_proportion_to_what_answers_take(self) -> None:
+        async def main() -> None:
+            async with Late(seconds=0.3) as server:
+                transport = self.make(connections=1)
+                feed = await drained(transport, Feed([server.ask(0), server.ask(1)]))
+                assert not right(feed) and transport.unasked == 0
+                await transport.linger()
+                assert transport.unasked == 1
+                await transport.close()
 
         asyncio.run(main())
 

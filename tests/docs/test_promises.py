@@ -27,9 +27,10 @@ ROW = re.compile(r"^\|(?! when \||---)(.*)\|$", re.MULTILINE)
 
 
 def defined_in(path: Path) -> set[str]:
-    """Tests of a file: functions and classes, also a machine's ``TestX = Machine.TestCase``."""
+    """Tests of a file: functions and classes, also a machine's ``TestX = Machine.TestCase`` and those in a class."""
     names = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for node in (*body, *(inner for whole in body if isinstance(whole, ast.ClassDef) for inner in whole.body)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):

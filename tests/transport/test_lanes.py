@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,18 @@ from harvester.transport.dial import FIRST_PAUSE_SECONDS, Place
 from harvester.transport.lanes import LaneTransport
 from harvester.transport.unasked import linger_seconds
 from harvester.transport.ways import MAX_ROUTES
-from tests.contracts.transport_contract import LEVEL, PATIENCE, Feed, TransportContract, ask, host_of
+from tests.contracts.out_of_step import Loose, whole
+from tests.contracts.transport_contract import (
+    LEVEL,
+    PATIENCE,
+    Feed,
+    TransportContract,
+    ask,
+    drained,
+    host_of,
+    right,
+    until,
+)
 
 
 class TestLaneTransport(TransportContract):
@@ -52,12 +62,6 @@ class TestLaneTransportOnUvloop(TestLaneTransport):
 
 def transport_of(connections: int = 4, timeout_seconds: float = 10.0) -> LaneTransport:
     return LaneTransport(Access(timeout_seconds=timeout_seconds, environ={}), connections=connections)
-
-
-async def drained(transport: Transport, feed: Feed) -> Feed:
-    async with asyncio.timeout(PATIENCE):
-        await transport.drain(feed.next, feed.done)
-    return feed
 
 
 # ---- requests as bytes
@@ -413,78 +417,7 @@ def test_a_bundle_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
 # ---- answers that nobody asked for
 
 
-class Loose:
-    """A server that answers each request with its own path; ``extra`` comes with the answer to every second request of
-    a connection (``first``: to the first, too)."""
-
-    def __init__(self, extra: bytes = b"", *, first: bool = False) -> None:
-        self.extra = extra
-        self.first = first
-        self.connections: list[int] = []
-        """Requests of each."""
-        self.writers: list[asyncio.StreamWriter] = []
-        self.held: asyncio.Event | None = None
-        """Where it is set, requests after the first of a connection wait for it."""
-
-    async def __aenter__(self) -> Loose:
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
-        self.host = Host(scheme="http", name="127.0.0.1", port=self.server.sockets[0].getsockname()[1])
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.server.close()
-        for writer in self.writers:
-            writer.close()
-        await self.server.wait_closed()
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        number = len(self.connections)
-        self.connections.append(0)
-        self.writers.append(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.connections[number] += 1
-                second = self.connections[number] > 1
-                if second and self.held is not None:
-                    await self.held.wait()
-                writer.write(whole(head.split(b" ")[1]) + (self.extra if second or self.first else b""))
-        writer.close()
-
-    def ask(self, row: int) -> Request:
-        return Request(self.host, f"/{row}", Tile(LEVEL, row, 0))
-
-
-def whole(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-def right(feed: Feed) -> bool:
-    return all(answer.body == request.path.encode() for request, answer in feed.answers)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not happened():
-            await asyncio.sleep(0.001)
-
-
-def test_after_an_answer_that_nobody_asked_for_each_request_has_a_connection_of_its_own() -> None:
-    async def main() -> None:
-        async with Loose() as server:
-            transport = transport_of(connections=1)
-            await drained(transport, Feed([server.ask(0), server.ask(1)]))
-            assert (server.connections, transport.unasked) == ([2], 0)
-            server.writers[0].write(whole(b"of nobody"))
-            await until(lambda: transport.unasked == 1)
-            feed = await drained(transport, Feed([server.ask(row) for row in range(2, 5)]))
-            assert right(feed) and server.connections == [2, 1, 1, 1]
-            await transport.close()
-
-    asyncio.run(main())
-
-
-def test_then_what_is_in_flight_over_used_connections_is_no_answer_and_what_has_its_own_is() -> None:
+def test_once_out_of_step_what_is_in_flight_over_used_connections_is_no_answer_and_what_has_its_own_is() -> None:
     async def main() -> None:
         async with Loose() as server:
             transport = transport_of(connections=3)
@@ -611,41 +544,6 @@ def test_a_transport_that_is_closed_meanwhile_leaves_nothing_behind() -> None:
             await transport.close()
             await transport.linger()
             assert transport.unasked == 0
-
-    asyncio.run(main())
-
-
-class Late(Loose):
-    """Halfway to the second answer of a connection the first one comes again: the one that is due comes when nobody
-    waits for it any more."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        before = b""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await asyncio.sleep(self.seconds / 2)
-                writer.write(before)
-                await asyncio.sleep(self.seconds / 2)
-                before = b"" if before else whole(head.split(b" ")[1])
-                writer.write(whole(head.split(b" ")[1]))
-        writer.close()
-
-
-def test_an_answer_too_many_is_waited_for_in_proportion_to_what_answers_take() -> None:
-    async def main() -> None:
-        async with Late(seconds=0.3) as server:
-            transport = transport_of(connections=1)
-            feed = await drained(transport, Feed([server.ask(0), server.ask(1)]))
-            assert not right(feed) and transport.unasked == 0
-            await transport.linger()
-            assert transport.unasked == 1
-            await transport.close()
 
     asyncio.run(main())
 
