@@ -31,6 +31,17 @@ def test_the_table_names_no_room_that_is_not_there() -> None:
     assert [name for name in named() if not any(fnmatch(room, name) for room in rooms())] == []
 
 
+def test_the_modules_that_the_table_names_are_in_their_rooms() -> None:
+    table = TEXT.partition("| room |")[2].partition("\n\n")[0]
+    rows = [line.split("|", 2)[1:] for line in table.splitlines()[2:]]
+    named = [
+        (room, name) for first, text in rows for room in re.findall(r"`(\w+)/`", first)
+        for name in re.findall(r"`([a-z_]+)(?:\.py)?`", text)
+    ]  # fmt: skip
+    assert len(named) > 50
+    assert [found for found in named if not (ROOT / "harvester" / found[0] / f"{found[1]}.py").is_file()] == []
+
+
 def test_the_layers_are_those_that_the_linter_holds() -> None:
     text = TEXT.partition("## Who may import whom")[2].split("```")[1]
     told = [re.split(r"[:|]", re.sub(r"\s", "", layer)) for layer in text.split(">")]
