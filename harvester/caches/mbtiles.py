@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.caches.addresses import Address, in_order
-from harvester.caches.belongings import ELSEWHERE
 from harvester.caches.generation import SEEN, Generation
 from harvester.caches.layer_survey import Listed, layers_for
-from harvester.caches.mbtiles_adopt import prepare, refuse_other_tiles, set_metadata
+from harvester.caches.mbtiles_adopt import prepare, refuse_other_tiles, require_extendable, set_metadata
 from harvester.caches.mbtiles_hash import HASH, OF_NOTHING, hash_of
 from harvester.caches.mbtiles_metadata import Span, commonest, describe
 from harvester.caches.mbtiles_pictures import Pictures
@@ -98,6 +97,8 @@ class MBTilesWriter:
             hint = "Choose another output, or move the file away."
             raise CacheError(f"{self.path} is no MBTiles file: it has no tiles", hint=hint, code="not_a_cache")
         await self._file.check()
+        with sqlite_errors(self.path, "read"):
+            require_extendable(looking, self.path, schema)
         self._adopt(schema, metadata, header.changes)
         kind = FORMATS.get(metadata.get("format", "").lower().rpartition("/")[2])
         if not self._state.kinds and kind is not None:
@@ -106,8 +107,6 @@ class MBTilesWriter:
             self._state = replace(self._state, kinds={kind.value: tiles})
 
     def _adopt(self, schema: Schema, metadata: Mapping[str, str], changes: int) -> None:
-        if schema.writable:
-            raise CacheError(f"{self.path} cannot be extended: {schema.writable}", hint=ELSEWHERE, code="schema")
         refuse_other_tiles(self.path, self._subject.info)
         if self._dedup and schema.kind is Kind.FLAT:
             self.notices.append(f"{self.path} holds every tile by itself already and goes on so, without --dedup")

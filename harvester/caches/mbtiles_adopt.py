@@ -15,10 +15,38 @@ from harvester.database import Database
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import CacheError
 
+# What has a row for each tile, with its bytes; without bytes it is none.
+_TILES = {
+    Kind.FLAT: "{index} AS place",
+    Kind.SHARED: "{index} AS place JOIN {pictures} AS picture ON picture.{id_column} = place.{id_column}",
+}
+
 _FIRST_TWICE = (
-    "SELECT zoom_level, tile_column, tile_row FROM {index} GROUP BY zoom_level, tile_column, tile_row"
-    " HAVING count(*) > 1 LIMIT 1"
+    "SELECT place.zoom_level, place.tile_column, place.tile_row FROM {tiles} WHERE length(tile_data) > 0"
+    " GROUP BY 1, 2, 3 HAVING count(*) > 1 LIMIT 1"
 )
+
+
+def require_extendable(looking: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Raises CacheError where the file can't take more tiles: it holds one more than once, its metadata is a view, its
+    tiles are of an unknown kind. Nothing is written."""
+    if schema.writable:
+        raise CacheError(f"{path} cannot be extended: {schema.writable}", hint=ELSEWHERE, code="schema")
+    if looking.execute(
+        "SELECT 1 FROM sqlite_master WHERE name = 'metadata' COLLATE NOCASE AND type = 'view'"
+    ).fetchone():
+        raise CacheError(f"{path} cannot be extended: its metadata is a view", hint=ELSEWHERE, code="schema")
+    if not schema.may_repeat:
+        return
+    tiles = _TILES[schema.kind].format(index=schema.index, pictures=schema.pictures, id_column=schema.id_column)
+    twice = looking.execute(_FIRST_TWICE.format(tiles=tiles)).fetchone()
+    if twice is not None:
+        zoom, col, row = twice
+        raise CacheError(
+            f"{path} cannot be extended: it holds a tile more than once (zoom {zoom}, column {col}, TMS row {row})",
+            hint=ELSEWHERE,
+            code="schema",
+        )
 
 
 def refuse_other_tiles(path: Path, info: ServiceInfo) -> None:
@@ -42,13 +70,9 @@ def refuse_other_tiles(path: Path, info: ServiceInfo) -> None:
 
 
 async def prepare(database: Database, path: Path, schema: Schema, info: ServiceInfo) -> None:
-    """Inside the first transaction: make a new file's tables, or make another's file fit to be extended.
-
-    Raises CacheError where the file holds a tile more than once or its metadata is a view.
-    """
-    tables = [
-        (str(name).lower(), kind) for name, kind in await database.execute("SELECT name, type FROM sqlite_master")
-    ]
+    """Inside the first transaction: make a new file's tables, or make another's file, which ``require_extendable``
+    passed, fit to be extended."""
+    tables = [str(name).lower() for (name,) in await database.execute("SELECT name FROM sqlite_master")]
     if not tables:
         await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
         for sql in (*METADATA, *(DEDUP if schema.kind is Kind.SHARED else FLAT)):
@@ -57,24 +81,12 @@ async def prepare(database: Database, path: Path, schema: Schema, info: ServiceI
             database, {"name": info.name or "tiles", "format": commonest({}, info.tile_format), STAMP: ""}
         )
         return
-    if not any(name == "metadata" for name, _ in tables):
+    if "metadata" not in tables:
         for sql in METADATA:
             await database.execute(sql)
-    elif ("metadata", "table") not in tables:
-        raise CacheError(f"{path} cannot be extended: its metadata is a view", hint=ELSEWHERE, code="schema")
     await _drop_empty(database, schema)
-    try:
-        for sql in schema.missing_indexes:
-            await database.execute(sql)
-    except CacheError as error:
-        if isinstance(error.__cause__, sqlite3.IntegrityError):
-            zoom, col, row = (await database.execute(_FIRST_TWICE.format(index=schema.index)) or [("?", "?", "?")])[0]
-            raise CacheError(
-                f"{path} cannot be extended: it holds a tile more than once (zoom {zoom}, column {col}, TMS row {row})",
-                hint=ELSEWHERE,
-                code="schema",
-            ) from error
-        raise
+    for sql in schema.missing_indexes:
+        await database.execute(sql)
     await database.execute("DELETE FROM metadata WHERE name = ?", (HASH,))
 
 

@@ -51,6 +51,25 @@ def test_a_run_refuses_a_file_that_has_two_tiles_for_one(cli, serve, tmp_path, l
     assert cli("verify", "new.mbtiles", "--deep").code == 0
 
 
+@pytest.mark.parametrize("what", ["twice the same", "metadata is a view"])
+def test_a_file_that_cannot_be_added_to_is_refused_before_a_tile_is_asked(cli, serve, tmp_path, what):
+    service, path = serve(), tmp_path / "out.mbtiles"
+    assert cli("run", service.url, "-o", path.name, "--lods", "0-2", *HASTY).code == 0
+    if what == "twice the same":
+        twice(path, "tile_data")
+    else:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("ALTER TABLE metadata RENAME TO said")
+            connection.execute("CREATE VIEW metadata AS SELECT * FROM said")
+    (tmp_path / "out.mbtiles.ledger").unlink()
+    before, asked = path.read_bytes(), service.log.count("tile")
+    refused = cli("run", service.url, "-o", path.name, "--lods", "0-3", *HASTY)
+    assert refused.code == 4 and "cannot be extended" in refused.out
+    assert "planned" not in refused.out, "nothing was begun"
+    assert service.log.count("tile") == asked
+    assert path.read_bytes() == before and sorted(tmp_path.glob("out*")) == [path]
+
+
 @pytest.mark.parametrize("empty", ["NULL", "x''", "''"])
 def test_a_second_row_without_bytes_is_mended(cli, serve, tmp_path, empty):
     url, path = serve().url, tmp_path / "out.mbtiles"
