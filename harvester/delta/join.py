@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harvester.caches.belongings import require_cache_or_nothing
-from harvester.caches.counted import manifest_of
 from harvester.caches.open import format_for, is_empty_or_missing, open_cache
 from harvester.caches.vtpk import carry_resources
 from harvester.delta.apart import require_apart
 from harvester.delta.part import Part, part_of
 from harvester.delta.schemes import shared_scheme
-from harvester.delta.soundness import gone_from, lost_in, require_whole, unfinished
+from harvester.delta.soundness import gone_from, half_applied, lost_in, require_whole, unfinished
 from harvester.delta.statements import (
     joined_format,
     joined_format_name,
@@ -167,11 +166,7 @@ async def _join(
                 mixed=says_mixed(joined),
                 disk=disk,
             ) as target:
-                target.notices += [
-                    f"{path} is half applied: `harvester apply {said.applying} {path}` completes it; copied as it is"
-                    for path, reader in readers
-                    if (said := manifest_of(reader)) is not None and said.applying
-                ]
+                target.notices += [told for path, reader in readers if (told := half_applied(reader, path))]
                 if len(origins) > 1:
                     target.notices.append(f"tiles of different sources are joined: {'; '.join(origins)}")
                 target.notices[:0] = summary.notices

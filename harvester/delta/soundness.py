@@ -70,6 +70,14 @@ def unfinished(path: str) -> str:
     return ""
 
 
+def half_applied(reader: CacheReader, path: str) -> str:
+    """What a person should hear of a cache that is not all old nor all new; empty where it is one of them."""
+    said = manifest_of(reader)
+    if said is None or not said.applying:
+        return ""
+    return f"{path} is half applied: `harvester apply {said.applying} {path}` completes it; copied as it is"
+
+
 def require_finished(path: str) -> None:
     """Raises CacheError where tiles of a plan have not come: compared with another cache, they'd be deleted ones."""
     left = unfinished(path)

@@ -107,6 +107,7 @@ class _Copy:
         """Copy. Raises UsageError, CacheError; then nothing is there that was not there before."""
         from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, require_can_hold
         from harvester.delta.apart import require_apart
+        from harvester.delta.soundness import half_applied, require_whole, unfinished
         from harvester.durable import Disk, behind_links, lock
         from harvester.output import NEW, PART, OutputPaths, exists, recover, require_free, require_own_names
 
@@ -118,13 +119,11 @@ class _Copy:
         require_apart([self.source], self.out)
         with open_cache(self.source) as reader:
             info = _info(self.source, reader)
-            for damage in reader.check():
-                what = damage.where if damage.tile is None else f"tile {damage.tile}"
-                raise CacheError(
-                    f"{self.source} is damaged: {what} ({damage.what})",
-                    hint="harvester verify lists what is damaged; mend the cache or make it anew.",
-                    code="damaged",
-                )
+            require_whole(reader, str(self.source))
+            if left := unfinished(str(self.source)):
+                self.tell(f"{self.source} is not complete: {left}; what is there comes along")
+            if told := half_applied(reader, str(self.source)):
+                self.tell(told)
             levels, plan = self._planned(info)
             for text in (*require_can_hold(self.format, info, levels), *(plan.notices if plan else ())):
                 self.tell(text)

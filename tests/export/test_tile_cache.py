@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import shapely
 import harvester
 from harvester.edges import TileFormat
 from harvester.errors import CacheError, UnsupportedFormatError, UsageError
-from harvester.events import Notice
+from harvester.events import Event, Notice
 from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.tiling.tile import Tile
 from tests.delta.making import make, picture
@@ -153,6 +154,35 @@ def test_a_damaged_cache_is_refused_not_copied_with_holes(caches, tmp_path):
     with pytest.raises(CacheError, match="3/0/0"):
         harvester.export_tile_cache(tmp_path / "damaged", tmp_path / "new", "x")
     assert not (tmp_path / "new").exists()
+
+
+def test_tiles_that_only_the_manifest_knows_of_are_not_left_out_in_silence(caches, tmp_path):
+    shutil.copy(caches["mbtiles"], tmp_path / "gone.mbtiles")
+    with closing(sqlite3.connect(tmp_path / "gone.mbtiles")) as database, database:
+        database.execute("DELETE FROM tiles WHERE zoom_level = 4 AND tile_column = 3")
+    with pytest.raises(CacheError, match="LOD 4: 16 of the 256 tiles"):
+        harvester.export_tile_cache(tmp_path / "gone.mbtiles", tmp_path / "new", "x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cache_whose_run_is_not_complete_is_exported_with_a_word_of_it(tmp_path):
+    told: list[Event] = []
+    with FaultyService(ArcGisSite()) as service:
+        job = harvester.Job(source=service.url, policies=(harvester.Policy(lods=((0, 4),)),))
+        harvester.run(job.with_options(output=tmp_path / "some.mbtiles", max_tiles=30))
+    out = harvester.export_tile_cache(tmp_path / "some.mbtiles", tmp_path, "x", "TILE_PACKAGE", on_event=told.append)
+    assert len(held(out)) == 30
+    assert any("is not complete: 0 failed, 311 pending" in one.text for one in told if isinstance(one, Notice))
+
+
+def test_a_package_whose_entries_somebody_compressed_is_exported_as_one_that_apps_open(caches, tmp_path):
+    with zipfile.ZipFile(caches["tpkx"]) as old, zipfile.ZipFile(tmp_path / "zipped.tpkx", "w") as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry), zipfile.ZIP_DEFLATED)
+    out = harvester.export_tile_cache(tmp_path / "zipped.tpkx", tmp_path, "x", "TILE_PACKAGE_TPKX")
+    assert held(out) == held(caches["tpkx"])
+    with zipfile.ZipFile(out) as package:
+        assert {entry.compress_type for entry in package.infolist()} == {zipfile.ZIP_STORED}
 
 
 def test_an_export_that_fails_half_way_leaves_nothing(caches, tmp_path):
