@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 import time
@@ -20,6 +21,9 @@ from harvester.wording import counted, with_detail
 
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal (a log, a mail from cron)."""
+
+BAR = 20
+"""Characters of the bar, without its ends."""
 
 NOT_ALL = 0.999
 """No more is shown before a run is done."""
@@ -158,19 +162,34 @@ class People:
         share = event.ended / counts.planned if counts.planned else 1.0
         if counts.pending or not event.is_last:
             share = min(share, NOT_ALL)
-        text = (
-            f"{share:6.1%}  {event.ended:,}/{counts.planned:,} tiles  {event.tiles_per_second:,.0f}/s  "
-            f"{event.bytes / 1e6:,.1f} MB  {redact_text(event.asking) or _eta(event)}"
+        main = (f"{share:6.1%}", f"{event.ended:,}/{counts.planned:,} tiles")
+        standing = redact_text(event.asking) or _eta(event)
+        figures = (f"{event.tiles_per_second:,.0f}/s", f"{event.bytes / 1e6:,.1f} MB", standing)
+        bad = [
+            f"{number:,} {word}"
+            for number, word in ((counts.absent, "absent"), (counts.failed, "failed"), (event.retries, "retries"))
+            if number
+        ]
+        paused = (
+            [f"the server is busy: paused for {math.ceil(event.paused_seconds)} s"] if event.paused_seconds > 0 else []
         )
-        for number, word in ((counts.absent, "absent"), (counts.failed, "failed"), (event.retries, "retries")):
-            if number:
-                text += f"  {number:,} {word}"
-        if event.paused_seconds > 0:
-            text += f"  the server is busy: paused for {math.ceil(event.paused_seconds)} s"
+        text = "  ".join((*main, *figures, *bad, *paused))
         if self._moving:
-            width = shutil.get_terminal_size().columns - 1
-            bar = "#" * round(share * 20)
-            self._show(f"[{bar:<20}] {text}"[:width])
+            bar = f"[{'#' * round(share * BAR):<{BAR}}]"
+            # Where there is no room for all, the bar goes first, then the figures that matter least, each as a whole.
+            short = [f"paused for {math.ceil(event.paused_seconds)} s"] if paused else []
+            self._show(
+                _fitting(
+                    _room(),
+                    f"{bar} {text}",
+                    text,
+                    "  ".join((*main, *figures, *bad, *short)),
+                    "  ".join((*main, figures[0], standing, *bad, *short)),
+                    "  ".join((*main, *(short or [standing]), *bad)),
+                    "  ".join((*main, *(short or [standing]))),
+                    "  ".join(main),
+                )
+            )
             return
         is_news = event.is_last or (bool(event.asking) and not self._asking)
         if (now := time.monotonic()) - self._last >= PLAIN_SECONDS or is_news:
@@ -179,8 +198,10 @@ class People:
             say(text)
 
     def _show(self, text: str) -> None:
+        room = _room()
         try:
-            sys.stderr.write("\r" + text.ljust(len(self._shown)))
+            # No further than the terminal reaches, which may be narrower by now: blanks beyond it begin a new line.
+            sys.stderr.write("\r" + text.ljust(min(len(self._shown), room)))
             sys.stderr.flush()
         except (OSError, ValueError):
             self._moving = self._progress = False
@@ -195,6 +216,20 @@ class People:
         if self._shown:
             self._shown = ""
             say("")
+
+
+def _room() -> int:
+    """Characters that a line of the terminal on stderr takes; stdout may lead elsewhere."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return (columns or shutil.get_terminal_size().columns) - 1
+
+
+def _fitting(width: int, *texts: str) -> str:
+    """The first of ``texts``, the longest first, that there is room for; of the last one what there is room for."""
+    return next((text for text in texts if len(text) <= width), texts[-1][:width])
 
 
 def _eta(event: Progress) -> str:

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 
 import pytest
 
 from harvester.cli.progress import JsonLines, People
 from harvester.events import Counts, Progress
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes stderr a terminal of so many columns; gives what reads what is on it since the last time."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    screen, line = pty.openpty()
+    stream = os.fdopen(line, "w", encoding="utf-8")
+
+    def of(columns: int):
+        monkeypatch.setattr(sys, "stderr", stream)
+        fcntl.ioctl(line, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        return lambda: os.read(screen, 4096).decode()
+
+    yield of
+    monkeypatch.undo()
+    stream.close()
+    os.close(screen)
 
 
 def test_a_progress_line_has_every_figure(capsys):
@@ -35,6 +59,38 @@ def test_a_pause_is_told_in_seconds_that_are_left_and_none_is_not(capsys, left, 
     line = capsys.readouterr().err
     assert ("paused" in line) is (shown is not None)
     assert shown is None or line.rstrip().endswith(f"the server is busy: paused for {shown}")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (160, "[########            ]  40.0%  4,000/10,000 tiles  12/s  9.9 MB  ETA 12:05  7 absent  2 failed"
+         "  31 retries  the server is busy: paused for 9 s"),
+        (100, " 40.0%  4,000/10,000 tiles  12/s  9.9 MB  ETA 12:05  7 absent  2 failed  31 retries  paused for 9 s"),
+        (80, " 40.0%  4,000/10,000 tiles  paused for 9 s  7 absent  2 failed  31 retries"),
+        (50, " 40.0%  4,000/10,000 tiles  paused for 9 s"),
+        (30, " 40.0%  4,000/10,000 tiles"),
+        (12, " 40.0%  4,0"),
+    ],
+)  # fmt: skip
+def test_what_there_is_no_room_for_goes_as_a_whole_and_a_pause_last(terminal, columns, shown):
+    event = Progress(
+        counts=Counts(10_000, 3991, 0, 7, 2, 6000), ended=4000, requests=4040, retries=31, throttled=1, bytes=9_900_000,
+        seconds=4.0, tiles_per_second=12.0, eta_seconds=725.0, concurrency=8, paused_seconds=8.2,
+    )  # fmt: skip
+    screen = terminal(columns)
+    People(moving=True, progress=True, quiet=False, summary=True)(event)
+    assert screen() == "\r" + shown
+
+
+def test_a_line_is_wiped_no_further_than_a_terminal_that_became_narrower_reaches(terminal):
+    people = People(moving=True, progress=True, quiet=False, summary=True)
+    screen = terminal(120)
+    people(dataclasses.replace(WHOLE, asking="asking three tiles whether the tilemap is right"))
+    screen()
+    screen = terminal(40)
+    people(WHOLE)
+    assert len(screen()) == 40
 
 
 WHOLE = Progress(
