@@ -90,7 +90,7 @@ def command(common: Common, progress: str | None, **options: Any) -> int:
 
         async def work() -> Any:
             with stopping_on_signals(switch, lambda text: emit(Notice(text=text))):
-                job = await export.job_for(base)
+                job = await export.job_for(base, lambda text: emit(Notice(text=text)))
                 common.keep_log_from_read(job.files)
                 return await harvest_job(job, emit=emit, switch=switch, command=shown(common.arguments))
 

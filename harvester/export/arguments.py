@@ -24,6 +24,8 @@ GAP = r"\s*[\s,;]\s*"
 
 _EXTENT = re.compile(rf"\s*({NUMBER}){GAP}({NUMBER}){GAP}({NUMBER}){GAP}({NUMBER})(?:[\s,;]+(.*?))?\s*", re.DOTALL)
 _FEATURE_CLASS = re.compile(r"(?i)^(.*\.(?:gdb|gpkg))[\\/](.+)$", re.DOTALL)
+_INSIDE_ARCGIS = re.compile(r"(?i)^(?:in_memory|memory)[\\/]|\.(?:sde|geodatabase)[\\/]|^[^\\/.:]+$")
+"""Feature classes in memory, in an enterprise or mobile geodatabase, and layers of a map by their name."""
 _CONNECTION = re.compile(r"(?i)^gis servers[\\/]|\.ags(?:$|[\\/])|[^\\/]\.(?:Map|Image)Server$")
 
 
@@ -122,14 +124,21 @@ def read_service(value: object) -> str:
 
 
 def read_extent(value: object) -> Extent | None:
-    """``xmin ymin xmax ymax`` (blanks, commas or semicolons between), four numbers, or arcpy's Extent object.
+    """``xmin ymin xmax ymax`` (blanks, commas or semicolons between), four numbers, or arcpy's Extent object or its
+    JSON.
 
     None where none is given; so mean ``MAXOF``, ``MINOF`` and ``DEFAULT``, since a service has but one extent. A text
-    may end in the name of its CRS, as ArcGIS Pro writes it. The name of a layer that is there means its extent.
+    may end in its CRS: WKT, as ArcGIS Pro writes it, or EPSG:n. The name of a layer that is there means its extent.
     Raises UsageError.
     """
     if is_default(value):
         return None
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError as cause:
+            hint = 'Write "xmin ymin xmax ymax".'
+            raise UsageError(f"export_extent: not JSON ({str(cause)[:80]})", hint=hint) from cause
     if isinstance(value, str):
         if value.strip().upper() in ("MAXOF", "MINOF", "DEFAULT"):
             return None
@@ -189,6 +198,12 @@ def _checked(box: Sequence[float]) -> tuple[float, float, float, float]:
     return xmin, ymin, xmax, ymax
 
 
+def seems_degrees(box: tuple[float, float, float, float]) -> bool:
+    """Could these be longitudes and latitudes? In metres or feet they'd be a spot at the origin of a CRS."""
+    xmin, ymin, xmax, ymax = box
+    return min(xmin, 2 * ymin) >= -180 and max(xmax, 2 * ymax) <= 180
+
+
 def extent_geometry(box: tuple[float, float, float, float], reference: object, *, degrees: bool) -> dict[str, Any]:
     """A box as an Esri feature set; in ``degrees`` cut into pieces none of which seems to cross the antimeridian."""
     xmin, ymin, xmax, ymax = box
@@ -206,7 +221,7 @@ def read_area(value: object, scales: tuple[float, ...] | None) -> Policy:
     if isinstance(value, str | PathLike):
         text = str(fspath(value)).strip()
         if not text.startswith("{"):
-            return Policy(scales=scales, aoi=(feature_class(text),))
+            return Policy(scales=scales, aoi=(_area_file(text),))
         try:
             document = json.loads(text)
         except ValueError as cause:
@@ -215,6 +230,19 @@ def read_area(value: object, scales: tuple[float, ...] | None) -> Policy:
     # arcpy's geometries state their CRS in .JSON only; __geo_interface__ leaves it out.
     document = _json_of(value)
     return Policy(scales=scales, geometry=value if document is None else document)
+
+
+def _area_file(text: str) -> AoiFile:
+    if _EXTENT.fullmatch(text):
+        raise UsageError(f"area_of_interest: {text!r:.80} is an extent", hint="Give it as export_extent.")
+    found = feature_class(text)
+    if not found.path.exists() and _INSIDE_ARCGIS.search(text):
+        raise UsageError(
+            f"area_of_interest: {text!r:.80} is no file; what is in memory, in a map or in an enterprise or mobile "
+            "geodatabase can be read inside ArcGIS alone",
+            hint="Copy it to a shapefile or file geodatabase; in Python, arcpy.FeatureSet of it will do as well.",
+        )
+    return found
 
 
 def feature_class(text: str) -> AoiFile:

@@ -24,6 +24,7 @@ from harvester.export.arguments import (
     read_scales,
     read_service,
     read_word,
+    seems_degrees,
 )
 from harvester.export.own_words import CALL, own_words, told
 from harvester.job import MAX_CONCURRENCY, Job, Policy
@@ -98,7 +99,6 @@ class ServerExport:
         area_of_interest: object = None,
         export_extent: object = None,
         overwrite: object = None,
-        *,
         ready_to_serve_format: object = None,
     ) -> ServerExport:
         """Read arcpy's arguments. Raises UsageError that begins with the parameter's name."""
@@ -148,11 +148,12 @@ class ServerExport:
             return self.target / f"{safe_name(name)}.{self.format}"
         return self.target / safe_name(name) / MAP_NAME
 
-    async def job_for(self, base: Job) -> Job:
+    async def job_for(self, base: Job, tell: Callable[[str], None]) -> Job:
         """The job, after a look at the service: its name, and the CRS that the extent is in. ``base`` has the service
-        as its source, and limits, credentials and the like. Raises UsageError, UnsupportedFormatError, SourceError,
-        AuthError."""
+        as its source, and limits, credentials and the like; ``tell`` takes notices. Raises UsageError,
+        UnsupportedFormatError, SourceError, AuthError."""
         from harvester.assemble.sources import open_job_source
+        from harvester.caches.open import is_empty_or_missing
         from harvester.durable import safe_name
         from harvester.edges import TileFormat
 
@@ -173,7 +174,19 @@ class ServerExport:
         policy = self.policy
         if self.extent is not None:
             policy = replace(policy, geometry=self._extent_in(info.scheme.crs))
-        return replace(base, output=self.output(info.name), format=self.format, mode=self.mode, policies=(policy,))
+            if self.extent.reference is None and not info.scheme.crs.is_geographic and seems_degrees(self.extent.box):
+                shown = " ".join(f"{number:.10g}" for number in self.extent.box)
+                tell(
+                    f"export_extent: {shown} is taken in the service's CRS ({info.scheme.crs}); if these are degrees, "
+                    f'say so: "{shown} EPSG:4326"'
+                )
+        output = self.output(info.name)
+        if self.mode == "overwrite" and not is_empty_or_missing(output):
+            tell(
+                f"OVERWRITE: {output} is replaced as a whole, with its tiles of other scales and outside of the area; "
+                "MERGE keeps them"
+            )
+        return replace(base, output=output, format=self.format, mode=self.mode, policies=(policy,))
 
     def _extent_in(self, service: Any) -> dict[str, Any]:
         from harvester.crs import Crs
@@ -215,8 +228,8 @@ def export_map_server_cache(
     area_of_interest: Any = None,
     export_extent: Any = None,
     overwrite: str | bool | None = "MERGE",
-    *,
     ready_to_serve_format: str | bool | None = "NON_READY_TO_SERVE_FORMAT",
+    *,
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> str:
@@ -248,8 +261,7 @@ def export_map_server_cache(
 
     export = ServerExport.read(
         input_service, target_cache_path, export_cache_type, copy_data_from_server, storage_format_type, scales,
-        num_of_caching_service_instances, area_of_interest, export_extent, overwrite,
-        ready_to_serve_format=ready_to_serve_format,
+        num_of_caching_service_instances, area_of_interest, export_extent, overwrite, ready_to_serve_format,
     )  # fmt: skip
     emit = on_event or (lambda event: None)
     if taken := OWN & options.keys():
@@ -261,7 +273,7 @@ def export_map_server_cache(
 
         for text in export.notices:
             emit(Notice(text=text))
-        job = await export.job_for(base)
+        job = await export.job_for(base, lambda text: emit(Notice(text=text)))
         try:
             return await harvest_job(job, emit=emit)
         except UsageError as error:

@@ -40,7 +40,7 @@ class Arcpy:
         self.JSON = json.dumps(document)
 
 
-def test_the_ten_parameters_have_arcpys_names_order_and_defaults():
+def test_the_parameters_have_arcpys_names_order_and_defaults():
     parameters = inspect.signature(harvester.export_map_server_cache).parameters.values()
     places = [one for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     assert [(one.name, one.default) for one in places] == [
@@ -54,6 +54,8 @@ def test_the_ten_parameters_have_arcpys_names_order_and_defaults():
         ("area_of_interest", None),
         ("export_extent", None),
         ("overwrite", "MERGE"),
+        # Only the newest versions have this one; "Copy Python command" of ArcGIS Pro may give it by its place.
+        ("ready_to_serve_format", "NON_READY_TO_SERVE_FORMAT"),
     ]
     read = inspect.signature(ServerExport.read).parameters.values()
     assert [one.name for one in read if one.kind is not one.KEYWORD_ONLY] == [one.name for one in places]
@@ -205,6 +207,7 @@ def test_addresses_are_taken_as_typed_and_files_are_not():
         (-10, -20.5, 10, 40),
         ["-10", "-20.5", "10", "40"],
         {"xmin": -10, "ymin": -20.5, "xmax": 10, "ymax": 40},
+        ' {"xmin": -10, "ymin": -20.5, "xmax": 10, "ymax": 40}',
     ],
 )
 def test_an_extent_is_four_numbers_however_they_are_written(value):
@@ -231,6 +234,7 @@ def test_words_for_the_whole_extent_give_none(value):
     "value",
     [
         "DISPLAY",
+        "{no json",
         "1 2 3",
         "a b c d",
         "10 0 0 10",
@@ -266,6 +270,22 @@ def test_an_area_is_a_file_a_feature_set_or_a_geometry(tmp_path):
     assert read_area(shape, None).geometry is shape
     with pytest.raises(UsageError, match=r"^area_of_interest: "):
         read_area("{no json", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["in_memory/feature_set1", "memory\\area", "C:/data/gis.sde/db.owner.parcels", "d.geodatabase/main.x", "Parcels"],
+)
+def test_what_is_only_there_inside_arcgis_is_refused_with_what_to_give(text):
+    with pytest.raises(UsageError, match=r"^area_of_interest: .* inside ArcGIS alone") as caught:
+        read_area(text, None)
+    assert "arcpy.FeatureSet" in caught.value.hint and "shapefile" in caught.value.hint
+
+
+def test_an_extent_as_area_is_told_from_a_file():
+    with pytest.raises(UsageError, match=r"^area_of_interest: .* is an extent") as caught:
+        read_area("10 50 12 52 NaN NaN NaN NaN", None)
+    assert "export_extent" in caught.value.hint
 
 
 @pytest.mark.parametrize(

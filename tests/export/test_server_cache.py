@@ -134,6 +134,30 @@ def test_merge_keeps_what_is_there_and_overwrite_replaces_the_whole_cache(servic
     assert whole(out, service, {Tile(0, 0, 0)})
 
 
+def test_overwrite_says_what_it_replaces_where_something_is_there(service, tmp_path):
+    def told(overwrite: str) -> list[str]:
+        events: list[object] = []
+        harvester.export_map_server_cache(
+            service.url, tmp_path, scales=SCALES[:2], overwrite=overwrite, on_event=events.append
+        )
+        return [one.text for one in events if isinstance(one, Notice) and "replaced as a whole" in one.text]
+
+    assert [len(told(word)) for word in ("OVERWRITE", "MERGE", "OVERWRITE")] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("extent", "doubted"), [("10 50 12 52", True), ("10 50 12 52 EPSG:4326", False), ("0 0 5000000 5000000", False)]
+)
+def test_numbers_that_seem_degrees_in_a_service_in_metres_are_told(service, tmp_path, extent, doubted):
+    told: list[object] = []
+    harvester.export_map_server_cache(
+        service.url, tmp_path, scales=SCALES[:1], export_extent=extent, on_event=told.append
+    )
+    said = [one.text for one in told if isinstance(one, Notice) and "if these are degrees" in one.text]
+    assert bool(said) is doubted
+    assert not doubted or '"10 50 12 52 EPSG:4326"' in said[0]
+
+
 def test_an_incomplete_export_raises_with_the_report_and_the_same_call_mends_it(service, tmp_path):
     service.script = Script(rules=(Rule(do="status", status=500, kind="tile", tiles=("2/1/1",)),))
     with pytest.raises(harvester.IncompleteExportError, match="1 tile failed") as caught:
