@@ -21,6 +21,7 @@ from harvester.errors import StoppedError
         "    --export-cache-type TILE_PACKAGE --storage-format-type COMPACT_V2 --scales 72223.819286;36111.909643 \\\n"
         "    --area-of-interest project.gdb/boundary"
     ).replace("72223.819286;36111.909643", '"72223.819286;36111.909643"'),
+    opens_late=True,
 )
 @click.argument("input_service", metavar="SERVICE")
 @click.argument("target_cache_path", metavar="TARGET")

@@ -83,6 +83,18 @@ def test_a_run_that_is_stopped_while_it_starts_says_so_and_leaves_no_file(tmp_pa
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "module", ["harvester.cli.progress", "harvester.export.server_cache", "harvester.assemble.run"]
+)
+def test_so_does_an_export(tmp_path, silent, module, number):
+    process = start(tmp_path, "export", silent, "out")
+    code, out, said = stopped_at(process, module, number)
+    assert (code, out) == (SIGNALS[number], "")
+    assert said == [f"error: stopped by {signal.Signals(number).name}", "Nothing was done yet."]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("verb", ["run", "scales"])
 def test_a_command_that_waits_for_the_source_is_stopped_without_a_traceback(tmp_path, number, verb):
     stop_while_it_waits(tmp_path, number, verb, heed)
