@@ -232,6 +232,8 @@ def scales_of(program, service, token_env):
         return [], _in_boxes("{message} {hint}".format(**document["error"]))
     if "lods" not in document:
         return [], "This is a web map: export its layers one by one."
+    if document["kind"] == "arcgis-vector":
+        return [], f"This is a vector tile service: harvester run {document['source']} -o NAME.vtpk takes it offline."
     return [f"{lod['scale']:.6f}" for lod in document["lods"]], ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from harvester.errors import SourceError, UsageError
@@ -15,6 +16,9 @@ from harvester.transport.documents import Documents
 from harvester.wording import counted
 
 __all__ = ["Opened", "OpenedLayer", "Options", "open_services", "open_source", "parse_typed"]
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/](?!/)")
+"""A path of Windows, such as a connection of ArcGIS (``C:/x/server.ags/Streets.MapServer``); no host is so short."""
 
 MAP_WORDS = ("/sharing/", "/home/", "/apps/")
 """What an address of a portal item has in it; without any of these, what reads web maps isn't even imported."""
@@ -68,7 +72,7 @@ def parse_typed(source: str) -> ServiceUrl:
         raise SourceError(
             f"{text} is not there", hint="Give the path of a web map's JSON file, or the address of a service."
         )
-    if text and not any(mark in text for mark in "/.:\\"):
+    if (text and not any(mark in text for mark in "/.:\\")) or _DRIVE.match(text):
         raise UsageError(
             f"{redact_url(text)} is neither a file here nor an address",
             hint="Name a job file (JOB.toml), the JSON file of a web map, or the address of a service "

@@ -144,6 +144,15 @@ def test_a_service_without_scales_says_why_in_the_dialog(tool, service, tmp_path
     assert "could not be asked" in parameters["input_service"].error
 
 
+def test_a_vector_tile_service_is_told_in_the_dialog_with_the_command_that_takes_it(tool, tmp_path):
+    with FaultyService(ArcGisSite(kind="vector", grid=schemes.WEB_MERCATOR_512, name="Roads")) as service:
+        parameters = filled(tool, service, tmp_path, input_service=service.url)
+        tool.updateParameters(list(parameters.values()))
+        tool.updateMessages(list(parameters.values()))
+        assert parameters["scales"].filter.list == []
+        assert f"harvester run {service.url} -o NAME.vtpk" in parameters["input_service"].error
+
+
 def test_an_exploded_package_cannot_be_chosen(tool, service, tmp_path):
     parameters = filled(tool, service, tmp_path)
     for kind, offered in (("TILE_PACKAGE", False), ("CACHE_DATASET", True)):

@@ -190,6 +190,8 @@ def test_304_in_passing_is_asked_again() -> None:
         ("https://gis.example.org/home/item.html?id=0/1", "names no item", UsageError),
         ("https://tiles.example.org/{{z}}/{{x}}/{{y}}.png", "tile template", UsageError),
         ("nothere", "neither a file here nor an address", UsageError),
+        ("C:/x/server.ags/Streets.MapServer", "neither a file here nor an address", UsageError),
+        ("C:\\x\\server.ags\\Streets.MapServer", "neither a file here nor an address", UsageError),
         ("{origin}/arcgis/rest/services/Streets/FeatureServer/0", "feature service", SourceError),
         ("missing-map.json", "is not there", SourceError),
     ],
