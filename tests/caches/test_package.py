@@ -512,6 +512,7 @@ def test_a_compressed_package_is_read_and_told(small: Path) -> None:
     with open_reader(path) as reader, open_reader(small) as plain:
         assert reader.read(9, 1, 1) == plain.read(9, 1, 1) is not None
         assert [found.what.split(";")[0] for found in reader.check()] == ["it is compressed"] * 4
+        assert all("harvester convert" in found.what for found in reader.check()), "which mends it"
 
 
 def test_more_compressed_bundles_than_are_kept_inflated(tmp_path: Path) -> None:
