@@ -89,7 +89,10 @@ class ZipBundles:
             where = f"{self.path}: {entry.name}"
             if not entry.stored:
                 self._odd.append(
-                    Damage(where, "it is compressed; Esri's apps read only stored entries, as harvester convert writes them")
+                    Damage(
+                        where,
+                        "it is compressed; Esri's apps read only stored entries, as harvester convert writes them",
+                    )
                 )
             below = entry.name[len(prefix) :].split("/")
             if not entry.name.lower().startswith(prefix) or len(below) != 2 or not below[1].lower().endswith(".bundle"):

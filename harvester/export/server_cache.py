@@ -153,7 +153,7 @@ class ServerExport:
         as its source, and limits, credentials and the like; ``tell`` takes notices. Raises UsageError,
         UnsupportedFormatError, SourceError, AuthError."""
         from harvester.assemble.sources import open_job_source
-        from harvester.caches.open import is_empty_or_missing
+        from harvester.caches.recognising import sniff_here
         from harvester.durable import safe_name
         from harvester.edges import TileFormat
 
@@ -162,7 +162,7 @@ class ServerExport:
         if opened.is_web_map:
             raise UsageError(
                 f"input_service: {opened.source} is a web map, not a service",
-                hint="Export its layers one by one, or harvest them all: harvester run WEBMAP -o FOLDER.",
+                hint=f'Export its layers one by one, or harvest them all: harvester run "{opened.source}" -o FOLDER',
             )
         info = opened.layers[0].source.info
         if info.tile_format is TileFormat.PBF:
@@ -181,7 +181,7 @@ class ServerExport:
                     f'say so: "{shown} EPSG:4326"'
                 )
         output = self.output(info.name)
-        if self.mode == "overwrite" and not is_empty_or_missing(output):
+        if self.mode == "overwrite" and sniff_here(output) is not None:
             tell(
                 f"OVERWRITE: {output} is replaced as a whole, with its tiles of other scales and outside of the area; "
                 "MERGE keeps them"

@@ -143,6 +143,13 @@ def test_overwrite_says_what_it_replaces_where_something_is_there(service, tmp_p
         return [one.text for one in events if isinstance(one, Notice) and "replaced as a whole" in one.text]
 
     assert [len(told(word)) for word in ("OVERWRITE", "MERGE", "OVERWRITE")] == [0, 0, 1]
+    (tmp_path / "Streets.tpk").write_text("somebody's")
+    events: list[object] = []
+    with pytest.raises(CacheError, match="is no cache"):
+        harvester.export_map_server_cache(
+            service.url, tmp_path, "TILE_PACKAGE", scales=SCALES[:2], overwrite=True, on_event=events.append
+        )
+    assert not any("replaced as a whole" in one.text for one in events if isinstance(one, Notice))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +215,7 @@ def test_a_web_map_is_refused_with_the_command_that_takes_it(service, tmp_path):
     path.write_text(json.dumps({"operationalLayers": [layer]}))
     with pytest.raises(UsageError, match="web map") as caught:
         harvester.export_map_server_cache(str(path), tmp_path / "out")
-    assert "harvester run" in caught.value.hint
+    assert f'harvester run "{path}" -o FOLDER' in caught.value.hint
     assert not (tmp_path / "out").exists()
 
 
