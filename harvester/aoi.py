@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harvester.crs import MERCATOR_MAX_LATITUDE, WGS84, Crs, project_box
 from harvester.errors import UsageError
-from harvester.job import AoiFile, Policy
+from harvester.job import Policy
 
 if TYPE_CHECKING:
     from harvester.aoi_layer import Feature, Layer
@@ -36,11 +36,6 @@ class Area:
     crs: Crs | None = None
     lonlat: tuple[float, float, float, float] | None = None
     """Its bounds as read, where all of it was stated in degrees."""
-
-
-def parse_aoi_option(text: str) -> AoiFile:
-    """``FILE[:LAYER]`` as typed; what follows the last colon is a layer only if the part before it exists as a file."""
-    return AoiFile.from_text(text)
 
 
 def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None:

@@ -48,9 +48,6 @@ KEY = "manifest"
 
 FILE = "manifest.json"
 
-MAX_BYTES = 1 << 24
-"""Of the text: a hundred LODs and as many policies have some kilobytes."""
-
 MAX_LODS = 256
 MAX_PIXELS = 8192
 """Of a tiling scheme; real ones have a few dozen LODs, and tiles of 128 to 4096 pixels."""

@@ -49,7 +49,7 @@ async def prepare(database: Database, made: Made, crs: Crs) -> Made:
     """In the first transaction: make a new file's tables, or make another's file fit to be extended."""
     if made.core:
         return made
-    await ensure_core(database, crs)
+    await ensure_core(database)
     for table in made.grids:
         # Rows without bytes are no tiles; from here on the index alone says what is there.
         await database.execute(f"DELETE FROM {quoted(table)} WHERE tile_data IS NULL OR length(tile_data) = 0")

@@ -39,7 +39,7 @@ def moment(now: float, environment: Mapping[str, str]) -> str:
     return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{found.microsecond // 1000:03d}Z"
 
 
-async def ensure_core(database: Database, crs: Crs) -> None:
+async def ensure_core(database: Database) -> None:
     """The tables that every GeoPackage with tiles and metadata has, the reference systems among them."""
     names = {str(row[0]).lower() for row in await database.execute("SELECT name FROM sqlite_master")}
     if "gpkg_contents" not in names:

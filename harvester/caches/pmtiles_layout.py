@@ -187,12 +187,6 @@ def block_positions(key: BlockKey) -> Ints:
     return positions
 
 
-def block_at(zoom: int, tile_id: int) -> BlockKey:
-    """The block that a tile lives in."""
-    rows, cols = unhilbert(zoom, np.array([tile_id - first_id(zoom)]))
-    return BlockKey(zoom, int(rows[0]) & ~(BLOCK - 1), int(cols[0]) & ~(BLOCK - 1))
-
-
 # ---------------------------------------------------------------------------------------------- directories
 
 

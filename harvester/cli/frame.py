@@ -24,6 +24,9 @@ from harvester.cli.early_stop import is_early, numbers, stopped, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
 
+READER_GONE_EXIT = 141
+"""What a shell shows for a writer whose reader went away; only for output that a person piped."""
+
 DEFAULT_SAMPLE = 20
 """Tiles of each LOD that ``plan --sample`` fetches."""
 
@@ -130,7 +133,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         return stopped(cause)
     except ReaderGoneError:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
-        return 141
+        return READER_GONE_EXIT
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
             from harvester.durable import disk_error

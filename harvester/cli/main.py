@@ -35,9 +35,6 @@ COMMAND_COLLECTS_EVERY = 100_000
 look for them at Python's 700 (2,000 from 3.13 on), and once more at the end, was a fifth of a small command's CPU time.
 """
 
-BROKEN_PIPE_EXIT = 141
-"""What a shell shows for a writer whose reader went away; only for output that a person piped."""
-
 
 def open_closed_streams() -> None:
     """Give a process that was started without stdin, stdout or stderr (``>&-``, some schedulers) empty ones: the next

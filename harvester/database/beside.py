@@ -25,7 +25,7 @@ def foreign_beside(database: Path) -> Path | None:
     """What SQLite would take for its own beside this database, there or not, and didn't make. None where there is
     nothing such; a file without a byte, which a kill leaves before the first page, is nobody's, and SQLite leaves it or
     removes it. Not while this process reads or writes it. Raises CacheError where it can't be read."""
-    if kind_of(journal := journal_of(database)) and not is_journal(journal, of=database):
+    if kind_of(journal := journal_of(database)) and not is_journal(journal):
         return journal
     if not _is_wal(database):
         for ending in ("-wal", "-shm"):
@@ -35,7 +35,7 @@ def foreign_beside(database: Path) -> Path | None:
     return None
 
 
-def is_journal(journal: Path, *, of: Path) -> bool:
+def is_journal(journal: Path) -> bool:
     """Is this file a rollback journal that SQLite made, or an empty one, whose database may have been taken away?"""
     if kind_of(journal) != FILE:
         return False
@@ -57,7 +57,7 @@ def require_own_journal(database: Path) -> None:
 
 def remove_journal(database: Path, disk: Disk) -> None:
     """Remove what SQLite left beside a database that goes; what somebody else put there stays. Raises CacheError."""
-    if is_journal(journal := journal_of(database), of=database):
+    if is_journal(journal := journal_of(database)):
         disk.remove(journal)
 
 

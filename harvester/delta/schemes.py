@@ -15,9 +15,6 @@ from harvester.errors import CacheError
 from harvester.tiling.google import google_scheme
 from harvester.tiling.scheme import TilingScheme
 
-ORIGIN_TOLERANCE = 0.01
-"""Pixels of the finest LOD by which origins may differ, as ``TilingScheme.mismatch`` has it."""
-
 
 def joined(first: TilingScheme, second: TilingScheme, held: Sequence[int]) -> TilingScheme | str:
     """A scheme with the LODs of ``first`` and those that ``second`` adds, or why there is none.

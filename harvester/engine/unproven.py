@@ -242,12 +242,3 @@ def _read(row: Any) -> Ended | None:
         return Ended(OF_EARLIER_RUN, Tile(level, at, col), State(state), 0.0, 0.0, digest)
     except (ValueError, TypeError):
         return None
-
-
-def by_block(doubtful: Sequence[Ended]) -> dict[tuple[BlockKey, State], list[int]]:
-    """Positions by block and state, as the writer takes them."""
-    found: dict[tuple[BlockKey, State], list[int]] = {}
-    for one in doubtful:
-        key = block_of(one.tile)
-        found.setdefault((key, one.state), []).append(key.position(one.tile))
-    return found

@@ -16,10 +16,8 @@ from harvester.tiling.tile import Tile
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-PALETTE_COLOURS = 4
-"""Of the 2-bit picture: 12 bytes, which hold level (1 byte), row (4), column (4), variant (1) and two fixed ones."""
-
 _ADDRESS = struct.Struct(">BIIB")
+"""Level, row, column and variant: with two fixed bytes the palette of a 2-bit picture, 12 bytes."""
 
 _JPEG_AMPLITUDE = 32
 """The least DC difference of category 6 (T.81, table F.1): 32..63 are written in six bits."""

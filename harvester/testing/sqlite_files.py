@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 _OK = 0
-_IOERR = 10
 _IOERR_WRITE = 10 | 3 << 8
 _IOERR_FSYNC = 10 | 4 << 8
 _IOERR_TRUNCATE = 10 | 6 << 8

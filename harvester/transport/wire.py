@@ -17,8 +17,6 @@ from harvester.transport.in_step import InStep, OutOfStepError, begin, require_a
 from harvester.transport.proxies import Proxies
 from harvester.transport.trust import check_trust, is_default_trust, tls_context, tls_words
 
-Headers = Sequence[tuple[str, str]]
-
 NO_BODY = frozenset({204, 304})
 
 MAX_HEADER_BYTES = 16 << 10

@@ -222,7 +222,7 @@ class _Asking:
         over = [scheme.tile_at(level, x, y) for level in levels if level != tile.level]
         found = [(other, self._state(other)) for other in over]
         return Unplanned(
-            because=self._because(meant, here, levels),
+            because=self._because(meant, here),
             bounds=None if here is None else (here.top, here.bottom, here.left, here.right),
             tiles=0 if here is None else here.planned,
             levels=levels,
@@ -237,7 +237,7 @@ class _Asking:
             return tuple(sorted(found))
         return tuple(sorted(self._meta("levels") or self.ledger.levels()))
 
-    def _because(self, meant: Sequence[Planner], here: Level | None, levels: Sequence[int]) -> str:
+    def _because(self, meant: Sequence[Planner], here: Level | None) -> str:
         level, row, col = self.tile
         if meant and all(not planner.in_shard for planner in meant):
             planner = meant[-1]

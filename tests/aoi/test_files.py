@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import shapely
 
-from harvester.aoi import parse_aoi_option
 from harvester.crs import WGS84, Crs
 from harvester.errors import UsageError
+from harvester.job import AoiFile
 
 from .making import area_of, box, by_gdal, polygon, ring, written
 
@@ -262,11 +262,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_text_after_the_last_colon_is_a_layer_only_if_the_rest_is_a_file(tmp_path: Path) -> None:
     path = by_gdal(tmp_path / "a.gpkg", [HERE], layer="boundary")
-    assert parse_aoi_option(f"{path}:boundary").layer == "boundary"
-    assert parse_aoi_option(f"{path}:boundary").path == path
-    assert parse_aoi_option(f"{path}x:boundary").layer is None
-    assert parse_aoi_option(str(path)).layer is None
-    drive = parse_aoi_option("C:/maps/area.gpkg")
+    assert AoiFile.from_text(f"{path}:boundary").layer == "boundary"
+    assert AoiFile.from_text(f"{path}:boundary").path == path
+    assert AoiFile.from_text(f"{path}x:boundary").layer is None
+    assert AoiFile.from_text(str(path)).layer is None
+    drive = AoiFile.from_text("C:/maps/area.gpkg")
     assert (drive.path, drive.layer) == (Path("C:/maps/area.gpkg"), None)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,3 @@ def files(path: Path) -> dict[str, bytes]:
 def some(*addresses: str, first: int = 0) -> dict[Tile, bytes]:
     """Tiles by ``level/row/col``, each with a picture of its own."""
     return {Tile(*map(int, text.split("/"))): picture(first + n) for n, text in enumerate(addresses)}
-
-
-def without(told: Subject, levels: Sequence[int]) -> Subject:
-    return replace(told, levels=tuple(levels))

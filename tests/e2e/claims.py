@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from harvester.caches.open import is_empty_or_missing
 from harvester.cli.frame import run
 from harvester.cli.main import VERBS
 from harvester.testing.script import Rule, Script
-from harvester.testing.service import ArcGisSite, FaultyService
+from harvester.testing.service import ArcGisSite
 from harvester.tiling.tile import Tile
 from tests.e2e.conftest import Result
 
@@ -106,8 +105,3 @@ def _inflated(data: bytes) -> bytes:
             with suppress(zlib.error):
                 found += zlib.decompressobj().decompress(data[at:], 1 << 20)
     return found
-
-
-def tiles_of(service: FaultyService) -> Iterable[Tile]:
-    """Tiles that were asked."""
-    return service.log.tiles().keys()

@@ -19,8 +19,6 @@ from harvester.testing.memory import MemoryService, MemorySource, broken, http, 
 from harvester.tiling.tile import Tile
 from tests.engine.lab import Bench, plan_of
 
-BLANK = tile_png(0, 0, 0, variant=255)
-
 SOURCES = {"open to all": {}, "with a login": {"renewable": True}}
 
 

@@ -178,8 +178,6 @@ class Course:
 
     good: list[int]
     throttled: list[int]
-    full_seconds: float
-    """Seconds x requests in flight."""
     limits: list[int]
     """The limit at the end of each second."""
     starts: list[float] = field(default_factory=list)
@@ -195,7 +193,7 @@ class Course:
 
 def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Course:
     """Keep as many requests in flight as the limit allows, for ``seconds`` of simulated time."""
-    course = Course([0] * seconds, [0] * seconds, 0.0, [0] * seconds)
+    course = Course([0] * seconds, [0] * seconds, [0] * seconds)
     now = start
     ends: list[tuple[float, int, float, bool]] = []
     count = 0
@@ -213,7 +211,6 @@ def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Cour
         course.limits[second] = pace.limit
         if served:
             course.good[second] += 1
-            course.full_seconds += now - begun
             pace.on_success(now, now - begun)
         else:
             course.throttled[second] += 1
@@ -223,7 +220,7 @@ def run(host: Host, pace: Concurrency, seconds: int, start: float = 0.0) -> Cour
 def paced(host: Host, pacer: Pacer, seconds: int, retry_after: float | None = None) -> Course:
     """Start a request whenever the whole pace allows it, for ``seconds`` of simulated time. Refusals carry
     ``retry_after``."""
-    course = Course([0] * seconds, [0] * seconds, 0.0, [0] * seconds)
+    course = Course([0] * seconds, [0] * seconds, [0] * seconds)
     now = 0.0
     ends: list[tuple[float, int, float, bool]] = []
     while True:
