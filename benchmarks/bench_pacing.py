@@ -29,7 +29,8 @@ def waiting(n: int) -> int:
     for item in range(n):
         heap.push(item, 0.0, tries=1, throttled=False)
     count = 0
-    while heap.pop_due(1e9, first_tries_left=False) is not None:
+    while heap.next_due() is not None:
+        heap.pop()
         count += 1
     return count
 

@@ -94,22 +94,6 @@ class RetryHeap(Generic[Item]):
         """Keep an item that is due, before all others."""
         self.push_at(item, math.nextafter(min(now, self._heap[0][0]), -math.inf) if self._heap else now)
 
-    def is_due(self, now: float) -> bool:
-        """True when an item's back-off has passed."""
-        return bool(self._heap) and self._heap[0][0] <= now
-
-    def pop_due(self, now: float, *, first_tries_left: bool) -> Item | None:
-        """The next item that is due and within the budget, charged; None when there is none.
-
-        An empty budget delays retries behind the first tries that are left; without such, it doesn't bind.
-        """
-        heap = self._heap
-        if not heap or heap[0][0] > now:
-            return None
-        if not self.budget.take() and first_tries_left:
-            return None
-        return heapq.heappop(heap)[2]
-
     def pop(self) -> Item:
         """The next item, due or not, charged to the budget as far as that goes."""
         self.budget.take()

@@ -53,7 +53,7 @@ class Run:
             wake = math.inf
             while True:
                 left = planned < self.tiles
-                retry = heap.is_due(now) and not (left and pacer.retries_wait)
+                retry = (heap.next_due() or math.inf) <= now and not (left and pacer.retries_wait)
                 if not left and not retry:
                     wake = heap.next_due() or math.inf
                     break
@@ -65,9 +65,7 @@ class Run:
                         wake = min(wake, due)
                     break
                 if retry:
-                    taken = heap.pop_due(now, first_tries_left=left)
-                    assert taken is not None
-                    tile, tries = taken
+                    tile, tries = heap.pop()
                 else:
                     tile, tries, planned = planned, 0, planned + 1
                 self.probes += is_probe

@@ -7,8 +7,12 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.pacing import RetryBudget, RetryHeap, backoff
+from harvester.pacing import Pacer, RetryBudget, RetryHeap, backoff
 from harvester.pacing.retry import BUDGET, LONGEST_SECONDS, RETRY_COST
+
+
+def pacer_at_first() -> Pacer:
+    return Pacer(limit_max=8, now=0.0, draw=lambda: 0.5)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True), st.booleans())
@@ -26,12 +30,12 @@ def test_items_come_when_due_and_in_the_order_in_which_they_were_due() -> None:
     heap.push_at("third", 10.5)
     assert len(heap) == 3
     assert heap.next_due() == 10.125
-    assert heap.pop_due(10.1, first_tries_left=False) is None
-    assert heap.pop_due(10.2, first_tries_left=False) == "first"
-    assert heap.pop_due(10.2, first_tries_left=False) is None
-    assert heap.pop_due(10.5, first_tries_left=False) == "second"
-    assert heap.pop_due(10.5, first_tries_left=False) == "third"
-    assert heap.pop_due(99.0, first_tries_left=False) is None
+    assert heap.pop() == "first"
+    assert heap.next_due() == 10.5
+    assert heap.first() == "second"
+    assert heap.pop() == "second"
+    assert heap.pop() == "third"
+    assert heap.next_due() is None
 
 
 def test_items_need_not_be_comparable() -> None:
@@ -49,21 +53,22 @@ def test_drained_items_come_in_due_order() -> None:
 
 
 def test_an_empty_budget_delays_retries_until_only_they_are_left() -> None:
-    heap = RetryHeap[int](lambda: 0.0)
+    pacer = pacer_at_first()
+    heap = RetryHeap[int](lambda: 0.0, pacer.budget)
     for item in range(100):
         heap.push_at(item, 0.0)
     at_once = 0
-    while heap.pop_due(1.0, first_tries_left=True) is not None:
+    while not pacer.retries_wait:
+        assert heap.pop() == at_once
         at_once += 1
     assert at_once == BUDGET // RETRY_COST
     for _ in range(RETRY_COST):
         heap.budget.on_success()
-    assert heap.pop_due(1.0, first_tries_left=True) == at_once
-    assert heap.pop_due(1.0, first_tries_left=True) is None
-    left = 0
-    while heap.pop_due(1.0, first_tries_left=False) is not None:
-        left += 1
-    assert left == 100 - at_once - 1
+    assert not pacer.retries_wait
+    assert heap.pop() == at_once
+    assert pacer.retries_wait
+    assert [heap.pop() for _ in range(len(heap))] == list(range(at_once + 1, 100))
+    assert heap.budget.tokens >= 0
     assert "0 waiting" in repr(heap)
 
 
@@ -77,11 +82,13 @@ def test_a_budget_never_holds_more_than_it_began_with() -> None:
 
 
 def test_one_request_in_fifteen_may_be_a_retry_in_the_long_run() -> None:
-    heap = RetryHeap[int](lambda: 0.0)
+    pacer = pacer_at_first()
+    heap = RetryHeap[int](lambda: 0.0, pacer.budget)
     retries = 0
     for step in range(20_000):
         heap.push_at(step, 0.0)
         heap.budget.on_success()
-        if heap.pop_due(1.0, first_tries_left=True) is not None:
+        if not pacer.retries_wait:
+            heap.pop()
             retries += 1
     assert retries <= 20_000 / RETRY_COST + BUDGET / RETRY_COST
