@@ -138,6 +138,13 @@ class Manifest:
         """The same of these sources; of none or one it is as it was."""
         return replace(self, source="; ".join(sources), sources=tuple(sources)) if len(sources) > 1 else self
 
+    def disowns(self, source: str) -> bool:
+        """Does it name services by their addresses, and not this one?"""
+        named = joined_sources(
+            [words for words in said if "://" in words] for said in (self.sources or (self.source,),)
+        )
+        return bool(named) and joined_sources((named, (source,))) != named
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {

@@ -14,7 +14,7 @@ from harvester.assemble.linked import require_one_name_to_add
 from harvester.assemble.made import Made
 from harvester.assemble.unpacking import unpack_beside
 from harvester.caches.belongings import or_replace, require_cache_or_nothing, require_one_name
-from harvester.caches.counted import CountedWriter
+from harvester.caches.counted import CountedWriter, manifest_of
 from harvester.caches.open import FORMATS, is_empty_or_missing, open_cache, open_writer
 from harvester.caches.placed import PlacedReader, place_levels
 from harvester.database import remove_journal
@@ -155,9 +155,9 @@ async def open_collection(
         if paths.sealed and not paths.overwrite and exists(paths.work) and await stands_alone(ledger, paths.out):
             disk.remove_tree(paths.work)
         if not is_empty_or_missing(paths.collect):
-            _check_scheme(paths.collect, info, paths.out)
+            _check_held(paths.collect, info, paths.out)
         elif not paths.overwrite and not is_empty_or_missing(paths.out):
-            _check_scheme(paths.out, info, paths.out)
+            _check_held(paths.out, info, paths.out)
         subject = _subject(info, plan, meta, generator)
         await ledger.set_meta(
             {
@@ -206,20 +206,25 @@ async def _open_or_rebuild(path: Path, notices: list[str], disk: Disk) -> Sqlite
 async def _check_identity(ledger: SqliteLedger, info: ServiceInfo, paths: OutputPaths) -> Mapping[str, Any]:
     meta = {name: await ledger.get_meta(name) for name in ("identity", "scheme", "levels", "extent")}
     if meta["identity"] is not None and meta["identity"] != info.identity:
-        raise CacheError(
-            f"{paths.out} belongs to another source: {meta['identity']}, not {info.identity}",
-            hint=or_replace(paths.out),
-            code="other_source",
-        )
+        raise _other_source(paths.out, meta["identity"], info.identity)
     if meta["scheme"] is not None and (why := scheme_from_json(meta["scheme"]).mismatch(info.scheme)):
         message = f"{paths.out} has another tiling scheme: {why}"
         raise CacheError(message, hint=or_replace(paths.out), code="other_scheme")
     return meta
 
 
-def _check_scheme(held: Path, info: ServiceInfo, out: Path) -> None:
+def _other_source(out: Path, theirs: str, ours: str) -> CacheError:
+    message = f"{out} belongs to another source: {theirs}, not {ours}"
+    return CacheError(message, hint=or_replace(out), code="other_source")
+
+
+def _check_held(held: Path, info: ServiceInfo, out: Path) -> None:
+    """What the cache says of itself, whatever its ledger says: it may have come without one, or in another's place."""
     with open_cache(held) as reader:
         _require_mendable(reader, held, out)
+        said = manifest_of(reader)
+        if said is not None and said.disowns(info.source):
+            raise _other_source(out, said.source, info.source)
         theirs = reader.info
         if not theirs.scheme.lods:
             return

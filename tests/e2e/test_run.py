@@ -191,15 +191,29 @@ def test_a_cache_restored_from_a_copy_is_compared_with_its_own_index(cli, serve,
     assert (again.code, again.json["fetched"], again.json["kept"]) == (0, 256, 85)
 
 
+@pytest.mark.parametrize("ledger", ["ledger", "no ledger"])
 @pytest.mark.parametrize("format", GOOGLE)
-def test_another_source_or_scheme_is_refused_and_the_cache_untouched(cli, serve, tmp_path, format):
+def test_another_source_or_scheme_is_refused_and_the_cache_untouched(cli, serve, tmp_path, format, ledger):
+    """A cache that was copied alone says itself where it is from."""
     out = OUTPUTS[format]
     assert cli("run", serve().url, "--lods", "0-2", "-o", out, "--format", format, "-q").code == 0
+    if ledger == "no ledger":
+        (tmp_path / f"{out}.ledger").unlink()
     before = contents(tmp_path / out)
     other = cli("run", serve(ArcGisSite(name="Other")).url, "--lods", "0-2", "-o", out, "--format", format)
     assert other.code == 4
     assert "another source" in other.err
     assert contents(tmp_path / out) == before
+    assert (tmp_path / f"{out}.ledger").exists() is (ledger == "ledger")
+
+
+def test_a_cache_of_several_sources_takes_more_of_each_of_them_and_of_no_other(cli, serve, tmp_path):
+    one, two, three = serve(), serve(ArcGisSite(name="Other")), serve(ArcGisSite(name="Third"))
+    for number, service in enumerate((one, two)):
+        assert cli("run", service.url, "--lods", str(number), "-o", f"{number}.mbtiles", "-q").code == 0
+    assert cli("merge", "0.mbtiles", "1.mbtiles", "-o", "out.mbtiles", "-q").code == 0
+    assert cli("run", three.url, "--lods", "2", "-o", "out.mbtiles", "-q").code == 4
+    assert cli("run", two.url, "--lods", "2", "-o", "out.mbtiles", "-q", "--json").json["fetched"] == 16
 
 
 def test_a_service_that_answers_404_to_everything_is_exit_3_and_asked_again_the_next_time(cli, serve, tmp_path):
