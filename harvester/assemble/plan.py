@@ -11,6 +11,7 @@ from harvester.errors import UsageError
 from harvester.job import Job, Policy
 from harvester.planning import Plan, make_plan, select_levels
 from harvester.selection import selected_here
+from harvester.wording import plain_number
 
 PLAN_LIMIT = 10_000_000
 """Tiles that a run fetches without being told that so many are meant."""
@@ -21,6 +22,8 @@ MOST_NAME = 80
 
 HALF_WORLD = 180
 """Degrees: a box across the antimeridian that is wider is rarely meant."""
+
+LAYERS_HINT = "harvester scales SOURCE lists the layers with their LODs and extents."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +91,15 @@ def plan_layers(
         if job.shard is not None:
             plan = plan.shard(*job.shard)
         planned.append(PlannedLayer(index=position, info=info, plan=plan))
-    for fit, unknown, first in zip(fits, nowhere, errors, strict=True):
+    for policy, fit, unknown, first in zip(job.policies, fits, nowhere, errors, strict=True):
         if unknown:
-            raise next(iter(unknown.values()))
+            raise _in_no_layer(policy, next(iter(unknown)))
         if not fit and first is not None:
-            raise first
+            raise UsageError(f"no layer has LODs of this selection: {first.message}", hint=LAYERS_HINT, code=first.code)
     if not planned:
         raise UsageError(
             "nothing is left to plan: " + "; ".join(f"{infos[index].name}: {reason}" for index, reason in left_out),
-            hint="harvester scales SOURCE lists the layers with their LODs and extents.",
+            hint=LAYERS_HINT,
         )
     return planned, left_out
 
@@ -104,6 +107,12 @@ def plan_layers(
 def _of_layer(name: str, notices: Sequence[str]) -> list[str]:
     """Notices of one layer, with its name where there are several."""
     return [f"{name}: {text}" if name else text for text in notices]
+
+
+def _in_no_layer(policy: Policy, name: float) -> UsageError:
+    """A level or scale named outright that each layer lacks: what is nearest in one of them is not what is nearest."""
+    lod = f"LOD {name:.0f}" if policy.scales is None else f"a LOD at scale {plain_number(name)}"
+    return UsageError(f"no layer has {lod}", hint=LAYERS_HINT, code="selection")
 
 
 def _still_missing(before: dict[float, UsageError] | None, here: dict[float, UsageError]) -> dict[float, UsageError]:

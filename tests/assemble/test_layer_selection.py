@@ -50,10 +50,10 @@ def test_a_layer_that_has_none_of_them_is_left_out():
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        (Policy(scales=(591657527, 250000, 777)), "no LOD at scale 777"),
-        (Policy(scales=(777,)), "no LOD at scale 777"),
-        (Policy(lods=((0, 2), (17, 17))), "no LOD 17"),
-        (Policy(lods=((12, 19),)), "none of the LODs 12-19"),
+        (Policy(scales=(591657527, 250000, 777)), "no layer has a LOD at scale 777"),
+        (Policy(scales=(777,)), "no layer has a LOD at scale 777"),
+        (Policy(lods=((0, 2), (17, 17))), "no layer has LOD 17"),
+        (Policy(lods=((12, 19),)), "no layer has .*none of the LODs 12-19"),
     ],
 )
 def test_what_no_layer_has_is_refused_by_its_name(policy, words):

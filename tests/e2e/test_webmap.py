@@ -152,8 +152,22 @@ def test_each_scale_of_one_policy_must_match_some_layer_and_need_not_match_all(s
     assert (again.code, [one["tile_requests"] for one in again.json["layers"]]) == (0, [0, 0])
     nowhere = cli("run", source, "--scales", f"{SHORT[1]};250000;777", "-o", "other", *HASTY)
     assert (nowhere.code, nowhere.json["error"]["code"]) == (2, "selection")
-    assert "scale 777" in nowhere.err
+    assert nowhere.json["error"]["message"] == "no layer has a LOD at scale 777"
+    assert "harvester scales" in nowhere.err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [(("--lods", "0,99"), "no layer has LOD 99"), (("--lods", "90-99"), "no layer has LODs of this selection")],
+)
+def test_what_no_layer_has_is_said_of_all_layers_and_not_of_the_first(serve, cli, tmp_path, selection, said):
+    world, city = serve(ArcGisSite()), serve(ArcGisSite(grid=schemes.UTM_PHILADELPHIA, name="City"))
+    source = webmap(tmp_path, layer(world, "World"), layer(city, "City"))
+    result = cli("plan", source, *selection, "--json")
+    assert (result.code, result.json["error"]["code"]) == (2, "selection")
+    assert result.json["error"]["message"].startswith(said)
+    assert result.json["error"]["hint"] == "harvester scales SOURCE lists the layers with their LODs and extents."
 
 
 def test_a_layer_that_no_policy_matches_is_skipped_with_the_reason(serve, cli, tmp_path):
