@@ -245,7 +245,7 @@ class _Work:
         if not self.had_area and not self.features and self.chosen:
             return UsageError(
                 f"{where}: no feature of it meets the condition",
-                hint="Check the field's name and its values: --aoi-where, in a job file where.",
+                hint="Check the field's name and its values: --aoi-where, in a job file aoi_where.",
             )
         if not self.had_area and not self.features:
             return UsageError(

@@ -182,6 +182,7 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
                 path, layer=layer, columns=wanted, where=file.where, force_2d=True, return_fids=True
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
+            _refuse_condition(file, name, error)
             raise UsageError(f"{name}: {_words(path, error)}", hint=_layers_hint(path)) from error
         except LookupError as error:  # of a file without a layer, in which GDAL found no more than its first bytes
             raise UsageError(
@@ -189,8 +190,8 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
                 hint="Write it again from where it came, or fetch it again.",
             ) from error
         except (RuntimeError, ValueError, OSError) as error:
-            what = f"where {file.where!r:.200}: " if file.where is not None else ""
-            raise UsageError(f"{name}: {what}{str(error)[:300]}") from error
+            _refuse_condition(file, name, error)
+            raise UsageError(f"{name}: {str(error)[:300]}") from error
     if shapes is None:
         raise UsageError(f"{name}: a table without geometry", hint=_layers_hint(path))
     label = name if file.layer is not None or layer in (None, path.stem) else f"{path}, layer {layer}"
@@ -267,6 +268,20 @@ def _layers_hint(path: Path) -> str:
     except (RuntimeError, ValueError, OSError, LookupError):
         return f"Known kinds of AOI files: {KNOWN}."
     return f"Its layers: {', '.join(names)[:400]}."
+
+
+def _refuse_condition(file: AoiFile, name: str, error: Exception) -> None:
+    """Raise UsageError with the fields that there are where GDAL (each driver in words of its own) can't read a
+    condition."""
+    if file.where is None or "SQL" not in str(error):
+        return
+    import pyogrio
+
+    fields = pyogrio.read_info(file.path, layer=file.layer or _only_layer(file.path))["fields"]
+    raise UsageError(
+        f"{name}: where {file.where!r:.200} is no condition that can be read",
+        hint=f"Its fields: {', '.join(map(str, fields))[:400]}. Texts stand in single quotes: state = 'CO'.",
+    ) from error
 
 
 def _check_zip(path: Path) -> None:

@@ -106,10 +106,13 @@ def test_several_layers_with_polygons_are_listed_instead_of_guessed(tmp_path: Pa
 def test_where_chooses_features(tmp_path: Path, name: str) -> None:
     path = by_gdal(tmp_path / name, [HERE, shapely.box(20, 50, 21, 51)], state=["CO", "UT"])
     assert lonlat(path, where="state = 'CO'").equals(HERE)
-    with pytest.raises(UsageError, match="where"):
-        area_of(path, where="no_such = 'CO'")
-    with pytest.raises(UsageError, match="meets the condition"):
+    with pytest.raises(UsageError, match="meets the condition") as empty:
         area_of(path, where="state = 'XX'")
+    assert "aoi_where" in empty.value.hint
+    for unreadable in ("no_such = 'CO'", "state ="):
+        with pytest.raises(UsageError, match="no condition that can be read") as caught:
+            area_of(path, where=unreadable)
+        assert "Its fields: state" in caught.value.hint
 
 
 def test_where_chooses_features_of_esri_json(tmp_path: Path) -> None:
