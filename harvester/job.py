@@ -109,7 +109,7 @@ class Auth:
             missing = "username" if self.username is None else "password_env"
             raise UsageError(
                 f"{missing} is missing: a login needs username and password_env",
-                hint="Give both, or a token with token_env.",
+                hint="Give both, or token_env for a token that you have.",
             )
 
 

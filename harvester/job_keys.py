@@ -41,7 +41,8 @@ def _wrong(value: object, wanted: str) -> UsageError:
         hint = f"Write it without quotes: {EXAMPLES[wanted]}" if wanted in EXAMPLES else ""
     elif wanted == "a text":
         hint = "Write it in quotes."
-    return UsageError(f"must be {wanted}, not {kind_of(value)}", hint=hint)
+    what = repr(value) if wanted == "a whole number" and isinstance(value, float) else kind_of(value)
+    return UsageError(f"must be {wanted}, not {what}", hint=hint)
 
 
 def as_is(value: Any, folder: Path) -> Any:

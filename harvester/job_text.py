@@ -129,8 +129,8 @@ def check_bbox(values: list[float] | tuple[float, ...]) -> tuple[float, float, f
         )
     if max(abs(west), abs(east)) > 360 or east - west > 360:
         raise UsageError(f"the box {shown} has longitudes out of range", hint="Longitudes run from -180 to 180.")
-    if west == east or south == north:
-        what = "width" if west == east else "height"
+    if west - east in (0, 360) or south == north:
+        what = "width" if west - east in (0, 360) else "height"
         raise UsageError(f"the box {shown} has no {what}", hint="The order is W,S,E,N.")
     if south > north:
         raise UsageError(

@@ -231,7 +231,7 @@ def test_an_unknown_key_names_the_nearest_one_of_any_table(tmp_path: Path, text:
         ("[[policy]]\naoi_layer = 'x'", "need an aoi"),
         ("[limits]\nconcurrency = 0", "concurrency: 0"),
         ("[limits]\nconcurrency = 1025", "concurrency: 1025"),
-        ("[limits]\nconcurrency = 1.5", "[limits] concurrency: must be a whole number"),
+        ("[limits]\nconcurrency = 1.5", "[limits] concurrency: must be a whole number, not 1.5"),
         ("[limits]\nrate = 0", "rate: 0.0"),
         ("[limits]\nrate = '200'", "[limits] rate: must be a number, not a text"),
         ("[limits]\nretries = -1", "retries: -1"),

@@ -90,6 +90,7 @@ def test_a_box_may_cross_the_antimeridian() -> None:
         ("500000,4000000,500010,4000010", "not in degrees"),
         ("10,51,11,50", "south above"),
         ("10,50,10,51", "no width"),
+        ("180,50,-180,51", "no width"),
         ("10,50,nan,51", "degrees"),
         ("10,50,1e999,51", "not finite"),
         ("-400,50,10,51", "out of range"),
