@@ -87,7 +87,8 @@ def _from_cache(path: Path, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:
 
     with open_cache(path) as cache:
         body = cache.read(*tile)
-    return body, {"tile": str(tile), "verdict": "absent" if body is None else "whole", "bytes": len(body or b"")}
+    # Whether a tile that a cache lacks is absent, failed or pending is its ledger's to say: harvester why.
+    return body, {"tile": str(tile), "verdict": "missing" if body is None else "whole", "bytes": len(body or b"")}
 
 
 def _from_service(job: Job, tile: Tile) -> tuple[bytes | None, dict[str, Any]]:

@@ -341,3 +341,10 @@ def test_a_page_that_cannot_be_written_is_an_error(cli, serve, tmp_path):
 def test_the_help_shows_an_example(cli, verb):
     shown = cli(verb, "--help").out
     assert "Example:" in shown and f"harvester {verb} streets" in shown
+
+
+def test_a_failed_tile_is_missing_from_its_cache_and_not_absent(cli, serve, tmp_path):
+    service = serve(None, Script(rules=(Rule(tiles=("1/1/1",), do="status", status=500),)))
+    assert cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", "--retries", "0", "-q").code == 1
+    found = cli("tile", "out.mbtiles", "1/1/1", "--json")
+    assert (found.code, found.json["verdict"]) == (1, "missing")
