@@ -144,7 +144,7 @@ async def open_collection(
     Raises CacheError; then ``OUT`` is untouched. What is made anew is noted in ``made``.
     """
     notices: list[str] = []
-    require_cache_or_nothing(paths.out, format, replaced=paths.overwrite, is_changed=False)
+    require_cache_or_nothing(paths.out, format, replaced=paths.overwrite)
     require_one_name_to_add(paths, format, info, plan, hash=hash)
     await settle(paths, format, info, plan, disk, notices)
     made.note(paths.ledger)
@@ -244,8 +244,7 @@ def _check_held(held: Path, info: ServiceInfo, out: Path) -> None:
 
 def _require_mendable(reader: CacheReader, held: Path, out: Path) -> None:
     """Raises CacheError where a cache stays damaged whatever tiles come: no run of it would be complete."""
-    unmendable = getattr(reader, "unmendable", None)
-    for damage in () if unmendable is None else unmendable():
+    for damage in reader.unmendable():
         first_hint = "harvester convert leaves it out, and a run adds to what that makes."
         if damage.tile is None:
             first_hint = "harvester verify lists all that is: move it away."

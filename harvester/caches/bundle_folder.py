@@ -40,6 +40,8 @@ class FolderBundles:
     At most MAX_OPEN_BUNDLES files are open; a span whose file was closed opens it again. Usable from several threads.
     """
 
+    grow = True
+
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk

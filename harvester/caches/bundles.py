@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from harvester.edges import Mask
 
 
+_NO_BUNDLE = "header and index are not whole"
+
+
 class Bundles(Protocol):
     """The bundles of one cache."""
+
+    grow: bool
+    """True where tiles that come are added to these bundles; else all are made anew then, of what can be read."""
 
     def levels(self) -> Sequence[int]:
         """Levels that have a folder, ascending; it may be empty."""
@@ -65,6 +71,10 @@ class BundleReader:
     def sound(self, span: Span, index: Index) -> NDArray[np.int64]:
         """Numbers of the entries, in order, whose record is whole."""
         return sound_numbers(span, index)
+
+    def is_bundle(self, span: Span) -> bool:
+        """Are header and index there? The same as ``index``, told by the first bytes and the size."""
+        return span.size() >= DATA_START and bundle_v2.parse_header(span.read(bundle_v2.HEADER_SIZE, 0)) is not None
 
     def holds(self, span: Span, index: Index) -> bool:
         """Is there any such entry?"""
@@ -132,15 +142,23 @@ class BundleReader:
                 yield key.tile(number), body
 
     def unmendable(self) -> Iterator[Damage]:
-        """Of what is left out that for which no tile could be asked: bundles under a name that is none, and levels that
-        the scheme doesn't have."""
+        """Of what is left out that which no tile mends: bundles under a name that is none, levels that the scheme
+        doesn't have, and, where bundles are added to, those without a whole header and index."""
+        yield from self._nowhere()
+        for level in self._known() if self.bundles.grow else ():
+            for key in self.bundles.keys(level):
+                span = self.bundles.open(key)
+                if span is not None and not self.is_bundle(span):
+                    yield Damage(span.where, _NO_BUNDLE, stays=True)
+
+    def _nowhere(self) -> Iterator[Damage]:
         yield from self.bundles.misnamed()
         yield from self.unknown()
 
     def lost(self) -> Iterator[Damage]:
         """What is left out: bundles without a whole header and index or under a name that is none, tiles without a
         whole record, and levels that the scheme doesn't have."""
-        yield from self.unmendable()
+        yield from self._nowhere()
         for level in self._known():
             for key in self.bundles.keys(level):
                 span = self.bundles.open(key)
@@ -152,7 +170,7 @@ class BundleReader:
         """The same of one bundle: what is wrong, and the tile's row-major position where it is one tile's."""
         index = self.index(span)
         if index is None:
-            yield "header and index are not whole", None
+            yield _NO_BUNDLE, None
             return
         stated = np.flatnonzero(
             bundle_v2.sizes(bundle_v2.parse_index(span.read(DATA_START, 0)[bundle_v2.HEADER_SIZE :]))

@@ -11,7 +11,14 @@ import numpy as np
 
 from harvester.caches import bundle_v1, compact
 from harvester.caches.bundle_folder import FileSpan, FolderBundles
-from harvester.caches.bundle_v1 import ENTRY_SIZE, HEADER_SIZE, INDEX_FILE_SIZE
+from harvester.caches.bundle_v1 import (
+    DATA_START,
+    ENTRY_SIZE,
+    HEADER_SIZE,
+    INDEX_END,
+    INDEX_FILE_SIZE,
+    INDEX_START,
+)
 from harvester.caches.bundle_v2 import PREFIX_SIZE
 from harvester.caches.bundles import BundleReader, Bundles
 from harvester.caches.compact import COMPACT_V1
@@ -115,6 +122,12 @@ class PairReader(BundleReader):
         if starts is None or bundle_v1.parse_header(span.read(HEADER_SIZE, 0)) is None:
             return None
         return bundle_v1.sound_index(starts, span.size(), span.read)[0]
+
+    def is_bundle(self, span: Span) -> bool:
+        """Are both files there, with header and index?"""
+        pair = cast(Pair, span)
+        whole = pair.size() >= DATA_START and bundle_v1.parse_header(pair.read(HEADER_SIZE, 0)) is not None
+        return whole and bundle_v1.begins_index(pair.entries(INDEX_START, 0)) and bool(pair.entries(1, INDEX_END - 1))
 
     def sound(self, span: Span, index: Index) -> NDArray[np.int64]:
         """The entries that name a whole record."""

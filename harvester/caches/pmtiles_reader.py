@@ -183,6 +183,10 @@ class PMTilesReader(Directories):
         """What ``tiles`` leaves out: tiles whose entries lead nowhere."""
         return lost(self)
 
+    def unmendable(self) -> Iterator[Damage]:
+        """Nothing: with any tile that comes, the archive is made anew of those that can be read."""
+        return iter(())
+
     def __enter__(self) -> Self:
         return self
 

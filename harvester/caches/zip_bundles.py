@@ -65,6 +65,8 @@ class _Inflated:
 class ZipBundles:
     """The bundles of a package. Usable from several threads."""
 
+    grow = False
+
     def __init__(self, path: Path, directory: Directory, disk: Disk, descriptor: int) -> None:
         self.path = path
         self._disk = disk

@@ -21,8 +21,7 @@ HINT_STAYS = "harvester verify lists what is damaged, which no run mends: move i
 
 def lost_in(reader: CacheReader, path: str) -> Iterator[Damage]:
     """The tiles that ``reader`` leaves out because they are damaged. Raises CacheError where more than tiles is."""
-    lost = getattr(reader, "lost", None)
-    for damage in () if lost is None else lost():
+    for damage in reader.lost():
         if damage.tile is None:
             raise CacheError(f"{path} is damaged: {damage.where}: {damage.what}", hint=HINT_STAYS, code="damaged")
         yield damage

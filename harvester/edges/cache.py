@@ -75,6 +75,12 @@ class CacheReader(Protocol):
     def check(self) -> Iterator[Damage]:
         """Structural damage, the whole cache over, without decoding tiles."""
 
+    def lost(self) -> Iterator[Damage]:
+        """Of that what ``levels``, ``blocks`` and ``tiles`` leave out in silence."""
+
+    def unmendable(self) -> Iterator[Damage]:
+        """Of that what stays whatever tiles come: a run refuses such a cache. Seen without reading every index."""
+
     def close(self) -> None:
         """Release the files. May be called twice."""
 

@@ -138,6 +138,8 @@ class MemoryReader:
         """Nothing can be damaged here."""
         return iter(())
 
+    lost = unmendable = check
+
     def close(self) -> None:
         """Nothing to release."""
 

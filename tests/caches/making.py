@@ -6,8 +6,10 @@ import asyncio
 import errno
 import io
 import os
+import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,3 +170,14 @@ def _is_direct(descriptor: int) -> bool:
     import fcntl
 
     return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def move_off_the_grid(path: Path) -> None:
+    """Give a tile of a database a column that no level has."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{trigger}"')
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            if any(row[1] == "tile_column" for row in connection.execute(f'PRAGMA table_info("{table}")')):
+                connection.execute(f'UPDATE "{table}" SET tile_column = 1 << 20 WHERE tile_column = 0')

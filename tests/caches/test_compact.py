@@ -49,6 +49,10 @@ class TestContract(CacheContract):
             data[DATA_START : DATA_START + 4] = b"\xff\xff\xff\x00"
             file.write_bytes(data)
 
+    def ruin(self, path: Path) -> None:
+        bundle = sorted(path.rglob("*.bundle"))[-1]
+        bundle.write_bytes(bytes(4) + bundle.read_bytes()[4:])
+
     def test_stamps_change_with_every_batch_and_last_over_reopening(self, path: Path) -> None:
         """As every cache, but for one thing: a batch of the bytes that are there writes nothing, so its stamps stay."""
 

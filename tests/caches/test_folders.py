@@ -77,10 +77,18 @@ class TestExploded(test_compact.TestContract):
         file = next(file for file in sorted(path.rglob("*.png")))
         file.write_bytes(b"")
 
+    def ruin(self, path: Path) -> None:
+        row = min(path.rglob("*.png")).parent
+        row.rename(row.with_name("R1"))
+
 
 class TestXyz(TestExploded):
     reader_name = "harvester.caches.xyz:open_reader"
     module = xyz
+
+    def ruin(self, path: Path) -> None:
+        file = min(path.rglob("*.png"))
+        file.rename(file.with_name(f"0{file.name}"))
 
 
 # ---------------------------------------------------------------------------------------------- names

@@ -8,7 +8,7 @@ from harvester.caches.geopackage import open_writer
 from harvester.durable import Disk
 from harvester.edges import CacheWriter, Subject
 from tests.caches.geopackage_schemes import odd_steps
-from tests.caches.making import subject
+from tests.caches.making import move_off_the_grid, subject
 from tests.contracts.cache_contract import CacheContract
 
 
@@ -26,6 +26,9 @@ class TestGoogleGrid(CacheContract):
         data = bytearray(path.read_bytes())
         data[16384 * 2 : 16384 * 3] = b"\xa5" * 16384
         path.write_bytes(data)
+
+    def ruin(self, path: Path) -> None:
+        move_off_the_grid(path)
 
 
 class TestSeveralTables(TestGoogleGrid):

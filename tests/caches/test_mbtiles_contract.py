@@ -8,6 +8,7 @@ from harvester.caches.mbtiles import open_writer
 from harvester.durable import Disk
 from harvester.edges import CacheWriter, ServiceInfo, Subject, TileFormat
 from harvester.tiling.google import google_scheme
+from tests.caches.making import move_off_the_grid
 from tests.contracts.cache_contract import CacheContract
 
 
@@ -35,6 +36,9 @@ class TestFlat(CacheContract):
         data = bytearray(path.read_bytes())
         data[16384 * 2 : 16384 * 3] = b"\xa5" * 16384
         path.write_bytes(data)
+
+    def ruin(self, path: Path) -> None:
+        move_off_the_grid(path)
 
 
 class TestDedup(TestFlat):

@@ -96,6 +96,11 @@ class TestContract(CacheContract):
         data[start : start + 4] = b"\xff\xff\xff\x00"
         path.write_bytes(data)
 
+    def ruin(self, path: Path) -> None:
+        data = path.read_bytes()
+        assert b"R0000C0000.bundle" in data
+        path.write_bytes(data.replace(b"R0000C0000.bundle", b"R0001C0000.bundle"))
+
     def test_what_store_returned_is_there_for_another_reader_at_once(self, path: Path) -> None:
         """A package is there when the run has ended, and not before."""
 

@@ -109,6 +109,13 @@ class TestContract(CacheContract):
         data[layout.HEADER_SIZE + 20] ^= 0xFF
         path.write_bytes(data)
 
+    ruins = False
+
+    def ruin(self, path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[72] ^= 1  # the number of tiles (spec v3, 3.2)
+        path.write_bytes(data)
+
     def test_what_store_returned_is_there_for_another_reader_at_once(self, path: Path) -> None:
         """An archive is there when the run has ended, and not before."""
 

@@ -1,6 +1,7 @@
 """What every cache promises (CacheWriter and CacheReader in ``harvester.edges``), as one suite that each format passes.
 
-A format's test class subclasses ``CacheContract``, giving ``subject``, ``open_writer``, ``reader_name`` and ``damage``.
+A format's test class subclasses ``CacheContract``, giving ``subject``, ``open_writer``, ``reader_name``, ``damage`` and
+``ruin``.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ class CacheContract(ABC):
     @abstractmethod
     def damage(self, path: Path) -> None:
         """Make a cache unsound, in a way that ``open`` or ``check`` of its reader must find."""
+
+    @abstractmethod
+    def ruin(self, path: Path) -> None:
+        """Make a cache unsound in a way that no tile which comes could mend, where there is any (``ruins``)."""
+
+    ruins = True
+    """False for a format that is made anew, of all that can be read, with whatever comes."""
 
     def own(self, tile: Tile) -> Tile:
         """The tile's address in the cache's own scheme."""
@@ -350,6 +358,17 @@ class CacheContract(ABC):
         self.fill(path, [stored(self.tiles), stored(self.tiles[:5], version=2)])
         with self.open_reader(path) as reader:
             assert list(reader.check()) == []
+            assert list(reader.lost()) == []
+            assert list(reader.unmendable()) == []
+
+    def test_what_no_tile_mends_is_told_apart(self, path: Path) -> None:
+        self.fill(path, [stored(self.tiles)])
+        self.ruin(path)
+        with self.open_reader(path) as reader:
+            ruined = {damage.where for damage in reader.unmendable()}
+            assert bool(ruined) == self.ruins
+            assert ruined <= {damage.where for damage in reader.lost()}
+            assert ruined <= {damage.where for damage in reader.check()}
 
     def test_damage_is_found(self, path: Path) -> None:
         self.fill(path, [stored(self.tiles)])

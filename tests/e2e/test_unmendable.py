@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -101,6 +102,47 @@ def test_a_run_refuses_a_folder_with_a_level_that_no_document_names(cli, serve, 
     shutil.rmtree(out / "_alllayers" / "L03")
     assert cli(*command, "--lods", lods).code == 0
     assert cli("verify", "out", "--deep").code == 0
+
+
+@pytest.mark.parametrize("ledger", ["kept", "lost"])
+@pytest.mark.parametrize("lods", ["0-2", "0-1", "0-3"])
+@pytest.mark.parametrize("name", ["compact bundle", "compact bundlx", "compactv2 bundle"])
+def test_a_run_refuses_a_folder_with_a_bundle_that_is_none_at_whatever_level(cli, serve, tmp_path, name, lods, ledger):
+    url, out = serve().url, tmp_path / "out"
+    format, suffix = name.split()
+    command = ("run", url, "-o", "out", "--format", format, *HASTY)
+    assert cli(*command, "--lods", "0-2").code == 0
+    if ledger == "lost":
+        (tmp_path / "out.ledger").unlink()
+    bundle = out / "_alllayers" / "L02" / f"R0000C0000.{suffix}"
+    sound = bundle.read_bytes()
+    bundle.write_bytes(bytes(16) + sound[16:])
+    before = files(out)
+    assert cli("verify", "out").code == 4
+    refused = cli(*command, "--lods", lods)
+    assert (refused.code, files(out)) == (4, before)
+    assert "L02" in refused.out and "header and index are not whole" in refused.out
+    bundle.write_bytes(sound)
+    assert cli(*command, "--lods", lods).code == 0
+    assert cli("verify", "out", "--deep").code == 0
+
+
+@pytest.mark.parametrize("format", ["tpk", "tpkx"])
+def test_a_run_that_plans_its_level_mends_a_package_with_a_bundle_that_is_none(cli, serve, tmp_path, format):
+    url, path = serve().url, tmp_path / f"out.{format}"
+    command = ("run", url, "-o", path.name, "--lods", "0-2", *HASTY)
+    assert cli(*command).code == 0
+    wanted = held(path)
+    with zipfile.ZipFile(path) as archive:
+        entry = next(each for each in archive.infolist() if each.filename.endswith("L02/R0000C0000.bundle"))
+    data = bytearray(path.read_bytes())
+    start = entry.header_offset + 30 + len(entry.filename)
+    data[start : start + 16] = bytes(16)
+    path.write_bytes(data)
+    assert cli("verify", path.name).code == 4
+    assert cli(*command).code == 0
+    assert cli("verify", path.name, "--deep").code == 0
+    assert held(path) == wanted
 
 
 @pytest.mark.parametrize("format", ["compact", "compactv2", "exploded", "xyz"])
