@@ -81,7 +81,6 @@ async def open_ledger(
         if read_header(path) is None and not create:
             raise CacheError(f"{path} does not exist", hint="Check the path.", code="missing")
         disk = disk or Disk()
-        disk.unlink_copies(path)
         database = await Database.open(path, disk=disk, page_size=LEDGER_PAGE_SIZE)
         try:
             await _make_or_check(database, path)

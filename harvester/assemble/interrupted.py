@@ -8,7 +8,7 @@ from typing import Any
 from harvester.caches.belongings import require_own
 from harvester.caches.open import FORMATS, is_empty_or_missing
 from harvester.database import remove_journal
-from harvester.durable import Disk
+from harvester.durable import Disk, set_apart
 from harvester.edges import ServiceInfo
 from harvester.errors import CacheError
 from harvester.ledger import SqliteLedger, open_ledger
@@ -26,6 +26,8 @@ async def settle(
 ) -> None:
     """Make the output what a run of this plan can begin with. Raises CacheError where something lies there that is not
     an earlier run's. ``notices`` gets what a person should know of it."""
+    for ledger in (paths.final_ledger, paths.new_ledger):
+        set_apart(ledger, paths.held, disk)
     # The swap first: of a package that only waits for its name, the lock's note says no more than that it is the run's.
     await _finish_swap(paths, disk)
     recover(paths, disk)

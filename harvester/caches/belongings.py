@@ -104,32 +104,36 @@ def require_way_free(out: Path) -> None:
 
 
 def require_one_name(out: Path, format: str) -> None:
-    """Raises CacheError where a file that is changed in its place, a database or a bundle, has a second name (a hard
-    link): a copy that somebody made so would change with it, and of a database SQLite finds no journal under the other
-    name (sqlite.org/howtocorrupt.html, 2.4). What is written anew under its name needs no such look."""
+    """Raises CacheError where ``second_name`` has something to say."""
+    if (error := second_name(out, format)) is not None:
+        raise error
+
+
+def second_name(out: Path, format: str) -> CacheError | None:
+    """What to say where a file that is changed in its place, a database or a bundle, has a second name (a hard link):
+    a copy that somebody made so would change with it, and of a database SQLite finds no journal under the other name
+    (sqlite.org/howtocorrupt.html, 2.4). What is written anew under its name needs no such look: None."""
     if format in DATABASES:
         places = [out]
     elif format in _BUNDLED:
         places = [file for file in out.rglob("*") if file.suffix.lower() in (".bundle", ".bundlx")]
     else:
-        return
+        return None
     for file in places:
         with suppress(OSError):
             if (names := file.stat().st_nlink) > 1:
-                raise CacheError(
+                return CacheError(
                     f"{file} has {names} names (hard links): what is written to it would change under all of them",
                     hint="Put a copy in its place, or choose another output; nothing was changed.",
                     code="link",
                 )
+    return None
 
 
-def require_cache_or_nothing(
-    out: Path, format: str, *, replaced: bool, remedy: str = ADDS, is_changed: bool = True
-) -> None:
+def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: str = ADDS) -> None:
     """``out`` is nothing, or a cache of the format, itself: not a folder that has a cache in it, nor one document of a
     cache. ``replaced``: all in it is the cache's, whatever its storage format; ``remedy``: what to do where it isn't.
-    ``is_changed``: else its files may have second names, as long as nothing is written to them. Raises CacheError;
-    nothing was changed then."""
+    Raises CacheError; nothing was changed then."""
     if is_empty_or_missing(out):
         return
     found = sniff_here(out)
@@ -141,8 +145,6 @@ def require_cache_or_nothing(
     require_way_free(out)
     if replaced:
         require_own(out, found, remedy=remedy)
-    elif is_changed:
-        require_one_name(out, found)
 
 
 def not_itself(out: Path) -> CacheError:

@@ -96,6 +96,8 @@ async def apply(delta: Path, out: Path, *, disk: Disk | None = None) -> Applied:
             await changes.hold_against(walk, str(out))
             said = manifest_of(reader)
             resumed = said is not None and bool(said.applying)
+            if changes.pending or resumed:
+                require_one_name(out, format)
             changes.hear(reader)
             info = service_info(out, reader)
             info = replace(
@@ -179,7 +181,6 @@ def _format_of(out: Path) -> str:
             f"{out} is not there", hint="Name a cache that is what the delta was made from.", code="missing"
         )
     require_way_free(out)
-    require_one_name(out, found)
     return found
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
+from harvester.caches.belongings import second_name
 from harvester.caches.open import (
     FORMATS,
     is_empty_or_missing,
@@ -22,7 +22,8 @@ from harvester.caches.placed import place_levels
 from harvester.database import remove_journal
 from harvester.delta.schemes import levels_in, scheme_for
 from harvester.delta.statements import joined_format, joined_format_name, joined_texts, listed, service_info, union
-from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, behind_links, is_network_share, lock
+from harvester.delta.undisturbed import undisturbed
+from harvester.durable import BEGINS_AGAIN, GOES_ON, Disk, behind_links, is_network_share, lock, set_apart
 from harvester.edges import CacheWriter, ServiceInfo, Stored, Subject
 from harvester.errors import CacheError, UnsupportedFormatError
 from harvester.output import (
@@ -48,8 +49,6 @@ BATCH_BYTES = 32 << 20
 """A batch is one durable commit; a block of small tiles, else as large as a run's. This and a few megabytes of tiles
 that were read are what is in memory."""
 
-T = TypeVar("T")
-
 Carry = Callable[[Path, Disk], None]
 """Puts more into the finished cache (a folder or a file) before it gets its name."""
 
@@ -70,6 +69,8 @@ class Target:
     """True where nothing of what was there stays."""
     changed: bool = False
     """True once a tile, or what belongs to the tiles, came or went."""
+    linked: CacheError | None = None
+    """What to say of a file that is changed in its place and has a second name: nothing is written to it."""
     notices: list[str] = field(default_factory=list)
     shifts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """By level of the caller's: the writer's level, and what to add to rows and columns."""
@@ -102,6 +103,8 @@ class Target:
 
     async def flush(self) -> None:
         """Make everything durable that was put and dropped."""
+        if self.linked is not None and (self._batch or self._gone):
+            raise self.linked
         self.changed = self.changed or bool(self._batch or self._gone)
         if self._batch:
             await undisturbed(self.writer.store(self._batch))
@@ -116,8 +119,10 @@ class Target:
 
     async def finish(self, release: Callable[[], None] = lambda: None, carry: Carry | None = None) -> None:
         """Describe the cache, seal it, give it its name. ``release`` closes whoever reads what is replaced. A package
-        to which nothing came stays as it is, byte for byte."""
+        to which nothing came stays as it is, byte for byte, as does a file that has a second name."""
         await self.flush()
+        if self.linked is not None:
+            return
         if self.paths.sealed and not (self.fresh or self.changed or carry is not None):
             await undisturbed(self.writer.close())
             release()
@@ -148,21 +153,6 @@ class Target:
         swap(paths, disk)
 
 
-async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
-    """File work that a cancellation waits for: nobody may clear away what a thread is still writing."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            # Unlike ``await task``, a cancellation here leaves the task alone, and what it raises waits for ``result``.
-            await asyncio.wait({task})
-        except asyncio.CancelledError as stop:
-            cancelled = stop
-    if cancelled is not None and not task.cancelled() and task.exception() is None:
-        raise cancelled
-    return task.result()
-
-
 @asynccontextmanager
 async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputPaths]:
     """Hold an output's lock; what a killed verb left is cleared away. Raises CacheError where a run isn't finished."""
@@ -183,6 +173,7 @@ async def locked(out: Path, format: str, *, disk: Disk) -> AsyncIterator[OutputP
                         code="unfinished",
                     )
             recover(paths, disk)
+            set_apart(paths.final_ledger, held, disk)
             require_free(paths, paths.new)
             if paths.sealed:
                 require_free(paths, paths.part)
@@ -272,7 +263,7 @@ async def open_target(
             # Known before the caller hears of a cancellation: then it is closed.
             target = Target(
                 out=out, format=format, paths=paths, disk=disk, subject=subject, writer=writer, in_place=in_place,
-                fresh=not kept, notices=notices, shifts=shifts,
+                fresh=not kept, notices=notices, shifts=shifts, linked=second_name(out, format) if in_place else None,
             )  # fmt: skip
             return target
 

@@ -2,6 +2,7 @@
 
 from harvester.durable.bulk import BULK_BYTES, Bulk
 from harvester.durable.calls import Buffer, file_size_limit
+from harvester.durable.copies import set_apart
 from harvester.durable.disk import REPLACE_PATIENCE_SECONDS, Disk
 from harvester.durable.locking import Lock, lock
 from harvester.durable.names import MAX_NAME_BYTES, safe_name, unique_names
@@ -12,5 +13,5 @@ from harvester.durable.trouble import BEGINS_AGAIN, GOES_ON, disk_error, disk_fu
 __all__ = [
     "BEGINS_AGAIN", "BULK_BYTES", "FILE", "FOLDER", "GOES_ON", "MAX_NAME_BYTES", "PIPE", "REPLACE_PATIENCE_SECONDS",
     "Buffer", "Bulk", "Disk", "Lock", "behind_links", "disk_error", "disk_full", "file_size_limit", "is_network_share",
-    "kept_open", "kind_of", "lock", "open_there", "safe_name", "too_large", "unique_names",
+    "kept_open", "kind_of", "lock", "open_there", "safe_name", "set_apart", "too_large", "unique_names",
 ]  # fmt: skip

@@ -163,27 +163,21 @@ class Disk:
         path = behind_links(path)
         self._write_by_way_of(path.with_name(path.name + ".part"), path, data)
 
-    def write_named(self, path: Path, data: bytes) -> None:
+    def write_named(self, path: Path, data: bytes, *, claim: Callable[[Path], None] = lambda part: None) -> None:
         """``write_whole`` under a name that a person chose: nothing else there is ours, so a file that has the name
-        of the half-written one stays."""
+        of the half-written one stays. ``claim`` hears that one's name before it is there."""
         if not is_replaceable(path):
             self.write_whole(path, data)
             return
         path = behind_links(path)
         part = _free_part(path)
+        claim(part)
         try:
             self._write_by_way_of(part, path, data)
         except BaseException:
             with suppress(CacheError):
                 self.remove(part)
             raise
-
-    def unlink_copies(self, path: Path) -> None:
-        """Give a file that has other names (hard links) bytes of its own: copies don't change with it any more."""
-        with self._doing("read", path):
-            data = path.read_bytes() if path.exists() and path.stat().st_nlink > 1 else None
-        if data is not None:
-            self.write_named(path, data)
 
     def _write_by_way_of(self, part: Path, path: Path, data: bytes) -> None:
         descriptor = self.open(part, write=True, create=True, truncate=True)
