@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 EDGE_TOLERANCE = 1e-3
 """Tiles by which one edge may miss another and still be taken to reach it: the plan's own tolerance."""
 
+FEWER_APART = 4
+"""Where tiles of the finer of two levels lie across the edges of the coarser one's, a small area inside of one of them
+can meet as many of the others."""
+
 
 @dataclass(slots=True)
 class Reach:
-    """The rows and columns that one level's tiles reach over, inclusive; empty at first."""
+    """The rows and columns that one level's tiles reach over, inclusive, and their number; empty at first."""
 
     top: int = 1 << 62
     bottom: int = -(1 << 62)
     left: int = 1 << 62
     right: int = -(1 << 62)
+    tiles: int = 0
 
     def add(self, key: BlockKey, there: Mask) -> None:
         """The tiles of one more block."""
+        self.tiles += int(np.count_nonzero(there))
         for number, (low, high) in enumerate(((self.top, self.bottom), (self.left, self.right))):
             found = np.flatnonzero(there.any(axis=1 - number))
             if not found.size:
@@ -45,18 +51,20 @@ class Reach:
 
     def moved(self, rows: int, cols: int) -> Reach:
         """The same tiles, counted from another origin."""
-        return Reach(self.top + rows, self.bottom + rows, self.left + cols, self.right + cols)
+        return Reach(self.top + rows, self.bottom + rows, self.left + cols, self.right + cols, self.tiles)
 
 
 def extent_of(scheme: TilingScheme, reaches: Mapping[int, Reach], bound: Box | None) -> Box | None:
     """The box of tiles by level, in the scheme's CRS; None where there is none.
 
     The finest level follows an area most closely. A coarser one counts where it reaches out of it by a whole tile of
-    its own; less is the overhang that every pyramid has. Nor does the overhang over ``bound``, the source's extent,
-    count.
+    its own; less is the overhang that every pyramid has. One with more tiles than the next finer one is of a larger
+    area, for each tile has a part in that: it counts wherever it reaches out. Nor does the overhang over ``bound``,
+    the source's extent, count.
     """
     edges: list[float] = []
     spans: list[float] = []
+    finer: tuple[int, float] = (0, 1.0)
     for lod in reversed(scheme.lods):
         reach = reaches.get(lod.level)
         if reach is None or reach.top > reach.bottom:
@@ -65,11 +73,15 @@ def extent_of(scheme: TilingScheme, reaches: Mapping[int, Reach], bound: Box | N
         last = scheme.box(Tile(lod.level, reach.bottom, reach.right))
         box = (first.xmin, last.ymin, last.xmax, first.ymax)
         span = scheme.span(lod.level) * 2
+        (tiles, resolution), finer = finer, (reach.tiles, lod.resolution)
         if not edges:
             edges, spans = list(box), list(span)
             continue
+        steps = lod.resolution / resolution
+        is_larger = reach.tiles > tiles * (1 if abs(steps - round(steps)) < EDGE_TOLERANCE else FEWER_APART)
         for axis, edge in enumerate(box):
-            if _over(edge, edges[axis], axis) / span[axis] >= 1 - EDGE_TOLERANCE:
+            over = _over(edge, edges[axis], axis) / span[axis]
+            if over >= 1 - EDGE_TOLERANCE or (is_larger and over > EDGE_TOLERANCE):
                 edges[axis], spans[axis] = edge, span[axis]
     if not edges:
         return None

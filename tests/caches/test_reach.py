@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import rasterio
 
 from harvester.caches.reach import Reach, extent_of
-from harvester.tiling.scheme import Box
+from harvester.tiling.scheme import Box, Lod
 from harvester.tiling.tile import BlockKey, Tile
 from tests.caches.making import WORLD, mercator
+from tests.delta.making import make, some
 
 SCHEME = mercator(range(8))
 
@@ -38,6 +42,30 @@ def test_a_coarse_tile_further_out_is_part_of_it():
     assert found.xmax == box(3, 2, 7).xmax
 
 
+def test_a_coarser_level_of_a_larger_area_is_the_extent_though_it_reaches_out_by_less_than_a_tile():
+    found = extent_of(SCHEME, reaches((3, 2, 4), (3, 2, 5), (4, 5, 9), (5, 10, 19)), None)
+    assert found == Box(box(3, 2, 4).xmin, box(3, 2, 4).ymin, box(3, 2, 5).xmax, box(3, 2, 4).ymax)
+
+
+def test_a_small_area_meets_more_coarse_tiles_where_levels_lie_across_each_other():
+    across = replace(
+        SCHEME, lods=(Lod(level=0, resolution=300.0, scale=3e6), Lod(level=1, resolution=200.0, scale=2e6))
+    )
+    four = [(0, row, col) for row in (0, 1) for col in (0, 1)]
+    found = extent_of(across, reaches(*four, (1, 1, 1)), None)
+    assert found == across.box(Tile(1, 1, 1))
+
+
+@pytest.mark.parametrize("format", ["mbtiles", "gpkg", "tpkx"])
+def test_gdal_shows_all_of_a_state_around_its_project(tmp_path, format):
+    state = some("5/9/16", "5/9/17", "5/10/16", "5/10/17", "6/20/33", "7/40/67", "8/80/135")
+    path = make(tmp_path / f"out.{format}", state, format=format)
+    with rasterio.open(path) as seen:
+        left, bottom, right, top = seen.bounds
+    first, last = box(5, 9, 16), box(5, 10, 17)
+    assert (left, bottom, right, top) == pytest.approx((first.xmin, last.ymin, last.xmax, first.ymax), abs=1)
+
+
 def test_the_source_s_extent_cuts_off_what_hangs_over_it_by_less_than_a_tile():
     whole = box(5, 9, 16)
     middle = (whole.xmin + whole.xmax) / 2
@@ -63,7 +91,7 @@ def test_blocks_add_up_and_empty_ones_add_nothing(empty_first):
     there[3, 100] = there[7, 120] = True
     reach.add(BlockKey(9, 128, 256), there)
     reach.add(BlockKey(9, 512, 0), np.zeros_like(there))
-    assert reach == Reach(131, 135, 356, 376)
+    assert reach == Reach(131, 135, 356, 376, 2)
     reach.add(BlockKey(9, 0, 384), there)
-    assert reach == Reach(3, 135, 356, 504)
-    assert reach.moved(-3, 4) == Reach(0, 132, 360, 508)
+    assert reach == Reach(3, 135, 356, 504, 4)
+    assert reach.moved(-3, 4) == Reach(0, 132, 360, 508, 4)
