@@ -74,11 +74,15 @@ class PairFolder(FolderBundles):
         return FilePair(self, path) if path is not None else None
 
     def misplaced(self) -> Iterator[Damage]:
-        """A .bundlx without its .bundle."""
+        """A .bundlx without its .bundle; not one that names no tile: a writer makes it first."""
         for folder in sorted({self.path(BlockKey(level, 0, 0)).parent for level in self.levels()}):
             for file in sorted(folder.glob("*.bundlx")) if folder.is_dir() else ():
-                if not file.with_suffix(".bundle").is_file():
+                if not file.with_suffix(".bundle").is_file() and not self._names_none(file):
                     yield Damage(str(file), "its .bundle is not there")
+
+    def _names_none(self, twin: Path) -> bool:
+        starts = bundle_v1.parse_starts(self.read(twin, INDEX_FILE_SIZE, 0))
+        return starts is not None and not starts.any()
 
 
 MAX_WALKED = 16

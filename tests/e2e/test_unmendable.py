@@ -127,6 +127,17 @@ def test_a_run_refuses_a_folder_with_a_bundle_that_is_none_at_whatever_level(cli
     assert cli("verify", "out", "--deep").code == 0
 
 
+@pytest.mark.parametrize("step", [5, 7])
+def test_a_run_that_is_killed_between_two_files_of_a_bundle_leaves_no_damage(cli, serve, spawn, tmp_path, step):
+    command = ("run", serve().url, "-o", "out", "--format", "compact", "--lods", "0-1", *HASTY)
+    spawn(*command, HARVESTER_CRASH_AT=f"replace:{step}").communicate()
+    alone = [file for file in tmp_path.rglob("*.bundlx") if not file.with_suffix(".bundle").exists()]
+    assert len(alone) == 1
+    assert cli("verify", "out").code == 1
+    assert cli(*command).code == 0
+    assert cli("verify", "out", "--deep").code == 0
+
+
 @pytest.mark.parametrize("format", ["tpk", "tpkx"])
 def test_a_run_that_plans_its_level_mends_a_package_with_a_bundle_that_is_none(cli, serve, tmp_path, format):
     url, path = serve().url, tmp_path / f"out.{format}"
