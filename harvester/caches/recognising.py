@@ -10,7 +10,7 @@ from harvester.caches import compact
 from harvester.caches.description import COMPACT_V1, EXPLODED
 from harvester.caches.formats import SUFFIXES
 from harvester.database import is_unborn, open_read_only
-from harvester.durable import Disk
+from harvester.durable import Disk, disk_error
 from harvester.errors import CacheError
 
 
@@ -25,7 +25,8 @@ def is_empty_or_missing(path: Path) -> bool:
 
 
 def sniff(path: Path) -> str | None:
-    """The format of the cache at ``path``, by its content; None where there is none. It may be one of NAMES only."""
+    """The format of the cache at ``path``, by its content; None where there is none. It may be one of NAMES only.
+    Raises CacheError where nobody may look."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -34,6 +35,8 @@ def sniff(path: Path) -> str | None:
             return None  # to open a pipe is to wait for whoever writes to it
         with path.open("rb") as file:
             head = file.read(100)
+    except PermissionError as cause:
+        raise disk_error("open", path, cause) from cause
     except OSError:
         # One tile table of a GeoPackage that holds several: FILE:TABLE.
         before, colon, _ = str(path).rpartition(":")

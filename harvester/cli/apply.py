@@ -22,8 +22,8 @@ def how_it_stands(output: Path) -> str:
 
 
 @verb("apply", example="harvester apply january-to-march.mbtiles streets.mbtiles")
-@click.argument("delta", metavar="DELTA", type=click.Path(path_type=Path))
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("delta", metavar="DELTA", type=click.Path(path_type=Path, readable=False))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 def command(common: Common, delta: Path, output: Path) -> int:
     """Bring OUT, which holds the tiles of OLD, to those of NEW. Killed half way, the same command completes it; any
     other cache is refused (exit 4)."""

@@ -24,7 +24,7 @@ SHOWN = 10
 
 
 @verb("convert", example="harvester convert streets.tpkx streets.mbtiles --dedup")
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path, readable=False))
 @click.argument("output", metavar="OUT", type=str)
 @click.option("--format", metavar="NAME", help="The new cache's format, where the suffix doesn't say it.")
 @click.option(

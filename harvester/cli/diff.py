@@ -13,8 +13,8 @@ from harvester.wording import counted
 
 
 @verb("diff", example="harvester diff january.mbtiles march.mbtiles -o january-to-march.mbtiles")
-@click.argument("old", metavar="OLD", type=click.Path(path_type=Path))
-@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.argument("old", metavar="OLD", type=click.Path(path_type=Path, readable=False))
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o", "--output", metavar="DELTA", required=True, help="What harvester apply takes; any format but pmtiles."
 )

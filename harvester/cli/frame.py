@@ -27,6 +27,9 @@ from harvester.redact import redact_text, scrub, scrub_json
 READER_GONE_EXIT = 141
 """What a shell shows for a writer whose reader went away; only for output that a person piped."""
 
+OF_A_PATH = frozenset({errno.ENAMETOOLONG, errno.EACCES, errno.EPERM})
+"""What the system says of a path that somebody named, wherever it is first looked at."""
+
 DEFAULT_SAMPLE = 20
 """Tiles of each LOD that ``plan --sample`` fetches."""
 
@@ -135,7 +138,7 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
         # The reader of our stdout went away (| head): nothing to say, and nobody to say it to.
         return READER_GONE_EXIT
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+        if isinstance(error, OSError) and error.errno in OF_A_PATH and error.filename:
             from harvester.durable import disk_error
 
             return _complain(disk_error("use", Path(os.fsdecode(error.filename)), error), common)

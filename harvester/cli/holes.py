@@ -19,7 +19,7 @@ from harvester.wording import counted
         "harvester holes streets.mbtiles -o holes.geojson\nharvester run SOURCE --aoi holes.geojson -o streets.mbtiles"
     ),
 )
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--to",

@@ -19,7 +19,7 @@ LISTED = ("json", "vector_layers")
 
 
 @verb("info", example="harvester info streets.tpkx")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 def command(common: Common, output: Path) -> int:
     """Show what a cache holds: format, tiling scheme, tiles per LOD (in its own levels and the source's),
     attribution."""

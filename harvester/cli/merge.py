@@ -13,7 +13,7 @@ from harvester.cli.frame import verb
 
 
 @verb("merge", example="harvester merge state.mbtiles project.tpkx -o all.tpkx")
-@click.argument("sources", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option("-o", "--output", metavar="OUT", required=True, help="The joined cache; one that is there is added to.")
 @click.option("--format", metavar="NAME", help="Its format, where the suffix doesn't say it.")
 @click.option(

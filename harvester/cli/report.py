@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "report",
     example="harvester report streets.tpkx --html report.html\nharvester report streets.tpkx --list",
 )
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 @click.option("--run", "number", type=int, metavar="N", help="An earlier run, by its number.  [the last]")
 @click.option("--list", "listed", is_flag=True, help="List all runs of this cache.")
 @click.option(

@@ -18,7 +18,7 @@ REPLACE = "Replace it: harvester run ... --mode overwrite; or restore it from a 
 
 
 @verb("verify", example="harvester verify streets.mbtiles --deep")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 @click.option("--deep", is_flag=True, help="Decode every tile.")
 def command(common: Common, output: Path, deep: bool) -> int:
     """Check a cache against its ledger: every planned tile there (exit 1 if not), every byte sound (exit 4 if not)."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "why",
     example="harvester why streets.mbtiles 12/1546/856",
 )
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path, readable=False))
 @click.argument("address", metavar="LEVEL/ROW/COL")
 def command(common: Common, output: Path, address: str) -> int:
     """Tell which policy planned a tile (the source's level, row and column), what was asked, what came, and why it is
