@@ -77,7 +77,12 @@ source_options = _stack(
     click.option("--password-env", metavar="NAME", help="Environment variable that holds the password."),
     click.option("--ca-bundle", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust (PEM)."),
     click.option("--proxy", metavar="URL", help="HTTP proxy; HTTPS_PROXY and NO_PROXY are honoured without it."),
-    click.option("--allow-host", multiple=True, metavar="HOST", help="Another host that documents may point to."),
+    click.option(
+        "--allow-host",
+        multiple=True,
+        metavar="HOST",
+        help="Another host that documents may point to; as a tile server it gets the token and headers.",
+    ),
     click.option("--contact", metavar="TEXT", help="Contact for the operators, in the User-Agent."),
     click.option("--timeout", metavar="S", help="Seconds for one request, in total.  [30]"),
 )

@@ -337,6 +337,16 @@ def test_tile_servers_that_are_allowed_share_the_tiles(serve, cli):
     assert min(service.log.count("tile"), other.log.count("tile")) > TILES / 4
 
 
+def test_tile_servers_get_the_credentials_of_their_service_only_where_they_are_allowed(serve, cli):
+    other, service = serve(secured(tokens={TOKEN})), serve(secured(tokens={TOKEN}))
+    service.site.tile_servers = (service.url, other.url)
+    command = ("run", service.url, *RUN, "--token-env", "MAP_TOKEN", "--header", "X-Api-Key: canary-header")
+    assert cli(*command).code == 0 and len(other.log) == 0
+    result = cli(*command, "--mode", "overwrite", "--allow-host", f"127.0.0.1:{other.port}")
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    assert other.log.count("tile") > TILES / 4 and all(asked.raw.count(b"canary") == 2 for asked in other.log)
+
+
 def test_a_token_service_on_another_host_never_sees_the_password(serve, cli, tmp_path):
     other = serve(secured())
     info = '{"currentVersion":11.1,"authInfo":{"isTokenBasedSecurity":true,"tokenServicesUrl":"' + other.origin
