@@ -112,7 +112,7 @@ def _document(one: Any, guess: Estimate | None) -> dict[str, Any]:
         "planned": one.plan.total,
         "lods": [{"level": lod.level, "scale": lod.scale, "planned": lod.planned} for lod in one.plan.lods],
         "estimate": None
-        if guess is None
+        if guess is None or _is_in_vain(guess)
         else {
             "bytes": guess.bytes,
             "bytes_low": guess.bytes_low,
@@ -135,6 +135,11 @@ def _show_layer(name: str, one: Any, guess: Estimate | None) -> None:
         show(f"without a tile: LOD {', '.join(idle)}")
     if guess is None:
         show("bytes and time: add --sample to measure them on real tiles")
+    elif _is_in_vain(guess):
+        show(
+            f"bytes and time: unknown, none of {counted(guess.failed, 'sampled tile')} could be had ({guess.trouble}); "
+            "look at one with harvester tile"
+        )
     else:
         show(
             f"about {size(guess.bytes)} (between {size(guess.bytes_low)} and {size(guess.bytes_high)}), "
@@ -143,6 +148,11 @@ def _show_layer(name: str, one: Any, guess: Estimate | None) -> None:
         if guess.failed:
             show(f"{guess.failed:,} of the sampled tiles could not be had ({guess.trouble})")
     show("")
+
+
+def _is_in_vain(guess: Estimate) -> bool:
+    """True where no sampled tile came: that says nothing of the others' bytes and time."""
+    return guess.failed > 0 and guess.sampled == 0
 
 
 def _between(guess: Estimate) -> str:

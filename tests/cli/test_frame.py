@@ -152,3 +152,10 @@ def test_a_sample_tells_how_long_with_an_interval_and_never_less_than_the_rate_a
     text = cli("plan", serve().url, "--lods", "0-2", "--sample", "5").out
     assert " s (between " in text
     assert "from 10 sampled tiles" in text
+
+
+def test_a_sample_of_which_nothing_came_is_no_estimate(cli, serve):
+    refusing = serve(script=Script(rules=(Rule(do="json_error", status=498, kind="tile"),)))
+    text = cli("plan", refusing.url, "--lods", "0-2", "--sample", "5").out
+    assert "unknown, none of 10 sampled tiles could be had (http_498)" in text and "0 B" not in text
+    assert cli("plan", refusing.url, "--lods", "0-2", "--sample", "5", "--json").json["estimate"] is None
