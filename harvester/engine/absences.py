@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from xxhash import xxh3_64_intdigest
 
-from harvester.edges import Answer, Request
+from harvester.edges import Request
 from harvester.engine.opinions import Opinions
 from harvester.engine.parts import Parts
 from harvester.engine.sites import Site
@@ -38,14 +38,13 @@ class Belief(Enum):
 
 class Claim:
     """A tile that waits for another host's word. ``said``: the hosts by whose word it is not there, and whether that
-    word alone is not enough; ``reason`` and ``status`` of the last of them; ``times``: how often they said so."""
+    word alone is not enough; ``reason`` of the last of them; ``times``: how often they said so."""
 
-    __slots__ = ("of_all", "reason", "said", "status", "times")
+    __slots__ = ("of_all", "reason", "said", "times")
 
     def __init__(self) -> None:
         self.said: dict[Site, bool] = {}
         self.reason = ""
-        self.status = 0
         self.times = 0
         self.of_all = False
         """Every other host is asked: two may have lost the same tiles."""
@@ -78,7 +77,7 @@ class Absences:
         claim = self.claims.get(tile)
         return NO_SITES if claim is None else claim.said
 
-    def said(self, now: float, request: Request, answer: Answer, reason: str) -> Belief:
+    def said(self, now: float, request: Request, reason: str) -> Belief:
         """A host says that a tile is not there.
 
         Where all others are out, it is believed alone, unless it was found wrong before.
@@ -94,7 +93,7 @@ class Absences:
             site.asked_about += 1
         if site not in claim.said:
             claim.said[site] = self._is_asked_about(site, tile)
-        claim.reason, claim.status = reason, answer.status
+        claim.reason = reason
         claim.times += 1
         sound = claim.sound
         if not claim.of_all and (len(sound) > 1 or (sound and not claim.said[sound[0]])):

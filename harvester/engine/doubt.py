@@ -30,7 +30,8 @@ REMEMBERED = 8192
 
 
 NOT_FOUND = "http_404"
-"""The reason of absences that are counted by status, too."""
+"""The reason of absences of which a service that gives nothing else is held to be gone; an ArcGIS error 404 in a 200 is
+one."""
 
 
 class Ended(NamedTuple):
@@ -45,7 +46,6 @@ class Ended(NamedTuple):
     digest: int | None = None
     """xxh3-64 of a picture; None for an answer that proves nothing (404, a tilemap window)."""
     reason: str = ""
-    status: int = 0
     indexes: tuple[int, ...] = ()
 
     def tiles(self) -> Iterable[Tile]:
@@ -104,10 +104,8 @@ class Doubt:
         self, now: float, request: Request, answer: Answer, state: State, reason: str, indexes: tuple[int, ...] = ()
     ) -> None:
         """An answer that proves nothing of the credential."""
-        sent, status = now - answer.seconds, answer.status
-        self.recent.append(
-            Ended(request.credential, request.tile, state, sent, now, None, reason, status, indexes),
-        )
+        sent = now - answer.seconds
+        self.recent.append(Ended(request.credential, request.tile, state, sent, now, None, reason, indexes))
 
     def take_back(self, credential: int) -> list[Ended]:
         """What is in doubt now that a credential is refused, made pending; the second time that is nothing."""
@@ -160,7 +158,7 @@ class Doubt:
             key = block_of(ended.tile)
             taken.setdefault((key, ended.state), []).extend(ended.indexes or (key.position(ended.tile),))
             if ended.state is State.ABSENT and ended.reason and not ended.indexes:
-                self._tally.answered_404 -= ended.status == 404
+                self._tally.answered_404 -= ended.reason == NOT_FOUND
                 self._tally.absences[ended.tile.level, ended.reason] -= 1
         if taken:
             if self.words is not None:

@@ -7,6 +7,7 @@ import logging
 
 from harvester.edges import Answer, LedgerFailure, Request, State, told, what_came
 from harvester.engine.access import Denied
+from harvester.engine.doubt import NOT_FOUND
 from harvester.engine.parts import Parts
 from harvester.tiling.tile import Tile, block_of
 from harvester.wording import with_detail
@@ -54,7 +55,7 @@ class Ends:
     def absent(self, now: float, request: Request, answer: Answer, reason: str) -> None:
         """The source says that there is no such tile."""
         tile = request.tile
-        if answer.status == 404:
+        if reason == NOT_FOUND:
             self._tally.answered_404 += 1
         self._tally.absences[tile.level, reason] += 1
         self.ended(now)

@@ -71,7 +71,7 @@ class Equals:
             self.opinions.refuses(now, request, answer.seconds)
         self._refused.pop(request.tile, None)
         self.throttling.heard(request, well=False)
-        self._ends.absent(now, request, answer._replace(status=claim.status), claim.reason)
+        self._ends.absent(now, request, answer, claim.reason)
         return True
 
     def _is_refused_here(self, now: float, request: Request, answer: Answer, verdict: Verdict) -> bool:
@@ -88,7 +88,7 @@ class Equals:
 
     def absent(self, now: float, request: Request, answer: Answer, reason: str) -> None:
         """It says that there is no such tile."""
-        belief = self.absences.said(now, request, answer, reason)
+        belief = self.absences.said(now, request, reason)
         if belief is Belief.ANOTHER:
             self._ask_another(now, request, self._claims[request.tile].times)
         elif belief is Belief.FAILED:

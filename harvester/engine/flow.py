@@ -147,7 +147,7 @@ class Flow:
                 tally.last_ended = now
                 if self._guarded:
                     sent = now - answer.seconds
-                    self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", 0, ())))
+                    self._recent.append(_new(Ended, (credential, request.tile, STORED, sent, now, digest, "", ())))
                 self._writer.store(_new(Stored, (request.tile, body, verdict.kind)), digest)
                 if self._max_tiles is not None and self.whole >= self._max_tiles and not self.asking.is_finished:
                     self._stop(StopReason.budget("--max-tiles", str(self._max_tiles)))

@@ -341,6 +341,15 @@ def test_a_portal_that_comes_in_the_middle_ends_the_run_with_3_and_poisons_nothi
     assert cli(*command, *HASTY).json["fetched"] == 1365 - 199
 
 
+def test_an_arcgis_error_404_for_every_tile_is_no_empty_success(serve, cli):
+    """Row 14: its code counts as if it were the status."""
+    service = serve(script=script(Rule(do="json_error", status=404)))
+    result = cli("run", service.url, "--lods", "0-3", "-o", "out.mbtiles", *HASTY)
+    assert (result.code, result.json["error"]["code"]) == (3, "every_tile_404")
+    service.script = script()
+    assert cli("run", service.url, "--lods", "0-3", "-o", "out.mbtiles", *HASTY).json["fetched"] == 85
+
+
 def test_403_on_a_region_fails_its_tiles_and_the_run_goes_on(serve, cli):
     service = serve(script=script(Rule(do="status", status=403, levels="3", cols="4-7")))
     result = cli("run", service.url, *SMALL, "-o", "out.mbtiles", *HASTY)

@@ -279,7 +279,7 @@ def test_where_one_host_refuses_and_the_other_was_wrong_about_absences_no_word_i
     asked = [Request(host, "/", tile, attempt=1) for host in (ONE, TWO)]
     assert not equals.opinions.asks_another(99.0, asked[1], [one]), "it has said its word"
     equals.opinions.refused[tile] = [two]
-    assert equals.absences.said(99.0, asked[0], http(404), "http_404") is Belief.FAILED
+    assert equals.absences.said(99.0, asked[0], "http_404") is Belief.FAILED
 
 
 def doubt_of(tile: Tile) -> tuple[Doubt, Words, Site]:
