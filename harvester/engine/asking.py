@@ -9,7 +9,7 @@ from collections.abc import Callable
 from harvester.edges import Request, Wait
 from harvester.engine.parts import Parts
 from harvester.engine.questions import HOLD, Questions
-from harvester.engine.vouching import CROWD
+from harvester.engine.vouching import CROWD, is_followed
 from harvester.engine.witness import AGAIN
 from harvester.tiling.tile import block_of
 
@@ -126,7 +126,7 @@ class Asking:
         due = retries.next_due()
         retry = due is not None and due <= now and self._may_retry
         some_left = due is not None or feed.next_tile is not None or self.at_once or feed.window_due is not None
-        known = some_left and questions.is_probe(now, may_retry=due is not None and due <= now)
+        known = some_left and questions.is_probe(now, self._due(now))
         begins = feed.next_tile is not None and len(retries) < MOST_WAITING
         if not known and not begins and not retry and feed.window_due is None and not self.at_once:
             if due is not None:
@@ -161,13 +161,19 @@ class Asking:
 
     @property
     def _may_retry(self) -> bool:
-        """True when what is due goes before what was not tried yet, or nothing of that may begin."""
+        """True when what is due goes before what was not tried yet, or nothing of that may begin; only where something
+        is due."""
         if self._feed.exhausted or not self._sites.retries_wait:
             return True
-        if self._sites.are_silent and not self._retried:
+        if self._sites.are_silent and (not self._retried or is_followed(self._waiting_tries.first())):
             return True
         waiting = len(self._waiting_tries)
         return waiting >= MOST_WAITING or (waiting >= CROWD and self._is_well)
+
+    def _due(self, now: float) -> Request | None:
+        """What waits, and need not any longer."""
+        due = self._waiting_tries.next_due()
+        return None if due is None or due > now else self._waiting_tries.first()
 
     @property
     def _is_well(self) -> bool:

@@ -18,6 +18,7 @@ from harvester.engine.sharing import Sharing
 from harvester.engine.stop import StopReason
 from harvester.engine.suspicion import SUSPECTS
 from harvester.engine.tally import TYPES_LOOKED_AT
+from harvester.engine.vouching import FOLLOWED
 from harvester.engine.windows import Windows
 from harvester.engine.witness import AGAIN
 from harvester.wording import with_detail
@@ -50,6 +51,7 @@ class Flow:
         self._retries = max(limits.retries, len(sites.all) - 1)
         for site in sites.all:
             site.pacer.faults.never_retried = not self._retries
+        self._followed = min(FOLLOWED, self._retries - 1)
         self._max_tiles = limits.max_tiles
         self._max_bytes = limits.max_bytes
         self._clock = parts.clock
@@ -235,7 +237,10 @@ class Flow:
             self.access.denied(request, verdict)
         elif outcome is Outcome.RETRY and request.attempt < self._retries:
             again = request._replace(attempt=request.attempt + 1)
-            self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
+            if 1 < again.attempt <= self._followed and self._pacer.breaker.open_since is not None:
+                self._waiting_tries.push_first(again, now)  # its probes are far enough between
+            else:
+                self._waiting_tries.push(again, now, tries=again.attempt, throttled=False)
         else:
             if self._equals is not None:
                 self._equals.failed(request.tile)

@@ -87,9 +87,10 @@ class Questions:
             return HOLD if seconds == math.inf else Wait(seconds)
         return demand.step(now)
 
-    def is_probe(self, now: float, *, may_retry: bool) -> bool:
-        """True when the next probe of the one host's breaker is a question. ``may_retry``: a retry is due."""
-        return self._sites.first.vouching.is_next(now, may_retry=may_retry)
+    def is_probe(self, now: float, retry: Request | None) -> bool:
+        """True when the next probe of the one host's breaker is a question. ``retry``: a tile that failed and is
+        due."""
+        return self._sites.first.vouching.is_next(now, retry)
 
     def probe(self, site: Site | None = None) -> Request | None:
         """That question, once the pacer let it go; None: there is no tile left to ask."""
@@ -98,10 +99,10 @@ class Questions:
         self._asker = None
         return None if request is None else self._counted(self._sites.at(request, site))
 
-    def probe_of_any(self, now: float, *, may_retry: bool) -> Request | None:
+    def probe_of_any(self, now: float, retry: Request | None) -> Request | None:
         """The same where there are several hosts, and one of them takes it now."""
         for site in self._sites.all:
-            if site.vouching.is_next(now, may_retry=may_retry) and site.may_start(now) <= 0.0:
+            if site.vouching.is_next(now, retry) and site.may_start(now) <= 0.0:
                 request = self.probe(site)
                 if request is not None:
                     site.in_flight += 1

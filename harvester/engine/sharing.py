@@ -26,7 +26,7 @@ class Sharing(Asking):
         waits = due is not None or self.at_once or self._second_words
         if not waits and feed.next_tile is None and feed.window_due is None:
             return None if feed.exhausted and not self.in_flight else HOLD
-        question = self._questions.probe_of_any(now, may_retry=due is not None and due <= now)
+        question = self._questions.probe_of_any(now, self._due(now))
         if question is not None:
             self.in_flight += 1
             self._tally.requests += 1

@@ -19,10 +19,16 @@ IN_VAIN = 3
 """Tiles spread over the plan that are asked at once, as long as none was ever served, before the host itself is held to
 be down, or a page in the place of tiles to be a portal's: one is outside any region of three quarters of the plan."""
 
+RETRIED = 12
+FOLLOWED = 4
+"""While none was ever served one probe in so many, the first after these, is a tile that failed, and so are the next
+until it failed so often: it may be served the second time, or the fifth. Its last try is not among those, so that a
+host that is down costs no tile all its tries."""
 
-RETRIED = 6
-"""While none was ever served one probe in so many, the first after these, is a tile that failed: it may be served when
-it is asked again."""
+
+def is_followed(retry: Request) -> bool:
+    """True for one that failed more than once, and goes on."""
+    return 1 < retry.attempt <= FOLLOWED
 
 
 class Vouching:
@@ -48,9 +54,9 @@ class Vouching:
         """True while the host is known to be well though nothing but bad tiles comes."""
         return self._pacer.breaker.is_vouched
 
-    def is_next(self, now: float, *, may_retry: bool = False) -> bool:
-        """True while the breaker is open and its next probe is the witness; the first one need not wait. ``may_retry``:
-        a tile that failed is due."""
+    def is_next(self, now: float, retry: Request | None = None) -> bool:
+        """True while the breaker is open and its next probe is the witness; the first one need not wait. ``retry``: a
+        tile that failed and is due."""
         breaker, known = self._pacer.breaker, self._witness.is_known
         if breaker.open_since is None or not self._witness.can_ask:
             return False
@@ -59,7 +65,7 @@ class Vouching:
             return True
         if known:
             return breaker.probes % 2 == 0
-        return not may_retry or breaker.probes % RETRIED != IN_VAIN
+        return retry is None or not (is_followed(retry) or breaker.probes % RETRIED == IN_VAIN)
 
     def ask(self) -> Request | None:
         """The question; call when ``is_next``, and the pacer let it go."""

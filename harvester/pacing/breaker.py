@@ -146,7 +146,7 @@ class Breaker:
         if self.open_since is not None:
             if self._probing:
                 self._probing = False
-                if self.probes > 1 or now >= self.open_since + self._delay:
+                if now >= self.open_since + self._delay:
                     self._delay = min(self._delay * 2, LAST_PROBE_SECONDS)
                 self._probe_at = now + self._delay
             return
