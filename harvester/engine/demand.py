@@ -77,8 +77,12 @@ class Demand:
         state = ", looked into" if self.is_open else f", known by {self.times}" if self.is_known else ""
         return f"Demand({self._number} first tries refused{state})"
 
-    def is_expected(self, times: int) -> bool:
-        """True where a tile's refusal, its ``times``-th, says nothing of the host."""
+    def is_expected(self, times: int, *, at_last: bool) -> bool:
+        """True where a tile's refusal, its ``times``-th, says nothing of the host. ``at_last``: nothing is left but
+        tiles that were refused, so no experiment can tell; then what came of the last ones does, as long as that holds:
+        a host that refuses them once more than it did is soon believed."""
+        if not self.is_known and at_last:
+            return 1 < times <= self._sure_times
         return self.is_known and times <= self.times
 
     # ------------------------------------------------------------------------------------------ what came
@@ -133,6 +137,17 @@ class Demand:
             if sum(tries) <= MOST_REFUSED:
                 return times if times == 1 or len(tries) >= FEWEST else 0
         return 0
+
+    @property
+    def _sure_times(self) -> int:
+        """The same where it was so each time: the last tries after as many refusals were all served, those after fewer
+        all refused."""
+        times = self._likely_times
+        if not times:
+            return 0
+        *fewer, as_many = self._later[:times]
+        is_so = len(as_many) == LATER_TRIES and not any(as_many)
+        return times if is_so and all(len(tries) == LATER_TRIES and all(tries) for tries in fewer) else 0
 
     def refused(self, tile: Tile) -> None:
         """A tile is refused: perhaps one that the experiment asked."""

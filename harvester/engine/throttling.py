@@ -72,9 +72,9 @@ class Throttling:
         pacer, several, demand, trial = site.pacer, self._sites.are_several, self.demand, self.trial
         presumed, again = busy.is_presumed, tile in self.refused_tiles
         number = 1 + (self.refused_tiles[tile].number if again else 0)
-        on_demand = demand.is_expected(number)
         here = site.good if several else good + trial.served
         at_last = not several and others < len(self.refused_tiles) + (not again)
+        on_demand = demand.is_expected(number, at_last=at_last)
         is_fault = verdict.outcome is Outcome.RETRY
         times, own = busy.saw(
             tile, here, verdict.reason,

@@ -86,6 +86,34 @@ def test_those_that_are_refused_twice_or_three_times_take_minutes(share, times, 
     assert bench.engine._flow._questions.demand.times == times
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_few_that_are_left_at_last_take_a_minute(seed):
+    """So few that no experiment is worth its time while others come, and none can be made without those: it was a
+    request in two seconds, and a quarter of an hour."""
+    bench = harvested(refused_at_first(0.15, {}, times=3, seed=seed))
+    assert bench.seconds < 100
+    assert len(bench.asked) < 1.45 * TILES + 150
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_limit_is_kept_while_these_are_left(seed):
+    tell = refused_at_first(0.15, {}, times=3, seed=seed)
+    left, last, over = 8.0, 0.0, 0
+
+    def scripted(request: Request) -> Answer | None:
+        nonlocal left, last, over
+        now = asyncio.get_running_loop().time()
+        left, last = min(8.0, left + 20.0 * (now - last)), now
+        if left < 1.0:
+            over += 1
+            return http(429, seconds=0.02)
+        left -= 1.0
+        return tell(request)
+
+    harvested(scripted, levels=(0, 1, 2, 3, 4))
+    assert over < 60, "three times as many where one tile that is served is believed"
+
+
 @pytest.mark.parametrize("every", [2, 3])
 def test_so_do_those_of_which_every_second_or_third_is(every):
     """In the order in which they are asked, so none comes next to another."""
