@@ -9,7 +9,7 @@ from collections.abc import Callable
 from harvester.edges import Request, Wait
 from harvester.engine.parts import Parts
 from harvester.engine.questions import HOLD, Questions
-from harvester.engine.vouching import CROWD, is_followed
+from harvester.engine.vouching import CROWD
 from harvester.engine.witness import AGAIN
 from harvester.tiling.tile import block_of
 
@@ -165,7 +165,7 @@ class Asking:
         is due."""
         if self._feed.exhausted or not self._sites.retries_wait:
             return True
-        if self._sites.are_silent and (not self._retried or is_followed(self._waiting_tries.first())):
+        if self._sites.are_silent and (not self._retried or self._questions.is_followed(self._waiting_tries.first())):
             return True
         waiting = len(self._waiting_tries)
         return waiting >= MOST_WAITING or (waiting >= CROWD and self._is_well)

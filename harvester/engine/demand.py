@@ -62,6 +62,7 @@ class Demand:
         self.ready_seconds = FIRST_READY_SECONDS
         """How long a tile that was refused is left alone."""
         self._pairs = Pairs(parts, seen, closed=self._closed)
+        self._seen = seen
         self._feed = parts.feed
         self._proven = proven
         self._opened = opened
@@ -84,6 +85,11 @@ class Demand:
         if not self.is_known and at_last:
             return 1 < times <= self._sure_times
         return self.is_known and times <= self.times
+
+    def goes_on(self, request: Request) -> bool:
+        """True for a tile that was refused more than once, and may be served the next time."""
+        seen = None if request.window else self._seen.get(request.tile)
+        return seen is not None and 1 < seen.number <= MOST_TIMES
 
     # ------------------------------------------------------------------------------------------ what came
 

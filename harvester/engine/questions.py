@@ -12,6 +12,7 @@ from harvester.engine.parts import Parts
 from harvester.engine.sites import Site
 from harvester.engine.throttling import Throttling
 from harvester.engine.trial import Trial
+from harvester.engine.vouching import is_followed
 from harvester.engine.witness import AGAIN
 
 HOLD = Wait(None)
@@ -91,6 +92,10 @@ class Questions:
         """True when the next probe of the one host's breaker is a question. ``retry``: a tile that failed and is
         due."""
         return self._sites.first.vouching.is_next(now, retry)
+
+    def is_followed(self, retry: Request) -> bool:
+        """True for a tile that failed, or was refused, more than once, and goes on while nothing is served."""
+        return is_followed(retry) or self.demand.goes_on(retry)
 
     def probe(self, site: Site | None = None) -> Request | None:
         """That question, once the pacer let it go; None: there is no tile left to ask."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from harvester.edges import Answer, Host, Outcome, Request, Verdict
 from harvester.engine.busy import LONGEST_WAIT, OWN_TIMES, Busy, Seen
-from harvester.engine.demand import MOST_TIMES, Demand
+from harvester.engine.demand import Demand
 from harvester.engine.parts import Parts
 from harvester.engine.trial import Trial
 from harvester.pacing import backoff
@@ -34,7 +34,7 @@ class Throttling:
         self.refused_tiles: Seen = {}
         """Looked at by the hot path: empty, nothing is to be told of a tile that is served."""
         self.demand = Demand(parts, self.refused_tiles, proven=parts.sites.first.pacer.begin_again, opened=opened)
-        self.trial = Trial(parts, self._busy, self.refused_tiles, opened=opened)
+        self.trial = Trial(parts, self._busy, self.refused_tiles, keep=self._keep, opened=opened)
         self._hosts: dict[tuple[str, int], Busy] = {}
         self._sites = parts.sites
         self._waiting = parts.waiting
@@ -132,20 +132,23 @@ class Throttling:
         if may_check and trial.begin(now, request, request.host, is_check=True):
             return 0
         # Being throttled uses up no tries. Others go first once a pause is over: it may be this tile's own trouble.
-        wait = backoff(min(times, LONGEST_WAIT), 1.0, throttled=True) if own else 0.0
-        if on_demand:
-            wait = demand.ready_seconds
+        own_wait = backoff(min(times, LONGEST_WAIT), 1.0, throttled=True) if own else 0.0
+        wait = demand.ready_seconds if on_demand else own_wait
         spread = 0.0 if own else backoff(times, self._draw(), throttled=True)
-        if 1 < number <= MOST_TIMES and not several and pacer.is_silent:
-            self._waiting.push_first(request, now)  # it may be there next time
-        else:
-            self._waiting.push_at(request, now + max(0.0 if elsewhere else asked, wait) + spread)
+        self._keep(now, request, max(0.0 if elsewhere else asked, wait) + spread)
         if (busy.wants_check or (at_last and (busy.is_presumed or (again and is_fault)))) and not trial.is_open:
             if not trial.begin(now, None, request.host) and busy.wants_check:
                 busy.doubt()  # no tile is known that could bear it out
         elif not several and not again and not own and not trial.is_open and demand.is_wanted(now):
             demand.begin(now)
         return 0
+
+    def _keep(self, now: float, request: Request, seconds: float) -> None:
+        """Ask again after so long; first of all where one host serves nothing, and the tile may be there next time."""
+        if self.demand.goes_on(request) and not self._sites.are_several and self._sites.first.pacer.is_silent:
+            self._waiting.push_first(request, now)
+        else:
+            self._waiting.push_at(request, now + seconds)
 
     def _was_not_ready(self, now: float, number: int, at_once: int) -> bool:
         """One host's tile is refused for the ``number``-th time: to be told to ``demand``; so many were served when

@@ -31,16 +31,25 @@ SKIPPED = 64
 class Trial:
     """One trial after another. While it ``is_open`` nothing else is asked: ``step`` says what.
 
-    ``busy``: what is known of a host's refusals; ``seen``: the tiles that were refused; ``opened`` is told when one
-    begins. Times in monotonic seconds.
+    ``busy``: what is known of a host's refusals; ``seen``: the tiles that were refused; ``keep`` takes one that is to
+    be asked again after so many seconds; ``opened`` is told when a trial begins. Times in monotonic seconds.
     """
 
-    def __init__(self, parts: Parts, busy: Callable[[Host], Busy], seen: Seen, *, opened: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        busy: Callable[[Host], Busy],
+        seen: Seen,
+        *,
+        keep: Callable[[float, Request, float], None],
+        opened: Callable[[], None],
+    ) -> None:
         self.is_open = False
         self.served = 0
         """Known tiles that were, in all."""
         self._busy = busy
         self._seen = seen
+        self._keep = keep
         self._opened = opened
         self._sites = parts.sites
         self._source = parts.source
@@ -174,7 +183,7 @@ class Trial:
         self._skips = self._skip = min(2 * self._skips or 1, SKIPPED)
         self.close()
         if refused is not None:
-            self._waiting.push_at(refused, now + self._pause())
+            self._keep(now, refused, self._pause())
 
     def close(self) -> None:
         """It is over."""

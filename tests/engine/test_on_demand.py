@@ -86,6 +86,13 @@ def test_those_that_are_refused_twice_or_three_times_take_minutes(share, times, 
     assert bench.engine._flow._questions.demand.times == times
 
 
+@pytest.mark.parametrize("levels", [(0, 1, 2, 3), LEVELS], ids=["85 tiles", "1,365 tiles"])
+@pytest.mark.parametrize(("times", "seconds"), [(1, 40), (2, 100), (3, 200)])
+def test_where_nothing_at_all_is_served_at_first_one_tile_is_asked_until_it_is(times, seconds, levels):
+    """What is asked meanwhile to learn something of the host does not put another one in its place."""
+    assert harvested(refused_at_first(1.0, {}, times=times), levels=levels).seconds < seconds
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_a_few_that_are_left_at_last_take_a_minute(seed):
     """So few that no experiment is worth its time while others come, and none can be made without those: it was a
