@@ -24,6 +24,7 @@ from harvester.engine.witness import AGAIN
 from harvester.wording import with_detail
 
 WHOLE: Final = Outcome.WHOLE
+THROTTLED: Final = Outcome.THROTTLED
 STORED: Final = State.STORED
 """An enum's member costs as much to look up as a call does (Python 3.11); this one is asked for with every tile."""
 
@@ -118,7 +119,8 @@ class Flow:
             body = verdict.body
             first = request.attempt == 0
             if first:
-                self._suspects.append(verdict.reason)
+                if verdict.outcome is not THROTTLED:  # which says nothing of what is served otherwise
+                    self._suspects.append(verdict.reason)
             elif request.attempt == AGAIN:
                 if verdict.outcome is not WHOLE:
                     self.ends.trouble = with_detail(verdict.reason, what_came(request, answer))

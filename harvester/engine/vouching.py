@@ -106,7 +106,8 @@ class Vouching:
             self._in_vain = 0
             self._witness.was_served(request.tile)
             return
-        self._in_vain += 1
+        # A busy host says nothing of its tile: another one is asked besides.
+        self._in_vain += -1 if outcome is Outcome.THROTTLED else 1
         if self._unusable is None:
             return
         if self._witness.served is not None:

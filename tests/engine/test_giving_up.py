@@ -147,3 +147,34 @@ def test_a_pause_of_the_token_service_that_is_too_long_ends_the_run_and_says_whe
     assert outturn.stop.message == f"the token service asked to come back in {minutes} minutes"
     assert f"after {minutes} minutes" in outturn.stop.hint
     assert bench.seconds < 60
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 0.9])
+def test_a_service_that_refuses_all_that_it_is_not_too_busy_for_is_soon_given_up(share):
+    """``share`` of the answers are 403, the others 503: it was six to eleven hours, and thousands of requests."""
+    draw = random.Random(3)
+
+    def scripted(request: Request) -> Answer | None:
+        return http(403) if draw.random() < share else http(503)
+
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.02), plan=plan_of((0, 1, 2, 3, 4, 5)))
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.code, outturn.stop.exit_code) == ("unusable", 3)
+    assert bench.seconds < 2 * QUARTER_HOUR
+    assert len(bench.asked) < 150
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_region_that_is_refused_by_a_host_that_is_busy_now_and_then_is_none(seed):
+    """A tile elsewhere is looked for until one is found that it is not too busy for."""
+    draw = random.Random(seed)
+
+    def scripted(request: Request) -> Answer | None:
+        if draw.random() < 0.2:
+            return http(503)
+        return http(403) if request.tile.row < 20 else None
+
+    bench = Bench(service=MemoryService(scripted=scripted, seconds=0.02), plan=plan_of((5,)))
+    outturn, counts = bench.go(), bench.engine._tally.counts()
+    assert (outturn.stop, counts.stored, counts.failed) == (None, 12 * 32, 20 * 32)
