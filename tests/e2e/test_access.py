@@ -88,7 +88,7 @@ def test_a_wrong_token_is_exit_3(serve, cli, tmp_path):
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_login_whose_token_ends_in_the_middle_is_renewed_exactly_once(serve, cli, tmp_path, refusal):
     """Row 18: tiles in flight are asked again and spend no tries."""
-    service = serve(secured(uses=50, refusal=refusal), script())
+    service = serve(secured(uses=60, refusal=refusal), script())
     result = cli("run", service.url, *RUN, *LOGIN, *PATIENT)
     assert (result.code, result.json["stored"]) == (0, TILES)
     assert service.site.office.sold == 2
@@ -102,7 +102,7 @@ def test_a_server_of_a_portal_that_takes_its_own_tokens_only_is_harvested_with_e
     serve, cli, tmp_path, way
 ):
     """The portal's token is refused, exchanged, and exchanged again when the server's ends in the middle."""
-    service = serve(secured(federated=True, portal_tokens={TOKEN}, uses=50))
+    service = serve(secured(federated=True, portal_tokens={TOKEN}, uses=60))
     options = LOGIN if way == "a login" else ("--token-env", "MAP_TOKEN")
     result = cli("run", service.url, *RUN, *options, *PATIENT)
     assert (result.code, result.json["stored"]) == (0, TILES)
@@ -117,7 +117,7 @@ def test_pictures_that_came_for_an_ended_token_before_it_was_refused_are_fetched
     serve, cli, tmp_path, name, stay
 ):
     """Row 18: for a while the service answers 200 with one and the same picture, and only then 498."""
-    service = serve(secured(uses=50, stand_ins=6, stand_ins_stay=stay), Script(latency=0.005))
+    service = serve(secured(uses=60, stand_ins=6, stand_ins_stay=stay), Script(latency=0.005))
     form = ("--format", "xyz") if name == "xyz" else ()
     result = cli("run", service.url, "-o", name, *form, *SMALL, *HASTY, *LOGIN, *PATIENT)
     report = result.json
@@ -133,7 +133,7 @@ def test_pictures_that_came_for_an_ended_token_before_it_was_refused_are_fetched
 
 def test_pictures_that_came_for_an_ended_token_are_not_kept_when_no_new_one_is_to_be_had(serve, cli, tmp_path):
     refuse = Rule(do="json_error", status=400, text="Unable to generate token.", kind="token", requests="2-")
-    service = serve(secured(uses=50, stand_ins=6, stand_ins_stay=True), script(refuse))
+    service = serve(secured(uses=60, stand_ins=6, stand_ins_stay=True), script(refuse))
     result = cli("run", service.url, *RUN, *LOGIN)
     assert (result.code, result.json["error"]["code"]) == (3, "auth")
     assert service.site.office.stood_in >= 6
