@@ -239,7 +239,7 @@ def test_a_damaged_cache_is_refused_with_4_or_mended_and_never_called_whole(serv
 def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
     serve, cli, tmp_path, format, left, ledger
 ):
-    """Also by the same command again, and only to who needs it: a plan without its tiles goes on."""
+    """Also by the same command again, and by a plan without its tiles: verify calls the cache damaged, too."""
     service = serve()
     command = ("run", service.url, "-o", "out", "--format", format, *HASTY)
     assert cli(*command, *SMALL).code == 0
@@ -249,13 +249,12 @@ def test_a_bundle_cut_inside_its_index_is_told_before_the_first_tile_request(
         (tmp_path / "out.ledger").unlink()
     before = snapshot(tmp_path / "out")
     service.log.clear()
-    for _ in range(2):
-        result = cli(*command, *SMALL)
+    for lods in (SMALL, SMALL, ("--lods", "0-2")):
+        result = cli(*command, *lods)
         assert (result.code, result.json["error"]["code"]) == (4, "damaged"), result.out
         assert bundle.name in result.json["error"]["message"]
         assert service.log.count("tile") == service.log.count("tilemap") == 0
         assert snapshot(tmp_path / "out") == before
-    assert cli(*command, "--lods", "0-2").code == 0
     assert cli(*command, *SMALL, "--mode", "overwrite").code == 0
     assert len(held(tmp_path / "out")) == TILES
 
