@@ -8,7 +8,6 @@ that it holds; and even then nothing that is in doubt is settled by it.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -82,9 +81,6 @@ class Access:
         self._uncount = uncount
         self._stop = parts.stop
         self._renew = parts.renew
-        self._sites = parts.sites
-        self._clock = parts.clock
-        self._renewed_at = -math.inf
         self._opened = opened
         self._stored_body = parts.stored_body
         self._bad: dict[Tile, Denied] = {}
@@ -194,21 +190,12 @@ class Access:
         for denied in aside:
             self._again(denied.request)
         again = next((one for one in aside if self._denials[one.request.tile, one.request.window] > 1), None)
-        may_have_ended = self._source.can_renew and self._may_have_ended(credential)
-        if again is not None or self._source.can_renew:
+        if again is not None:
             self.take_back(credential)
-        if again is not None and not may_have_ended:
             self._stop(self._refused_again(again))
         elif self._source.can_renew:
+            self.take_back(credential)
             self.renew()
-
-    def _may_have_ended(self, credential: int) -> bool:
-        """True where a refused credential may have been good at first: since it came a host was too busy, or failed, or
-        something came for it. Only one that is refused at once is refused for what it is; where what comes are
-        stand-ins, ``MOST_IN_VAIN`` ends it."""
-        return self._sites.last_unrefused > self._renewed_at or any(
-            ended.credential == credential for ended in self._doubt.recent
-        )
 
     def _give_up(self, denied: Denied) -> None:
         if not denied.request.window:  # else its tiles are asked
@@ -246,7 +233,6 @@ class Access:
         """A new credential is there: go on. What a question was about was refused with the one before, of which nothing
         is to be learned any more: it is asked anew, and not held against its tile."""
         self.renewing = False
-        self._renewed_at = self._clock()
         aside, self._aside = self._aside, []
         for denied in aside:
             what = denied.request.tile, denied.request.window

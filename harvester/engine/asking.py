@@ -16,10 +16,6 @@ from harvester.tiling.tile import block_of
 MINIMUM_WAIT_SECONDS = 0.05
 """A retry that is due but over the budget is looked at again this often."""
 
-SINGLY = 8
-"""Requests that go one after the other with a new credential once one had ended before anything was sound: sent all at
-once, the answers for a token that lives for few of them prove nothing of each other."""
-
 MOST_WAITING = 65_536
 """Tiles that wait for another try: so many, and no more are begun. 38 MB where paths hold a token."""
 
@@ -47,7 +43,6 @@ class Asking:
         self._retried = False  # the last one; while no host answers well, such and untried ones are asked in turn
         self._careful = self._is_always_careful = self._max_tiles is not None
         """True while there is more to look at than the limit before a tile is asked."""
-        self._singly = 0
 
     def begin(self, questions: Questions, came: Callable[[], int]) -> None:
         """Whom to ask for questions, and for the number of whole tiles that came."""
@@ -90,21 +85,12 @@ class Asking:
         """Something is open that goes before the next tile."""
         self._careful = True
 
-    def begin_singly(self) -> None:
-        """The next requests go one after the other."""
-        self._singly = SINGLY
-        self._careful = True
-
     def _next_of_all(self) -> Request | Wait | None:
         """The same, whatever waits or holds back."""
         now = self._clock()
         if self._questions.is_open:
             return self._alone(now)
-        if self._singly:
-            if self.in_flight:
-                return HOLD
-            self._singly -= 1
-        self._careful = self._is_always_careful or self._singly > 0
+        self._careful = self._is_always_careful
         return self._next_of_others(now)
 
     def _alone(self, now: float) -> Request | Wait:

@@ -182,8 +182,6 @@ class Flow:
         is_answer = outcome is Outcome.DENIED or request.credential > self.access.refused
         if outcome is Outcome.DENIED or outcome is Outcome.THROTTLED:
             self.doubt.refusals.add(now, self.whole + self._taken_back)
-        if is_answer and (outcome is Outcome.THROTTLED or outcome is Outcome.RETRY):
-            self._sites.last_unrefused = now
         if request.attempt:
             if outcome is Outcome.RETRY:
                 self._pacer.faults.failed_again()
@@ -272,8 +270,6 @@ class Flow:
     def renewed(self) -> None:
         """A new credential is there: go on."""
         self.access.renewed()
-        if self.doubt.in_vain:
-            self.asking.begin_singly()
         if self._equals is not None:
             self._equals.renewed()
         self._wake()

@@ -69,8 +69,8 @@ class Review:
         await self._keep(self.unproven.keep())
 
     def renewed(self) -> None:
-        """It is renewed, refused or not. One that may end as soon as the last two did is first to give tiles."""
-        if self.unproven.wanted and self._flow.doubt.in_vain < 2:
+        """It is renewed, refused or not."""
+        if self.unproven.wanted:
             self._pause()
 
     def _pause(self) -> None:

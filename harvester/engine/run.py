@@ -244,8 +244,6 @@ class Engine:
             refused = self._flow.access.refused
             if refused >= self._source.credential:
                 await self._review.refused()
-            while (rest := self._sites.ready_in(self._clock())) > 0.0:
-                await self._sleep(rest)  # a short token would have ended before anything is asked
             try:
                 await self._new_credential()
             except HarvesterError as error:

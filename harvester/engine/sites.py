@@ -89,10 +89,6 @@ class Site:
         pacer = self.pacer
         return now < self.away_until or now < pacer.pause.until or pacer.breaker.open_since is not None
 
-    def ready_in(self, now: float) -> float:
-        """Seconds until it takes anything, as far as that is known."""
-        return max(0.0, self.away_until - now, self.pacer.ready_in(now))
-
     def mark_unusable(self, now: float) -> None:
         """All that it says speaks of the whole service: nothing but probes, until one is answered well."""
         breaker = self.pacer.breaker
@@ -146,8 +142,6 @@ class Sites:
         self._by_place = dict(zip(hosts, self.all, strict=True))
         self.tilemaps_differ = False
         """The tilemap of one denied what that of another one knows."""
-        self.last_unrefused = -math.inf
-        """When any of them last failed, was too busy, or answered a question: whatever was no refusal."""
         self.first = self.all[0]
         self.budget = RetryBudget() if self.are_several else self.first.pacer.budget
         """For a heap of all that waits: where there are several, each host's own is charged as it takes a retry."""
@@ -224,10 +218,6 @@ class Sites:
         """What is left of the pause that is over first."""
         return max(0.0, min(max(site.pacer.pause.until, site.away_until) for site in self.all) - now)
 
-    def ready_in(self, now: float) -> float:
-        """Seconds until the first of them takes anything."""
-        return min(site.ready_in(now) for site in self.all)
-
     def notices(self, now: float) -> tuple[str, ...]:
         """At the end of a run: hosts that gave nothing at last, or not what is there, though others gave tiles."""
         if not self.are_several or not any(site.good for site in self.all):
@@ -261,8 +251,6 @@ class Sites:
         is no sign that it is well. True when that ends the run."""
         site = self.of(request.host)
         pacer = site.pacer
-        if outcome is not Outcome.DENIED:
-            self.last_unrefused = now
         if self.are_several and pacer.breaker.open_since is not None and outcome in (Outcome.FAILED, Outcome.DENIED):
             outcome = Outcome.RETRY
         pacer.ended(now, outcome, seconds, first_try=False, retry_after=retry_after)

@@ -144,20 +144,6 @@ class Pacer:
             self.faults.take(now)
         return 0.0
 
-    def ready_in(self, now: float) -> float:
-        """Seconds until a request may start if none is in flight, as far as that is known; nothing is counted."""
-        breaker, learned, rate = self.breaker, self.learned, self.rate
-        is_probing = breaker.open_since is not None
-        waits = [self.pause.until - now, 0.0 if rate is None else rate.ready_in(now)]
-        if is_probing:
-            probe = breaker.ready_in(now)
-            waits.append(0.0 if probe == math.inf else probe)
-        elif learned is not None:
-            waits.append(learned.ready_in(now))
-        if self.faults.is_trying and not is_probing:
-            waits.append(self.faults.ready_in(now))
-        return max(0.0, *waits)
-
     def may_ask_apart(self, now: float) -> float:
         """The same for a request that goes while nothing is in flight, evenly spaced by who asks: what was learned of
         the pace does not hold it back."""
