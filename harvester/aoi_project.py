@@ -37,9 +37,8 @@ METRES_PER_DEGREE_THERE = 1.3e6
 
 def turn_of(crs: Crs) -> tuple[float, float] | None:
     """The width of the world and the y of its poles where x comes round again (degrees, web mercator); else None."""
-    if crs.is_web_mercator:
-        return 2 * MERCATOR_HALF_WIDTH, MERCATOR_HALF_WIDTH
-    return (360.0, 90.0) if crs.is_geographic else None
+    half = crs.half_world
+    return None if half is None else (2 * half[0], half[1])
 
 
 def project_polygons(polygons: Any, source: Crs, target: Crs, tolerance: float, where: str, notices: list[str]) -> Any:

@@ -14,7 +14,7 @@ from harvester.edges import State
 from harvester.tiling.outline import SNAP
 from harvester.tiling.rings import outlines
 from harvester.tiling.runs import Runs
-from harvester.tiling.scheme import GOOGLE_WIDTH, TilingScheme
+from harvester.tiling.scheme import TilingScheme
 from harvester.tiling.tile import BLOCK, BlockKey
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
                 place = (key.level, state)
                 tiles[place] = tiles.get(place, 0) + number
                 boxes.setdefault(place, []).append(_boxes(key, found))
-    half = _half_world(scheme.crs)
+    half = scheme.crs.half_world
     ends = None if half is None or not _meet_world(boxes, scheme, half) else half
     lonlat = scheme.crs.is_web_mercator and ends is not None
     wrap = {} if half is None or ends is not None else {"wrap": False}
@@ -66,13 +66,6 @@ def holes(blocks: Iterable[tuple[BlockKey, States]], scheme: TilingScheme, reaso
         for level, state in sorted(boxes, key=lambda place: (order.get(place[0], place[0]), place[1]))
     ]
     return collection
-
-
-def _half_world(crs: Crs) -> tuple[float, float] | None:
-    """The x of the antimeridian and the y where the map ends, north or south; None where x does not come round."""
-    if crs.is_web_mercator:
-        return GOOGLE_WIDTH / 2, GOOGLE_WIDTH / 2
-    return (180.0, 90.0) if crs.is_geographic else None
 
 
 def _meet_world(

@@ -124,6 +124,13 @@ class Crs:
         """True when coordinates are longitude and latitude."""
         return not self.is_web_mercator and bool(known(self).is_geographic)
 
+    @property
+    def half_world(self) -> tuple[float, float] | None:
+        """The x of the antimeridian and the y where the map ends, north or south; None where x does not come round."""
+        if self.is_web_mercator:
+            return MERCATOR_HALF_WIDTH, MERCATOR_HALF_WIDTH
+        return (180.0, 90.0) if self.is_geographic else None
+
     def unit_name(self) -> str:
         """The unit as the ArcGIS service document says it: ``esriMeters``, ``esriFeet``, ``esriDecimalDegrees`` ..."""
         if self.is_web_mercator:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harvester.tiling.banded import Shelf
 from harvester.tiling.intervals import Ints, distinct
 from harvester.tiling.scheme import TilingScheme
+from harvester.tiling.seams import seams
 from harvester.tiling.walk import Edges, Floats
 
 SNAP = 1e-6
@@ -75,7 +76,14 @@ class Outline:
             x[part], moved_x = _snapped((self.coordinates[part, 0] - scheme.origin_x) / width)
             y[part], moved_y = _snapped((scheme.origin_y - self.coordinates[part, 1]) / height)
             found.append(np.flatnonzero(moved_x | moved_y) + at)
-        moved = np.concatenate(found)
+        half = scheme.crs.half_world
+        if half is not None and (crossing := seams(self.coordinates, self._rings, half[0])):
+            cut = np.concatenate([crossing.east, crossing.west])
+            places, _ = _snapped(np.tile(crossing.places(x, y, 2 * half[0] / width), 2))
+            other = places != y[cut]
+            y[cut] = places
+            found.append(cut[other])
+        moved = distinct(np.concatenate(found))
         begins, ends = self._telling(x, y)
         if not moved.size or self._still_apart(x, y, moved):
             return Edges(x[begins], y[begins], x[ends], y[ends])

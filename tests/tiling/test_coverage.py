@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -161,8 +161,12 @@ ROUNDED = ("thirds", "nearly on grid lines")
 """Kinds whose edges are meant to pass through grid corners, but whose vertices are rounded: which side is chance."""
 
 
-def random_area(random: np.random.Generator, kind: str) -> Any:
-    """A valid area of one to three parts, perhaps with a hole, in tiles -1..9 (rows upwards, below zero)."""
+def random_area(random: np.random.Generator, place: str | Callable[[np.random.Generator, Any], Any]) -> Any:
+    """A valid area of one to three parts, perhaps with a hole, in tiles -1..9 (rows upwards, below zero).
+
+    ``place``: one of GRIDS, or what else to do to the points of a ring.
+    """
+    placed = GRIDS[place] if isinstance(place, str) else place
     parts = []
     for _ in range(random.integers(1, 4)):
         rings = []
@@ -170,7 +174,7 @@ def random_area(random: np.random.Generator, kind: str) -> Any:
         for reach in (1.0, 0.4)[: random.integers(1, 3)]:
             angles = np.sort(random.uniform(0, 2 * np.pi, random.integers(3, 9)))
             ring = np.column_stack([np.cos(angles), np.sin(angles)]) * random.uniform(0.5, 1, (len(angles), 1))
-            rings.append(GRIDS[kind](random, middle + ring * size * reach))
+            rings.append(placed(random, middle + ring * size * reach))
         part = area(*rings)
         if not part.is_valid:
             part = area(rings[0])
