@@ -21,6 +21,9 @@ SERVER_CPU, CLIENT_CPU = 0, 1
 
 ROOT = Path(__file__).resolve().parent.parent
 
+TILE_BYTES, SMALL_BYTES = 15_000, 1_000
+"""A street map's tile, and one that makes the cost of a tile itself show."""
+
 BALLAST = 400 << 20
 """Bytes: more than any contestant holds or writes."""
 
@@ -46,6 +49,11 @@ class Group:
     start: Callable[[], AbstractContextManager[Round]]
     long: bool = False
     """Takes many minutes: runs only when it is named."""
+
+
+def group(name: str, about: str, *, long: bool = False) -> Callable[[Callable[[], Iterator[Round]]], Group]:
+    """What follows sets the group up and yields its rounds."""
+    return lambda start: Group(name=name, about=about, start=contextlib.contextmanager(start), long=long)
 
 
 @dataclass(slots=True)
