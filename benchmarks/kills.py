@@ -14,73 +14,44 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.keep import keep
-from benchmarks.measure import ROOT
+from benchmarks.kill_service import service
+from benchmarks.kill_ways import (
+    DEEPEST,
+    HELD_BEFORE,
+    KINDS,
+    NEW,
+    WAYS,
+    Way,
+    bodies_of,
+    expected,
+    job_of,
+    kind_of,
+    out_of,
+)
 from harvester.assemble.run import harvest_job
 from harvester.audit import verify
 from harvester.caches.open import FORMATS
 from harvester.durable import Disk
-from harvester.job import Job, Limits, Policy
+from harvester.job import Job
 from harvester.loop import run_loop
 from harvester.report import Report
 from harvester.testing.aftermath import faults, held
 from harvester.testing.crash import KILLED, CrashingDisk, CrashPoint, SqliteSteps
-from harvester.testing.service import ArcGisSite, FaultyService
 from harvester.testing.sqlite_files import can_watch, watching_sqlite
 from harvester.tiling.tile import Tile
 
-NAMES = (
-    "mbtiles",
-    "mbtiles+dedup",
-    "gpkg",
-    "pmtiles",
-    "tpk",
-    "tpkx",
-    "compact",
-    "compactv2",
-    "exploded",
-    "xyz",
-    "vtpk",
-)
-"""``+dedup``: identical tiles once."""
-
-KINDS = ("map", "vector")
-"""The services: pictures, and vector tiles for the one format that holds nothing else."""
-
-MODES = ("new", "add", "replace")
-"""Onto nothing; onto a cache that holds the upper levels; in place of a cache that holds everything."""
-
-DEEPEST = 3
-"""85 tiles less those that the service doesn't have: a run of a fifth of a second that opens several blocks."""
-
-HELD_BEFORE = 1
-
 RUN_SECONDS = 300.0
 """A run that takes longer hangs."""
-
-OLD, NEW = 0, 1
-"""Contents of the service: when the existing caches were made, and since."""
-
-
-class Way(NamedTuple):
-    """One way to be killed: a format and what was there before."""
-
-    name: str
-    mode: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.mode}"
 
 
 class Death(NamedTuple):
@@ -91,60 +62,6 @@ class Death(NamedTuple):
     step: int
     ended: str
     wrong: list[str]
-
-
-WAYS = tuple(Way(name, mode) for mode in MODES for name in NAMES)
-
-
-def is_absent(tile: Tile) -> bool:
-    """What the service doesn't have."""
-    return tile.level == DEEPEST and tile.col == 5
-
-
-def kind_of(way: Way) -> str:
-    """Which of the two services a way harvests."""
-    return "vector" if way.name == "vtpk" else "map"
-
-
-@cache
-def bodies_of(kind: str) -> Callable[[Tile], tuple[bytes, bytes]]:
-    """What a service has sent for a tile, before and since."""
-
-    @cache
-    def bodies(tile: Tile) -> tuple[bytes, bytes]:
-        old, new = (ArcGisSite(kind=kind, variant=variant).body(tile) for variant in (OLD, NEW))
-        return old, new
-
-    return bodies
-
-
-def expected(way: Way) -> dict[Tile, bytes]:
-    """What the cache holds in the end."""
-    tiles = [
-        Tile(level, row, col) for level in range(DEEPEST + 1) for row in range(2**level) for col in range(2**level)
-    ]
-    kept = HELD_BEFORE if way.mode == "add" else -1
-    bodies = bodies_of(kind_of(way))
-    return {tile: bodies(tile)[OLD if tile.level <= kept else NEW] for tile in tiles if not is_absent(tile)}
-
-
-def out_of(folder: Path, way: Way) -> Path:
-    """The cache's path."""
-    return folder / ("out" + FORMATS[way.name.partition("+")[0]].suffix)
-
-
-def job_of(url: str, out: Path, way: Way, levels: int) -> Job:
-    """The command that is killed and given again."""
-    format, _, dedup = way.name.partition("+")
-    return Job(
-        source=url,
-        output=out,
-        format=format,
-        dedup=bool(dedup),
-        mode="overwrite" if way.mode == "replace" else "merge",
-        policies=(Policy(lods=((0, levels),)),),
-        limits=Limits(retries=0),
-    )
 
 
 # ---------------------------------------------------------------------------------------------- one run
@@ -343,39 +260,6 @@ def soak(kills: int, folder: Path, *, tale: Tale, minutes: float, ways: Sequence
     }
 
 
-class service:
-    """A service in a process of its own, so that this one has no threads when it forks."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def __enter__(self) -> service:
-        command = [sys.executable, "-m", "benchmarks.kills", "--serve", self._kind]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, bufsize=1
-        )
-        return self
-
-    def say(self, text: str) -> str:
-        """Tell it something; gives its answer, the URL."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(text + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()
-
-
-def serve(kind: str) -> None:
-    """Serve until standard input ends; ``variant N`` changes the content."""
-    with FaultyService(ArcGisSite(kind=kind, absent=is_absent), keep=100) as served:
-        for line in sys.stdin:
-            if line.startswith("variant "):
-                served.site.variant = int(line.split()[1])
-            print(served.url, flush=True)
-
-
 def main(argv: Sequence[str]) -> int:
     """Gives 0 when nothing was wrong after any death and as many were killed as were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -383,11 +267,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=120.0, help="the most that it may take; resumable with --tale")
     parser.add_argument("--tale", type=Path, help="a file that remembers each death: the same command goes on from it")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
-    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.serve:
-        serve(options.serve)
-        return 0
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         found = soak(options.kills, Path(folder), tale=Tale(options.tale), minutes=options.minutes)

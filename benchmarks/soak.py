@@ -17,9 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,15 +25,11 @@ from typing import Any
 from benchmarks.keep import keep
 from benchmarks.kills import main as killing
 from benchmarks.measure import ROOT, peak_bytes
+from benchmarks.soak_service import SHARE, body_of
 from harvester.api import open_cache, run
 from harvester.audit import verify
 from harvester.events import Progress
 from harvester.job import Job, Limits, Policy
-from harvester.testing.images import tile_png
-from harvester.testing.log import Place
-from harvester.testing.script import Rule, Script
-from harvester.testing.service import ArcGisSite, FaultyService
-from harvester.tiling.tile import Tile
 
 TILES, KILLS, CUTS, GAMES = 1_000_000, 1000, 10_000, 200
 """What ``make soak`` does unless told otherwise; no recorded run has so many moments for a cut, so that is all."""
@@ -43,59 +37,13 @@ TILES, KILLS, CUTS, GAMES = 1_000_000, 1000, 10_000, 200
 TALE = ROOT / ".soak-kills.jsonl"
 """Each death as it is told, so that ``make soak`` goes on with the rest after a stop; gone when all were good."""
 
-SHARE = 0.05
-"""Of all first tries; a second try is always answered rightly."""
-
-BUSY_SHARE = 0.00005
-"""Throttling and stalls make a run wait by design, so they come rarely and on top."""
-
-BUSY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("status", {"status": 429, "retry_after": 1}),
-    ("status", {"status": 503}),
-    ("stall", {}),
-)
-
-FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("status", {"status": 500}),
-    ("html", {}),
-    ("json_error", {"status": 500}),
-    ("empty", {}),
-    ("wrong_size", {}),
-    ("flipped", {"at": 0.5}),
-    ("cut_image", {}),
-    ("truncate", {}),
-    ("truncate_unframed", {}),
-    ("reset_inside", {}),
-    ("close_before", {}),
-    ("garbage", {}),
-)
-"""Equal parts of ``SHARE``."""
-
-PADDING = 800
-"""Brings a picture of one tile to about a kilobyte."""
-
 SETTLED = 0.2
 """Of the tiles: by then a run has all the memory that it needs for good."""
 
 MAX_GROWTH = 1.10
 MAX_AMPLIFICATION = 1.10
 TIMEOUT_SECONDS = 5.0
-LOG_KEPT = 1000
 DEADLINE_SECONDS = 6 * 3600.0
-
-
-def script(seed: int) -> Script:
-    """The faults, drawn by seed and tile. A share is drawn among what the rules before it left, hence the rest."""
-    rules = [Rule(do=do, tries="1", share=BUSY_SHARE / len(BUSY), **more) for do, more in BUSY]
-    each = SHARE / len(FAULTS)
-    for number, (do, more) in enumerate(FAULTS):
-        rules.append(Rule(do=do, tries="1", share=each / (1 - number * each), **more))
-    return Script(rules=tuple(rules), seed=seed)
-
-
-def body_of(tile: Tile) -> bytes:
-    """What the service holds for a tile: a picture of its own."""
-    return tile_png(tile.level, tile.row, tile.col, 256, 256, padding=PADDING)
 
 
 def part_of(tiles: int) -> tuple[int, int]:
@@ -104,33 +52,6 @@ def part_of(tiles: int) -> tuple[int, int]:
     while 4**level < tiles:
         level += 1
     return level, max(1, 4**level // tiles)
-
-
-class CountingSite(ArcGisSite):
-    """Remembers how often each tile was asked; the service's own log is bounded."""
-
-    def __init__(self) -> None:
-        super().__init__(tile=body_of, etags=False)
-        self.asked: Counter[Tile] = Counter()
-
-    def place(self, method: str, target: str) -> Place:
-        """What a request asks for, counted."""
-        place = super().place(method, target)
-        if place.kind == "tile" and place.tile is not None:
-            self.asked[place.tile] += 1
-        return place
-
-
-def serve(seed: int) -> None:
-    """Serve until standard input ends, then print what was asked."""
-    site = CountingSite()
-    with FaultyService(site, script(seed), keep=LOG_KEPT) as service:
-        print(service.url, flush=True)
-        ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-        ended.wait()
-        asked = site.asked
-        print(json.dumps({"tiles": len(asked), "asked": sum(asked.values()), "most": max(asked.values())}), flush=True)
 
 
 def resident_bytes() -> int:
@@ -206,9 +127,9 @@ def sqlite_is_whole(path: Path) -> bool:
         connection.close()
 
 
-def child(*arguments: object) -> subprocess.Popen[str]:
-    """This module in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.soak", *map(str, arguments)]
+def child(module: str, *arguments: object) -> subprocess.Popen[str]:
+    """A module of ours in a process of its own."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
 
 
@@ -216,16 +137,16 @@ def soak(tiles: int, folder: Path, seed: int = 1) -> dict[str, Any]:
     """Serve, harvest, harvest again, check. Gives what was measured; ``broken`` lists promises that were not kept."""
     out = folder / "soak.mbtiles"
     began = time.monotonic()
-    with child("--serve", "--seed", seed) as server:
+    with child("soak_service", seed) as server:
         assert server.stdin is not None and server.stdout is not None
         try:
             url = server.stdout.readline().strip()
-            with child("--harvest", url, out, "--tiles", tiles) as first:
+            with child("soak", "--harvest", url, out, "--tiles", tiles) as first:
                 text, _ = first.communicate(timeout=DEADLINE_SECONDS)
             measured = json.loads(text.splitlines()[-1])
             seconds = time.monotonic() - began
             before = digest(out)
-            with child("--harvest", url, out, "--tiles", tiles) as again:
+            with child("soak", "--harvest", url, out, "--tiles", tiles) as again:
                 text, _ = again.communicate(timeout=DEADLINE_SECONDS)
             second = json.loads(text.splitlines()[-1])
         finally:
@@ -282,12 +203,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=120.0, help="the most that the kills may take (120)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save", action="store_true", help="keep what a smaller trial measured, too")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--harvest", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.serve:
-        serve(options.seed)
-        return 0
     if options.harvest:
         url, out = options.harvest
         print(json.dumps(harvest(url, Path(out), options.tiles)))
