@@ -74,8 +74,9 @@ def steady(url: str, format: str, level: int, folder: Path, connections: int) ->
 
 def fetch(url: str, size: int, level: int) -> Cost:
     """The same number of tiles by aiohttp's ClientSession at its best, thrown away."""
-    from benchmarks.bench_transport import Tiles, aiohttp_best
+    from benchmarks.bench_transport import aiohttp_best
     from benchmarks.bench_transport import run as run_client
+    from benchmarks.tile_server import Tiles
 
     port = int(url.removeprefix("http://127.0.0.1:").partition("/")[0])
     found = run_client(aiohttp_best, Tiles(port=port, size=size, ca=None), tiles_of(level), CONNECTIONS)

@@ -54,16 +54,17 @@ def compact() -> Iterator[Round]:
 @group("geopackage", "the GeoPackage writer against a plain write with the same syncs")
 def geopackage() -> Iterator[Round]:
     from benchmarks import bench_geopackage as bench
+    from benchmarks.bench_mbtiles import BATCH, floor
 
     n = 20_000
-    bench.work(bench.BATCH)
+    bench.work(BATCH)
 
     def rounds(number: int) -> Iterator[Reading]:
         for size in (TILE_BYTES, SMALL_BYTES):
             spent = in_turn(
                 number,
                 {
-                    "floor": partial(bench.floor, n, size),
+                    "floor": partial(floor, n, size),
                     "bare": partial(bench.bare, n, size),
                     "ours": partial(bench.work, n, size),
                 },

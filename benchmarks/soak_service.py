@@ -86,7 +86,12 @@ def serve(seed: int) -> None:
     with FaultyService(site, script(seed), keep=LOG_KEPT) as service:
         print(service.url, flush=True)
         ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+        def wait() -> None:
+            sys.stdin.read()
+            ended.set()
+
+        threading.Thread(target=wait, daemon=True).start()
         ended.wait()
         asked = site.asked
         print(json.dumps({"tiles": len(asked), "asked": sum(asked.values()), "most": max(asked.values())}), flush=True)
