@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import shapely
 
 from harvester.aoi_json import read_json
 from harvester.aoi_layer import Feature, Layer, check_finite
+from harvester.aoi_zip import MAX_FILE_BYTES, place_in
 from harvester.crs import WGS84, Crs
 from harvester.errors import UsageError
 from harvester.job import AoiFile
-
-MAX_FILE_BYTES = 512 << 20
-"""An AOI of half a gigabyte has tens of millions of vertices, or is the wrong file. Zips count unpacked."""
 
 GDAL_SUFFIXES = frozenset({".shp", ".gpkg", ".kml", ".kmz", ".fgb", ".zip", ".geojsonl", ".geojsons", ".gdb", ".gml"})
 JSON_SUFFIXES = frozenset({".geojson", ".json", ".esrijson"})
@@ -43,7 +40,7 @@ def read_file(file: AoiFile) -> Layer:
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
             raise UsageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB", hint="Simplify it, or cut it in parts.")
         if not path.exists():
-            raise UsageError(f"{path}: there is no such file", hint=_colon_hint(path))
+            raise _not_there(path)
         kind = _kind(path)
         if kind == "gdal":
             return _read_gdal(file, name)
@@ -83,6 +80,12 @@ def _kind(path: Path) -> str:
     if "<kml" in text:
         return "gdal"
     raise UsageError(f"{path}: not a known kind of AOI file", hint=f"Known: {KNOWN}.")
+
+
+def _not_there(path: Path) -> UsageError:
+    if re.match(r"https?:[/\\]", str(path), re.IGNORECASE):
+        return UsageError(f"{path.name}: an address, and an AOI is a file", hint="Download it, and name the file.")
+    return UsageError(f"{path}: there is no such file", hint=_colon_hint(path))
 
 
 def _colon_hint(path: Path) -> str:
@@ -169,31 +172,31 @@ def _read_gdal(file: AoiFile, name: str) -> Layer:
     import pyogrio
 
     path = file.path
-    _check_zip(path)
+    place = place_in(path, file.layer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GDAL warns of what our own checks say in the user's words
         try:
-            layer = file.layer if file.layer is not None else _only_layer(path)
-            info = pyogrio.read_info(path, layer=layer)
+            layer = file.layer if file.layer is not None else _only_layer(place, path)
+            info = pyogrio.read_info(place, layer=layer)
             columns = [field for field in info["fields"] if field.lower() == "level"][:1]
             # Fields that are not asked for are not there for ``where`` either: some drivers then find nothing.
             wanted = columns if file.where is None else None
             meta, fids, shapes, values = pyogrio.raw.read(
-                path, layer=layer, columns=wanted, where=file.where, force_2d=True, return_fids=True
+                place, layer=layer, columns=wanted, where=file.where, force_2d=True, return_fids=True
             )
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as error:
-            _refuse_condition(file, name, error)
-            raise UsageError(f"{name}: {_words(path, error)}", hint=_layers_hint(path)) from error
+            _refuse_condition(file, place, name, error)
+            raise UsageError(f"{name}: {_words(path, error)}", hint=_layers_hint(place, path)) from error
         except LookupError as error:  # of a file without a layer, in which GDAL found no more than its first bytes
             raise UsageError(
                 f"{name}: no layer in it can be read: it is damaged, cut short or empty",
                 hint="Write it again from where it came, or fetch it again.",
             ) from error
         except (RuntimeError, ValueError, OSError) as error:
-            _refuse_condition(file, name, error)
+            _refuse_condition(file, place, name, error)
             raise UsageError(f"{name}: {str(error)[:300]}") from error
     if shapes is None:
-        raise UsageError(f"{name}: a table without geometry", hint=_layers_hint(path))
+        raise UsageError(f"{name}: a table without geometry", hint=_layers_hint(place, path))
     label = name if file.layer is not None or layer in (None, path.stem) else f"{path}, layer {layer}"
     notices: list[str] = []
     geometries = shapely.from_wkb(shapes, on_invalid="ignore")
@@ -223,28 +226,28 @@ def _gdal_crs(text: str | None, path: Path, label: str) -> Crs | None:
         raise UsageError(f"{label}: {error.message}", hint=error.hint) from error
 
 
-def _only_layer(path: Path) -> str | None:
+def _only_layer(place: str | Path, path: Path) -> str | None:
     """The layer to read where none is named: the only one, or the only one with polygons."""
     import pyogrio
 
-    layers = [(str(name), kind) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    layers = [(str(name), kind) for name, kind in pyogrio.list_layers(place) if kind is not None]
     if len(layers) <= 1:
         return layers[0][0] if layers else None
-    with_polygons = [name for name, kind in layers if _has_polygons(path, name, str(kind))]
+    with_polygons = [name for name, kind in layers if _has_polygons(place, name, str(kind))]
     if len(with_polygons) == 1:
         return with_polygons[0]
     listed = ", ".join(name for name, _ in layers)
     raise UsageError(f"{path}: several layers ({listed[:400]})", hint=f"Name one: {path}:{(with_polygons or [''])[0]}")
 
 
-def _has_polygons(path: Path, name: str, kind: str) -> bool:
+def _has_polygons(place: str | Path, name: str, kind: str) -> bool:
     if "Polygon" in kind or "Surface" in kind:
         return True
     if "Unknown" not in kind and "Collection" not in kind and "Geometry" not in kind:
         return False
     import pyogrio
 
-    shapes = pyogrio.raw.read(path, layer=name, columns=[], force_2d=True)[2]
+    shapes = pyogrio.raw.read(place, layer=name, columns=[], force_2d=True)[2]
     kinds = np.unique(shapely.get_type_id(shapely.from_wkb(shapes, on_invalid="ignore")))
     return bool({3, 6, 7} & set(kinds.tolist()))
 
@@ -256,7 +259,7 @@ def _words(path: Path, error: Exception) -> str:
     return str(error)[:300]
 
 
-def _layers_hint(path: Path) -> str:
+def _layers_hint(place: str | Path, path: Path) -> str:
     import pyogrio
 
     if path.suffix.lower() == ".shp":
@@ -264,33 +267,21 @@ def _layers_hint(path: Path) -> str:
             "A shapefile needs its .shx and .dbf beside it, and its .prj for the CRS; or give all of them in one .zip."
         )
     try:
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+        names = [str(name) for name, _ in pyogrio.list_layers(place)]
     except (RuntimeError, ValueError, OSError, LookupError):
         return f"Known kinds of AOI files: {KNOWN}."
     return f"Its layers: {', '.join(names)[:400]}."
 
 
-def _refuse_condition(file: AoiFile, name: str, error: Exception) -> None:
+def _refuse_condition(file: AoiFile, place: str | Path, name: str, error: Exception) -> None:
     """Raise UsageError with the fields that there are where GDAL (each driver in words of its own) can't read a
     condition."""
     if file.where is None or "SQL" not in str(error):
         return
     import pyogrio
 
-    fields = pyogrio.read_info(file.path, layer=file.layer or _only_layer(file.path))["fields"]
+    fields = pyogrio.read_info(place, layer=file.layer or _only_layer(place, file.path))["fields"]
     raise UsageError(
         f"{name}: where {file.where!r:.200} is no condition that can be read",
         hint=f"Its fields: {', '.join(map(str, fields))[:400]}. Texts stand in single quotes: state = 'CO'.",
     ) from error
-
-
-def _check_zip(path: Path) -> None:
-    if path.suffix.lower() not in (".zip", ".kmz"):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UsageError(f"{path}: not a zip file that can be read") from error
-    if size > MAX_FILE_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB when unpacked", hint="Cut it in parts.")

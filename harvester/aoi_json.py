@@ -15,6 +15,10 @@ from harvester.errors import UsageError
 MAX_DEPTH = 32
 """Geometry collections nested deeper are no data that anybody drew."""
 
+CUT_SHORT = "exceededTransferLimit"
+"""What ArcGIS REST writes into a query's answer (of the set; in GeoJSON also of its ``properties``) that stops at the
+most features that the service gives at a time."""
+
 
 def read_json(document: object, name: str) -> Layer:
     """A parsed GeoJSON or Esri JSON document. Raises UsageError by name and feature."""
@@ -26,14 +30,26 @@ def read_json(document: object, name: str) -> Layer:
     if kind == "Topology":
         raise UsageError(f"{name}: TopoJSON cannot be read", hint="Convert it to GeoJSON (ogr2ogr area.geojson FILE).")
     if isinstance(kind, str) and (kind in ("FeatureCollection", "Feature") or kind in _SHAPES):
-        return _read_geojson(document, name)
+        return _whole(document, _read_geojson(document, name))
     if isinstance(document.get("features"), list) or any(key in document for key in (*ESRI_KEYS, "geometry")):
-        return read_esri(document, name)
+        return _whole(document, read_esri(document, name))
     if isinstance(document.get("layers"), list):
         raise UsageError(
             f"{name}: a feature collection of several layers", hint="Give one of its featureSet objects as a file."
         )
     raise UsageError(f"{name}: neither GeoJSON nor Esri JSON", hint="Give a file with features, rings or coordinates.")
+
+
+def _whole(document: Mapping[str, Any], layer: Layer) -> Layer:
+    """The layer, with a notice where a feature service says that its answer is not all there is."""
+    properties = document.get("properties")
+    inner = properties.get(CUT_SHORT) if isinstance(properties, Mapping) else None
+    if document.get(CUT_SHORT) is True or inner is True:
+        layer.notices.append(
+            f"{layer.name}: the server that it comes from cut it short ({CUT_SHORT}): not all features are in it; "
+            "get the rest as well, page by page, and name each file"
+        )
+    return layer
 
 
 def _read_geojson(document: Mapping[str, Any], name: str) -> Layer:

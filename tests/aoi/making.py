@@ -52,7 +52,7 @@ def by_gdal(
             geometry_type=kinds.pop() if len(kinds) == 1 else "Unknown",
             crs=crs,
             layer=layer,
-            driver="LIBKML" if path.suffix == ".kml" else None,
+            driver={".kml": "LIBKML", ".gdb": "OpenFileGDB"}.get(path.suffix),
             append=path.exists() and layer is not None,
         )
     return path

@@ -53,6 +53,77 @@ def test_a_zipped_shapefile_is_read(tmp_path: Path) -> None:
     assert lonlat(tmp_path / "a.zip").equals(HERE)
 
 
+@pytest.mark.parametrize("kind", ["esri", "geojson", "geojson as ArcGIS writes it"])
+def test_an_answer_of_a_server_that_was_cut_short_is_told(tmp_path: Path, kind: str) -> None:
+    document: dict[str, Any] = {"type": "FeatureCollection", "features": [{"geometry": polygon(box(10, 50, 11, 51))}]}
+    if kind == "esri":
+        rings = [esri_box(10, 50, 11, 51)]
+        document = {"spatialReference": {"wkid": 4326}, "features": [{"geometry": {"rings": rings}}]}
+    else:
+        document["features"][0]["type"] = "Feature"
+    within = document if kind != "geojson as ArcGIS writes it" else document.setdefault("properties", {})
+    assert area_of(written(tmp_path / "whole.json", document)).notices == ()
+    within["exceededTransferLimit"] = True
+    (notice,) = area_of(written(tmp_path / "a.json", document)).notices
+    assert "a.json" in notice and "not all features" in notice
+
+
+def test_an_address_is_no_aoi_file_and_says_so() -> None:
+    with pytest.raises(UsageError, match="an address") as caught:
+        area_of(Path("https://example.org/area.geojson"))
+    assert "Download" in caught.value.hint
+
+
+def packed(path: Path, folder: str, *files: Path) -> Path:
+    """A zip with files in a folder of it, and what macOS and a publisher put beside them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("licence.txt", "as is")
+        for file in files:
+            archive.write(file, f"{folder}{file.name}")
+            archive.writestr(f"__MACOSX/{folder}._{file.name}", b"\0\5\x16\7")
+    return path
+
+
+@pytest.mark.parametrize("folder", ["", "project/", "exports/project/"])
+@pytest.mark.parametrize("name", ["a.shp", "a.gpkg", "a.kml", "a.fgb", "a.geojson"])
+def test_a_zip_is_read_in_whatever_folder_of_it_the_file_lies(tmp_path: Path, name: str, folder: str) -> None:
+    by_gdal(tmp_path / name, [HERE])
+    path = packed(tmp_path / "area.zip", folder, *tmp_path.glob("a.*"))
+    assert lonlat(path).equals(HERE)
+
+
+@pytest.mark.parametrize("folder", ["", "download/"])
+def test_a_zipped_geodatabase_is_read(tmp_path: Path, folder: str) -> None:
+    database = by_gdal(tmp_path / "a.gdb", [HERE])
+    path = packed(tmp_path / "area.zip", f"{folder}a.gdb/", *database.iterdir())
+    assert lonlat(path).normalize().equals_exact(HERE.normalize(), 1e-6)
+
+
+def test_of_several_data_sets_in_a_zip_a_layer_names_one(tmp_path: Path) -> None:
+    by_gdal(tmp_path / "a.shp", [HERE])
+    by_gdal(tmp_path / "b.shp", [shapely.box(0, 0, 1, 1)])
+    path = tmp_path / "areas.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for part in (*tmp_path.glob("a.*"), *tmp_path.glob("b.*")):
+            archive.write(part, f"{part.stem}_folder/{part.name}")
+    assert lonlat(path, layer="a").equals(HERE)
+    with pytest.raises(UsageError, match=r"several data sets .*a_folder, b_folder") as caught:
+        area_of(path)
+    assert "Unpack" in caught.value.hint
+
+
+def test_metadata_beside_a_zipped_shapefile_is_no_data_set(tmp_path: Path) -> None:
+    by_gdal(tmp_path / "a.shp", [HERE])
+    (tmp_path / "a.json").write_text('{"title": "an area"}')
+    assert lonlat(packed(tmp_path / "area.zip", "", *tmp_path.glob("a.*"))).equals(HERE)
+
+
+def test_a_zip_without_any_area_says_so(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("nothing here")
+    with pytest.raises(UsageError, match="no data set in this zip"):
+        area_of(packed(tmp_path / "area.zip", "", tmp_path / "readme.txt"))
+
+
 def test_a_kmz_is_read(tmp_path: Path) -> None:
     by_gdal(tmp_path / "doc.kml", [HERE])
     with zipfile.ZipFile(tmp_path / "a.kmz", "w") as archive:
