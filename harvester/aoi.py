@@ -46,9 +46,8 @@ def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None
     """
     if not policy.aoi and policy.geometry is None and policy.bbox is None:
         return None
-    import shapely
 
-    from harvester.aoi_shape import only_polygons
+    from harvester.aoi_shape import united
 
     work = _Work(crs=crs, tolerance=PIXELS * finest_resolution, metres=policy.buffer_metres or 0.0)
     work.chosen = any(file.where is not None for file in policy.aoi)
@@ -57,7 +56,7 @@ def load_area(policy: Policy, crs: Crs, finest_resolution: float) -> Area | None
     for layer in _layers(policy):
         work.notices += layer.notices
         work.add_layer(layer)
-    found = {level: only_polygons(shapely.union_all(parts)) for level, parts in work.parts.items()}
+    found = {level: united(parts) for level, parts in work.parts.items()}
     found = {level: geometry for level, geometry in found.items() if not geometry.is_empty}
     if not found:
         raise work.nothing()
@@ -177,12 +176,11 @@ class _Work:
         return not feature.wrap and self.metres <= 0 and crs.same_as(self.crs)
 
     def _keep(self, feature: Feature, level: int | None) -> None:
-        import shapely
 
-        from harvester.aoi_shape import only_polygons, polygons_of, repaired
+        from harvester.aoi_shape import polygons_of, repaired, united
 
         parts = [repaired(part, feature.where, self.notices) for part in polygons_of(feature.geometry)]
-        self.parts[level].append(only_polygons(shapely.union_all(parts)))
+        self.parts[level].append(united(parts))
         self.bounds.append(None)
         self.had_area = True
 
@@ -207,13 +205,12 @@ class _Work:
     def _finish(
         self, polygons: Mapping[int | None, list[Any]], lines: Mapping[int | None, list[Any]], crs: Crs, where: str
     ) -> None:
-        import shapely
 
         from harvester.aoi_project import project_polygons
-        from harvester.aoi_shape import only_polygons
+        from harvester.aoi_shape import united
 
         for level in {**polygons, **lines}:
-            shape = only_polygons(shapely.union_all(polygons.get(level, [])))
+            shape = united(polygons.get(level, []))
             if not shape.is_empty:
                 self.bounds.append(shape.bounds if crs.is_geographic else None)
             self.had_area = self.had_area or not shape.is_empty or bool(lines.get(level))

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from harvester.aoi_bend import NoWayError, bent
-from harvester.aoi_shape import HALF_TURN, closed_over_pole, folded, made_valid, only_polygons, polygons_of
+from harvester.aoi_shape import HALF_TURN, closed_over_pole, folded, made_valid, only_polygons, polygons_of, united
 from harvester.crs import MERCATOR_HALF_WIDTH, MERCATOR_MAX_LATITUDE, WGS84, Crs, project_box, projector
 from harvester.errors import UsageError
 from harvester.wording import share_words
@@ -164,7 +164,7 @@ def _ground(polygons: Any, crs: Crs) -> float:
 def _project_all(polygons: Any, source: Crs, target: Crs, tolerance: float) -> Any:
     """Every part, and the proof that the whole is what it should be. Raises NoWayError."""
     parts = [_project_one(part, source, target, tolerance) for part in polygons_of(polygons)]
-    found = parts[0] if len(parts) == 1 else only_polygons(shapely.union_all(parts))
+    found = united(parts)
     if not _is_faithful(polygons, found, source, target, tolerance):
         raise NoWayError
     return found

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from harvester.aoi import load_area, looks_swapped
+from harvester.aoi_shape import only_polygons, united
 from harvester.crs import MERCATOR_HALF_WIDTH, WEB_MERCATOR, WGS84, Crs, local_equidistant, project_box, projector
 from harvester.errors import UsageError
 from harvester.job import AoiFile, Policy
@@ -478,3 +479,13 @@ def test_a_collection_without_features_is_told_as_such() -> None:
     with pytest.raises(UsageError, match="no feature in it") as caught:
         area_from({"type": "FeatureCollection", "features": []})
     assert "harvester holes" in caught.value.hint
+
+
+def test_polygons_that_lie_apart_are_overlaid_with_nothing() -> None:
+    parcels = shapely.MultiPolygon([shapely.box(x, 0, x + 0.9, 1) for x in range(5)])
+    assert only_polygons(parcels) is parcels
+    assert united([parcels]) is parcels
+    apart = united([*parcels.geoms, shapely.Polygon(), shapely.box(0.5, 0, 2, 1)])
+    assert apart.is_valid and apart.equals(shapely.union_all([parcels, shapely.box(0.5, 0, 2, 1)]))
+    assert len(apart.geoms) == 3
+    assert united([]).is_empty and united([shapely.Polygon(), shapely.Polygon()]).is_empty
