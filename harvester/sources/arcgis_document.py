@@ -13,7 +13,7 @@ from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import HarvesterError, SourceError
 from harvester.sources.fields import Fields, as_number
 from harvester.sources.service_url import ServiceUrl
-from harvester.tiling.scheme import Box, Lod, TilingScheme
+from harvester.tiling.scheme import GOOGLE_ORIGIN, Box, Lod, TilingScheme
 
 MAX_LODS = 64
 """The longest real schemes list 24 LODs."""
@@ -28,6 +28,9 @@ MAX_INDEX = 1 << 31
 """Rows and columns beyond this are no real grid (zoom 31), and no client or cache can address them."""
 
 MAX_COORDINATE = 1e15
+
+END_SLACK_METRES = 1000.0
+"""By which an extent may pass the antimeridian, or end before it, through rounding and padding."""
 
 FORMATS = {
     "png": TileFormat.PNG,
@@ -202,7 +205,21 @@ def _extent(fields: Fields, scheme: TilingScheme, notices: list[str]) -> Box | N
         )
         return None
     _check_indexes(fields, scheme, box)
+    if _passes_the_end(scheme, box):
+        notices.append(
+            f"the service's {name} passes the antimeridian, where its grid ends: what lies behind that is at the other "
+            "end of the grid, and is planned only with an area and --no-extent"
+        )
     return box
+
+
+def _passes_the_end(scheme: TilingScheme, box: Box) -> bool:
+    """Whether an extent goes on behind one end of the Google grid without holding the other end."""
+    east, west = box.xmax - GOOGLE_ORIGIN, -GOOGLE_ORIGIN - box.xmin
+    passes = (east > END_SLACK_METRES and west < -END_SLACK_METRES) or (
+        west > END_SLACK_METRES and east < -END_SLACK_METRES
+    )
+    return passes and any(scheme.google(lod.level) is not None for lod in scheme.lods)
 
 
 def _check_indexes(fields: Fields, scheme: TilingScheme, box: Box) -> None:

@@ -166,6 +166,26 @@ def test_an_extent_that_is_not_usable_bounds_nothing_and_is_noted(extent: Any) -
     assert info.extent is None and "xtent" in info.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("west", "east", "is_told"),
+    [
+        (19e6, 21e6, True),
+        (-21e6, -19e6, True),
+        (-19e6, 22e6, True),
+        (-3e7, 3e7, False),
+        (-20037508.3428, 22041257.8, False),
+        (-20037508.4, 20037508.4, False),
+        (19e6, 20037508.4, False),
+    ],
+)
+def test_an_extent_that_passes_the_antimeridian_is_told_where_the_grid_ends_there(
+    west: float, east: float, is_told: bool
+) -> None:
+    extent = {"xmin": west, "ymin": -1e6, "xmax": east, "ymax": 1e6}
+    notices = parse(changed("fullExtent", extent)).info.notices
+    assert [("antimeridian" in text, "--no-extent" in text) for text in notices] == [(True, True)] * is_told
+
+
 def test_an_image_service_may_state_only_extent() -> None:
     document = changed("fullExtent", REMOVED)
     document["extent"] = TILED["fullExtent"]
