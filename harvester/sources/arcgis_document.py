@@ -79,9 +79,8 @@ def parse_service(document: object, url: ServiceUrl) -> ServiceDocument:
     if url.kind == "arcgis-vector":
         tile_format = TileFormat.PBF
     if tile_format is TileFormat.UNKNOWN:
-        notices.append(
-            f"the service calls its tile format {format_name or 'nothing'!r}: every known kind of tile is taken"
-        )
+        said = f"calls its tile format {format_name!r}" if format_name else "states no tile format"
+        notices.append(f"the service {said}: every known kind of tile is taken")
     min_lod, max_lod = _range(fields, scheme, notices)
     export_tiles = fields.flag("exportTilesAllowed")
     if export_tiles is False:

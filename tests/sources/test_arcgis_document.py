@@ -134,6 +134,7 @@ def test_format_words_in_any_case(word: str, expected: TileFormat) -> None:
 def test_an_unknown_format_is_noted_and_every_kind_is_taken(word: Any) -> None:
     info = parse(changed("tileInfo.format", word)).info
     assert info.tile_format is TileFormat.UNKNOWN and "tile format" in info.notices[0]
+    assert ("'RAW'" in info.notices[0]) is (word == "RAW") and "nothing" not in info.notices[0]
 
 
 def test_the_scheme_falls_back_to_the_crs_of_the_document() -> None:
