@@ -65,6 +65,17 @@ def unwind() -> None:
     watch(unwinding)
 
 
+def outlive_terminal() -> None:
+    """From now on a terminal that is closed, or a connection to it that is lost (SIGHUP), ends nothing: what can't be
+    shown any more is not shown. What somebody else has set stays, ``nohup`` too."""
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is None:
+        return
+    with suppress(ValueError):  # not the main thread
+        if signal.getsignal(hangup) is signal.SIG_DFL:
+            signal.signal(hangup, signal.SIG_IGN)
+
+
 def is_early(handler: Any) -> bool:
     """True for what ``watch`` has set at the start."""
     return handler is at_once

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harvester.cli.common import Common
-from harvester.cli.early_stop import CODES, is_early, numbers, unwinding
+from harvester.cli.early_stop import CODES, is_early, numbers, outlive_terminal, unwinding
 from harvester.cli.frame import show_json, verb
 from harvester.cli.options import build_job, limit_options, output_options, selection_options, source_options
 from harvester.errors import StoppedError
@@ -108,7 +108,8 @@ def _disk() -> Any:
 
 @contextmanager
 def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iterator[None]:
-    """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once. ``tell`` hears what that means."""
+    """SIGINT, SIGBREAK and SIGTERM stop the run in order; a second one at once. ``tell`` hears what that means. A
+    terminal that is closed stops nothing."""
     from harvester.engine import StopReason
     from harvester.loop import heed
 
@@ -120,6 +121,7 @@ def stopping_on_signals(switch: StopSwitch, tell: Callable[[str], None]) -> Iter
         task.cancel()
 
     switch.on_early = end
+    outlive_terminal()
     before = {}
     for number, name in numbers().items():
         earlier = signal.getsignal(number)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,3 +192,27 @@ def test_a_signal_before_the_first_tile_ends_at_once_and_leaves_no_file(spawn, s
     assert json.loads(out)["error"]["code"] == "stopped"
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+IN_A_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+)
+"""Makes stdin the process's own terminal, whose end it is told of by SIGHUP."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGHUP")
+def test_a_terminal_that_is_closed_stops_no_run(serve, cli, tmp_path):
+    """A lost SSH connection, a closed window."""
+    service = serve(script=Script(rules=(Rule(do="answer", delay=0.05),)))
+    ours, its = os.openpty()
+    command = ("-m", "harvester", "run", service.url, "--lods", "0-5", "-o", "out.mbtiles")
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, sys.executable, *command],
+        cwd=tmp_path, stdin=its, stdout=its, stderr=its, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(its)
+        while not service.log.of("tile"):
+            os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(timeout=60) == 0
+    assert cli("verify", "out.mbtiles").code == 0
