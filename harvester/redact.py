@@ -89,7 +89,13 @@ def redact_text(text: str) -> str:
     """A message with every URL in it redacted, and values after ``token=``, ``password:`` and the like masked."""
     text = _URL.sub(lambda match: redact_url(match.group()), scrub(text))
     text = _BEARER.sub(lambda match: f"{match.group(1)} {MASK}", text)
-    return _PAIR.sub(lambda match: f"{match.group(1)}{match.group(2)}{MASK}", text)
+    return _PAIR.sub(_mask_value, text)
+
+
+def _mask_value(match: re.Match[str]) -> str:
+    if match.start() and match.string[match.start() - 1] == "/" and ":" in match[2]:
+        return match[0]  # the end of an address, ".../generateToken", and what is said of it
+    return f"{match[1]}{match[2]}{MASK}"
 
 
 def _redact_query(query: str) -> str:

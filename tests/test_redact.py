@@ -56,6 +56,10 @@ def test_urls(url: str, shown: str) -> None:
         # A parser's word for a piece of text, and where it is.
         ("not XML (unclosed token: line 1, column 2)", "not XML (unclosed token: line 1, column 2)"),
         ("token: line1canary", "token: ***"),
+        # An address, and what is wrong there.
+        ("https://h/sharing/rest/generateToken: the answer broke off",) * 2,
+        ("https://h/oauth2/token: no connection (Connect refused)",) * 2,
+        ("/generateToken;token=canary", "/generateToken;token=***"),
         ("Authorization: Bearer canary.x-y", "Authorization: Bearer ***"),
         ('{"token": "canary", "expires": 5}', '{"token": "***", "expires": 5}'),
         ("password: canary", "password: ***"),
