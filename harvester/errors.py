@@ -36,6 +36,8 @@ class SourceError(HarvesterError):
     code = "source"
     come_back_seconds: float | None = None
     """The pause that the source asks for; None where it asks for none."""
+    passes = False
+    """It may go well when it is tried again: nothing was refused, the source was busy, out of order or not reached."""
 
 
 class AuthError(SourceError):

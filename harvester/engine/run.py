@@ -15,6 +15,7 @@ from harvester.engine.feed import Feed
 from harvester.engine.flow import Flow
 from harvester.engine.parts import Parts
 from harvester.engine.progress import ProgressTeller
+from harvester.engine.renewal import Renewal
 from harvester.engine.repeats import Repeat, Repeats
 from harvester.engine.review import Review
 from harvester.engine.settling import Settling
@@ -24,7 +25,7 @@ from harvester.engine.tally import FAILURES_KEPT, Tally
 from harvester.engine.unproven import Unproven
 from harvester.engine.witness import Elsewhere, Witness, aside
 from harvester.engine.writer import Batch, Writer
-from harvester.errors import CacheError, HarvesterError, SourceError
+from harvester.errors import CacheError, HarvesterError
 from harvester.events import Event, Started, TileFailed
 from harvester.job import Limits
 from harvester.pacing import Pacer, RetryHeap
@@ -141,6 +142,9 @@ class Engine:
             source=source, flow=self._flow, review=self._review, sites=sites, tally=tally, clock=clock,
             drain=self._drain, reason=lambda: self._stop, stop=self.stop,
         )  # fmt: skip
+        self._renewal = Renewal(
+            source=source, sites=sites, tally=tally, limits=limits, clock=clock, sleep=sleep, emit=emit
+        )
         self._progress = ProgressTeller(tally=tally, sites=sites, limits=limits, emit=emit)
 
     def __repr__(self) -> str:
@@ -245,24 +249,13 @@ class Engine:
             if refused >= self._source.credential:
                 await self._review.refused()
             try:
-                await self._new_credential()
+                await self._renewal.ask(accepted=self._flow.whole > 0)
             except HarvesterError as error:
                 self.stop(StopReason.of(error))
                 return
             self._renew.clear()
             self._flow.renewed()
             self._review.renewed()
-
-    async def _new_credential(self) -> None:
-        """Pauses that are asked for are kept, or end the run."""
-        while True:
-            try:
-                return await self._source.renew(accepted=self._flow.whole > 0)
-            except SourceError as error:
-                pause = error.come_back_seconds
-                if pause is None or self._sites.is_too_long_for_a_token(self._clock(), pause):
-                    raise
-            await self._sleep(pause)
 
     def _recorded(self, batch: Batch) -> None:
         for (key, state), indexes in batch.changes.items():

@@ -31,7 +31,8 @@ class Federation:
     referer: str
 
     async def grant(self, session: Documents, token: str) -> Grant:
-        """A token of the server for one of the portal. Raises AuthError when the portal refuses."""
+        """A token of the server for one of the portal. Raises AuthError when the portal refuses, SourceError when it
+        does not answer."""
         form = {
             "request": "getToken",
             "token": token,
@@ -46,6 +47,8 @@ class Federation:
                 self.url, form, headers=[("Referer", self.referer)], status_in=status_in
             )
         except (DocumentError, DeniedError) as error:
+            if error.passes:
+                raise
             raise AuthError(
                 f"the portal gives no token for its server {self.server}: {error.message}",
                 hint="Check that the token is the portal's, still holds, and was made for this Referer.",

@@ -108,7 +108,7 @@ class MemorySource:
         renewable: bool = False,
         renews_in: Callable[[], float | None] = lambda: None,
         renew_fails: bool = False,
-        renewal_pauses: Sequence[float] = (),
+        renewal_pauses: Sequence[float | None] = (),
         hosts: Sequence[Host] = (HOST,),
     ) -> None:
         self.info = info or memory_info()
@@ -121,7 +121,7 @@ class MemorySource:
         self._renews_in = renews_in
         self._renew_fails = renew_fails
         self._pauses = list(renewal_pauses)
-        """Seconds that each of the first renewals asks to come back in."""
+        """Seconds that each of the first renewals asks to come back in; None: it gets no answer."""
 
     @property
     def credential(self) -> int:
@@ -187,7 +187,7 @@ class MemorySource:
         await asyncio.sleep(0)
         if self._pauses:
             error = SourceError("the token service is busy", hint="Come back.")
-            error.come_back_seconds = self._pauses.pop(0)
+            error.come_back_seconds, error.passes = self._pauses.pop(0), True
             raise error
         self.renewals += 1
         if self._renew_fails:

@@ -128,13 +128,13 @@ class Documents(ABC):
             if delay is None or attempt + 1 == DOCUMENT_TRIES:
                 break
             await self._sleep(delay)
-        raise failure(answer, url)
+        error = failure(answer, url)
+        error.passes = _passes(answer)
+        raise error
 
     def _delay(self, answer: Answer, attempt: int) -> float | None:
         """Seconds until the next try (full jitter), None when asking again won't mend it or takes too long."""
-        if answer.fault in (Fault.TLS, Fault.DNS, Fault.TOO_LARGE):
-            return None
-        if answer.fault is None and answer.status not in TRANSIENT:
+        if answer.fault is Fault.DNS or not _passes(answer):
             return None
         delay = self._chance() * min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * float(2**attempt))
         asked = retry_after(answer.headers) or 0.0
@@ -183,6 +183,13 @@ class Documents(ABC):
             hint=hint,
             status=answer.status,
         )
+
+
+def _passes(answer: Answer) -> bool:
+    """True for what may come otherwise later, if not within seconds."""
+    if answer.fault is not None:
+        return answer.fault not in (Fault.TLS, Fault.TOO_LARGE)
+    return answer.status in TRANSIENT
 
 
 MOST_ENCODED = 8

@@ -199,6 +199,17 @@ def test_a_renewal_that_is_refused_is_exit_3_and_the_state_is_saved(serve, cli):
     assert cli("run", service.url, *RUN, *LOGIN).json["fetched"] == TILES - stored
 
 
+@pytest.mark.parametrize("do", ["reset_before", "status", "json_error"])
+def test_a_token_service_that_is_away_when_a_token_is_exchanged_anew_ends_no_run(serve, cli, tmp_path, do):
+    """All tries of one renewal fail, those of the next one do not."""
+    away = Rule(do=do, kind="token", requests="2-5", **({} if do == "reset_before" else {"status": 503}))
+    service = serve(secured(federated=True, portal_tokens={TOKEN}, uses=60), script(away))
+    result = cli("run", service.url, *RUN, "--token-env", "MAP_TOKEN", *PATIENT)
+    assert (result.code, result.json["stored"]) == (0, TILES)
+    assert service.log.count("token") == 6
+    assert poisoned(tmp_path / "out.mbtiles", service.site) == set()
+
+
 @pytest.mark.parametrize("do", ["status", "json_error"])
 @pytest.mark.parametrize("code", [498, 499, 401])
 @pytest.mark.parametrize("who", ["a login", "a token", "nobody"])

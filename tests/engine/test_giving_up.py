@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harvester.edges import Answer, Request
+from harvester.events import Notice
 from harvester.job import Limits
 from harvester.testing.memory import MemoryService, MemorySource, http
 from harvester.tiling.tile import Tile
@@ -118,6 +119,23 @@ def test_a_pause_that_the_token_service_asks_for_is_kept_and_the_run_goes_on():
     outturn = bench.go()
     assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
     assert 345 <= bench.seconds < 365
+
+
+def test_a_token_service_that_is_away_for_a_while_is_asked_again_until_it_gives_a_token():
+    bench = expiring(renewal_pauses=(None,) * 8)
+    outturn = bench.go()
+    assert (outturn.stop, outturn.tally.counts().stored, bench.source.renewals) == (None, 85, 1)
+    assert 121 <= bench.seconds < 150, "1 + 2 + 4 + 8 + 16 + 30 + 30 + 30"
+    told = [event.text for event in bench.events if isinstance(event, Notice)]
+    assert told == ["no new token yet: the token service is busy; it is asked for again"]
+
+
+def test_a_token_service_that_stays_away_ends_the_run_with_3_once_no_tile_ended_for_give_up_after():
+    bench = expiring(renewal_pauses=(None,) * 1000)
+    outturn = bench.go()
+    assert outturn.stop is not None
+    assert (outturn.stop.message, outturn.stop.exit_code) == ("the token service is busy", 3)
+    assert QUARTER_HOUR - 31 <= bench.seconds < QUARTER_HOUR
 
 
 @pytest.mark.parametrize("good", [False, True])
