@@ -142,7 +142,39 @@ def _handler(path: Path) -> logging.Handler:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     elif not os.access(path.absolute().parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    return logging.FileHandler(path, encoding="utf-8", delay=True)
+    return _File(path, encoding="utf-8", delay=True)
+
+
+class _File(logging.FileHandler):
+    """A handler for a file; one that takes no more (a full disk) stops nothing, and is told of at the end."""
+
+    trouble: OSError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError:  # it can't be opened any more
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Remember what the file did not take."""
+        cause = sys.exc_info()[1]
+        if isinstance(cause, OSError):
+            self.trouble = self.trouble or cause
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file. What it did not take is lost."""
+        try:
+            super().close()
+        except OSError as cause:
+            self.trouble = self.trouble or cause
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            with suppress(OSError, ValueError):  # nobody reads stderr
+                sys.stderr.write(f"note: --log-file {self.baseFilename}: {trouble.strerror}: lines of it are missing\n")
 
 
 class _Stream(logging.StreamHandler[Any]):

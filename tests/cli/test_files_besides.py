@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -201,6 +202,24 @@ def test_a_report_and_a_log_may_go_to_one_pipe(serve, tmp_path):
     both = ("--report", "/dev/stderr", "--log-file", "/dev/stderr", "--quiet")
     done = subprocess.run([sys.executable, "-m", "harvester", *map(str, run), *both], capture_output=True, check=False)
     assert (done.returncode, b'"stored": 5' in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no RLIMIT_FSIZE")
+def test_a_log_that_takes_no_more_stops_nothing_and_is_told_of_at_the_end(serve, tmp_path):
+    """As on a full disk: what the limit leaves is enough for the cache, and none for a log that is longer already."""
+    (tmp_path / "run.log").touch()
+    os.truncate(tmp_path / "run.log", 3_000_000)
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+        "from harvester.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    run = ("run", serve().url, "--lods", "0-1", "-o", "out.mbtiles", *HASTY, "--log-file", "run.log")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *run], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"] == 5
+    assert done.stderr == f"note: --log-file {tmp_path / 'run.log'}: File too large: lines of it are missing\n"
 
 
 def test_what_has_the_name_of_a_half_written_report_is_a_persons_and_stays(cli, serve, tmp_path):
