@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harvester.durable import disk_full, file_size_limit, too_large
@@ -18,7 +18,18 @@ _NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlit
 def damaged(path: Path, what: str) -> CacheError:
     """The CacheError for a database that cannot be trusted."""
     hint = "Move the file away, or replace it with --mode overwrite."
+    if not _shows_its_tables(path):  # nothing is replaced of which nobody can see what it holds
+        hint = "Move the file away; then run the same command again."
     return CacheError(f"{path} is damaged: {what}", hint=hint, code="damaged")
+
+
+def _shows_its_tables(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
+    return True
 
 
 @contextmanager

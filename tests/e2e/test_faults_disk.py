@@ -225,6 +225,8 @@ def test_a_damaged_cache_is_refused_with_4_or_mended_and_never_called_whole(serv
         assert result.json["error"]["hint"]
         assert len(result.err.strip().splitlines()) == 2
         assert snapshot(out) == before
+        if "--mode overwrite" in result.json["error"]["hint"]:
+            assert cli("run", service.url, *SMALL, "-o", name, "--mode", "overwrite", *HASTY).code == 0
     else:
         assert result.code == 0
         assert cli("verify", name, "--deep").code == 0
