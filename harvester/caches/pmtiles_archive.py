@@ -47,7 +47,7 @@ TYPES = {
     TileFormat.PBF: layout.MVT,
 }
 
-ELSEWHERE = "The tiles are kept in {work}; write mbtiles, gpkg, compactv2, exploded or tpkx instead."
+ELSEWHERE = "The tiles are kept in {work}: harvester convert {work} OUT takes them to mbtiles, gpkg, compactv2 or tpkx."
 
 _LAYER = b"\x1a"
 """A plain vector tile begins with its first layer: field 3, length-delimited."""

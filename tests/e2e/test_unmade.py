@@ -10,7 +10,8 @@ from harvester.assemble.run import harvest_job
 from harvester.job import Job, Policy
 from harvester.loop import run_loop
 from harvester.testing.crash import CrashingDisk, CrashPoint
-from tests.e2e.claims import HASTY
+from harvester.testing.script import Rule, Script
+from tests.e2e.claims import HASTY, held
 
 TILES = 21
 """Of LODs 0 to 2."""
@@ -101,3 +102,14 @@ def test_an_extension_that_was_killed_goes_into_the_package_though_its_ledger_is
     assert (again.code, again.json["stored"], again.json["tile_requests"]) == (0, 21, 0)
     checked = cli("verify", out, "--json")
     assert (checked.code, checked.json["present"]) == (0, 21)
+
+
+def test_tiles_that_a_format_cannot_hold_together_are_taken_from_where_they_are_kept(serve, cli):
+    """The service changed its pictures in the middle: the remedy is a command, and no tile is fetched again."""
+    service = serve(script=Script(rules=(Rule(do="wrong_format", tiles=("2/*/*",)),)))
+    ended = cli("run", service.url, "--lods", "0-2", "-o", "out.pmtiles", *HASTY)
+    assert (ended.code, ended.json["error"]["code"], ended.json["stored"]) == (4, "format", TILES)
+    command = "harvester convert out.pmtiles.work OUT"
+    assert command in ended.json["error"]["hint"]
+    assert cli(*command.replace("OUT", "other.mbtiles").split()[1:]).code == 0
+    assert len(held(Path("other.mbtiles"))) == TILES
