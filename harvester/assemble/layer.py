@@ -277,8 +277,8 @@ class LayerRun:
         source, switch = self.layer.source, self.switch
         if isinstance(source, VectorSource):
             told = await gather_resources(
-                source, self.opened.session, collection.paths, disk=self.disk, rate=self.job.limits.rate,
-                stopped=lambda: switch.reason is not None,
+                source, self.opened.session, collection.paths, disk=self.disk, limits=self.job.limits,
+                stopped=lambda: switch.reason is not None, tell=lambda text: self.emit(Notice(text=text)),
             )  # fmt: skip
             collection.notices += told
             for text in told:
