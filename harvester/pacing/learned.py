@@ -35,6 +35,10 @@ WAVE_SECONDS = 1.05
 """Refusals within this time of the first are one wave: a host that counts whole seconds refuses until the second ends,
 however slowly it is asked."""
 
+LOOK_SECONDS = 0.25
+LOOK_ANSWERS = 4
+"""Within it, once so many were answered in so long, what was answered tells."""
+
 DROP = 0.93
 """What is left of a rate that is refused, at most: the host bears less than before."""
 
@@ -119,6 +123,7 @@ class LearnedRate:
         "_since",
         "_started",
         "_step",
+        "_sure",
         "_wave",
         "rate",
         "refused",
@@ -147,6 +152,7 @@ class LearnedRate:
         self._step = PROBE_STEP
         self._probe_every = FIRST_PROBE_SECONDS
         self._next_probe = math.inf
+        self._sure = 0.0  # the highest that was borne, but for probes: those may have used up a burst
 
     # ------------------------------------------------------------------------------------------ starts
 
@@ -203,6 +209,8 @@ class LearnedRate:
             self._wave, self._paused = now, False
             self._granted = self._denied = 0
             self._begin(now + WAVE_SECONDS)
+        else:
+            self._look_at_wave(now)
         rest = max(REST_SECONDS, REST_STARTS / self.rate) * REST_FACTOR ** min(self.refused - 1, 8)
         self._from = max(self._from, now + min(rest, max(REST_MOST_SECONDS, 1.0 / self.rate)))
 
@@ -231,6 +239,8 @@ class LearnedRate:
 
     def _borne(self, now: float) -> None:
         self._low = self.rate
+        if self.stage is not Stage.PROBE:
+            self._sure = self.rate
         if self.stage is Stage.PROBE:
             self._high = math.inf
             if self._step > PROBE_STEP:  # the first step may be within the margin
@@ -272,10 +282,25 @@ class LearnedRate:
         answered = (self._granted - self._denied) / max(now - self._wave, RESTED_SECONDS if self._paused else 0.0)
         if self._paused:
             answered = max(answered, RESTED_DROP * self.rate)
-        self._low = 0.0
+        self._low = self._sure = 0.0
         self._reach = MEASURED
         most = RESTED_DROP_LEAST if self._paused else DROP
         self.rate = max(LEAST, min(most * self.rate, max(DEEP_DROP * self.rate, answered)))
+        self.stage = Stage.SEEK
+
+    def _look_at_wave(self, now: float) -> None:
+        """A probe went on with what a host had saved up until that was gone: what is answered of what is asked in the
+        wave is all that it bears then, or what it bore before."""
+        seconds, answered = now - self._wave, self._granted - self._denied
+        if not self._sure or self._paused or seconds < LOOK_SECONDS or answered < LOOK_ANSWERS:
+            return
+        bears = max((answered + 1) / seconds, self._sure)
+        if bears >= DROP * self.rate:
+            return
+        self._high = min(self._high, self.rate)
+        self.rate = bears
+        self._low = min(self._low, self._sure)
+        self._reach = MEASURED
         self.stage = Stage.SEEK
 
     def _begin(self, now: float) -> None:

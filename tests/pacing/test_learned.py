@@ -61,6 +61,20 @@ def test_a_host_that_takes_long_to_answer_is_found_out_within_twenty(
         assert refused_share < 0.05
 
 
+@pytest.mark.parametrize("rate", [20, 50, 200])
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0])
+def test_a_host_that_saves_up_a_seconds_requests_refuses_hardly_any_for_the_probes(
+    lab: Any, rate: int, seconds: float
+) -> None:
+    """A probe goes on with what was saved up, to twice what is allowed for good: 1.2 to 4 % were refused in two
+    minutes where the way back was by steps, each of which was refused."""
+    for seed in (1, 2, 3):
+        draw = random.Random(seed)
+        course = lab.paced(lab.Tokens(rate, rate, seconds, draw), new_pacer(draw), 130)
+        assert course.goodput(10, 130) >= 0.95 * rate
+        assert course.error_share(10, 130) < 0.01
+
+
 def test_of_all_that_hosts_are_asked_less_than_one_percent_is_refused(lab: Any) -> None:
     refused = asked = 0.0
     for kind in KINDS:
