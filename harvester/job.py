@@ -148,6 +148,7 @@ class Job:
     """The job file that it was read from."""
 
     def __post_init__(self) -> None:
+        self._take_texts()
         if not self.source.strip():
             raise UsageError("source: nothing is named", hint="Give the URL of a tile service.")
         if self.format is not None and self.format not in FORMATS:
@@ -170,6 +171,18 @@ class Job:
                     f"placeholders: {digest!r:.80} is not an xxh3-128 digest of 32 hexadecimal digits",
                     hint="Copy it from the report: the summary of a run names bodies that came often.",
                 )
+
+    def _take_texts(self) -> None:
+        """Paths may be given as texts, as everywhere in Python. Raises UsageError for one that no system knows."""
+        for name in ("output", "report", "ca_bundle"):
+            value: Any = getattr(self, name)
+            if value is None:
+                continue
+            if "\0" in str(value):
+                raise UsageError(f"{name}: {str(value)!r:.80} holds a NUL", hint="No file can have such a name.")
+            if name == "output" and isinstance(value, str):
+                object.__setattr__(self, "output_is_folder", self.output_is_folder or output_path(value)[1])
+            object.__setattr__(self, name, Path(value))
 
     @property
     def files(self) -> tuple[Path, ...]:

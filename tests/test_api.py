@@ -126,3 +126,16 @@ def test_every_public_name_has_a_docstring():
     for name in harvester.__all__:
         if name != "__version__":
             assert getattr(harvester, name).__doc__, name
+
+
+def test_a_job_takes_its_paths_as_texts_too(service, tmp_path):
+    job = harvester.Job(
+        source=service.url,
+        output=f"{tmp_path}/out/",
+        report=f"{tmp_path}/report.json",
+        policies=(harvester.Policy(lods=((0, 1),)),),
+    )
+    report = harvester.run(job)
+    assert (report.format, report.complete, (tmp_path / "report.json").is_file()) == ("compactv2", True, True)
+    with pytest.raises(UsageError, match="output"):
+        harvester.Job(source=service.url, output="a\0b.mbtiles")

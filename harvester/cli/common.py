@@ -77,6 +77,28 @@ def common_params() -> list[click.Parameter]:
     ]
 
 
+STDOUT = "-"
+"""What people write for the standard output where a file may be named."""
+
+
+def or_stdout(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """No file for ``-``: what goes into one goes to the standard output without the option."""
+    return None if str(value) == STDOUT else value
+
+
+def or_json(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """The report on the standard output is ``--json``."""
+    if str(value) == STDOUT:
+        ctx.ensure_object(Common).json = True
+    return or_stdout(ctx, param, value)
+
+
+def require_name(options: Mapping[str, Any]) -> None:
+    """A cache has a name. Raises UsageError."""
+    if options.get("output") == STDOUT:
+        raise UsageError("a cache is not written to the standard output", hint="Name a file or a folder.")
+
+
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         sys.stdout.write(f"harvester {__version__}\n")
@@ -96,6 +118,10 @@ def _flag(*names: str, text: str) -> click.Option:
 
 
 def _log_to(path: Path | None, ctx: click.Context) -> None:
+    if str(path) == STDOUT:
+        raise UsageError(
+            "--log-file names a file", hint="What happens is told on stderr without it; --debug tells all."
+        )
     if path is not None:
         ctx.ensure_object(Common).log_file = path
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from harvester.cli.common import Common, common_params, log, open_log, printable
+from harvester.cli.common import Common, common_params, log, open_log, printable, require_name
 from harvester.cli.early_stop import is_early, numbers, stopped, unwind
 from harvester.errors import CacheError, HarvesterError, UsageError
 from harvester.redact import redact_text, scrub, scrub_json
@@ -85,6 +85,7 @@ def verb(name: str, *, example: str, opens_late: bool = False) -> Callable[[Call
         def begun(*arguments: Any, **options: Any) -> Any:
             if not opens_late and any(is_early(signal.getsignal(number)) for number in numbers()):
                 unwind()
+            require_name(options)
             open_log(arguments[0], options)
             return function(*arguments, **options)
 
@@ -142,6 +143,8 @@ def run(arguments: list[str], verbs: Mapping[str, str]) -> int:
             from harvester.durable import disk_error
 
             return _complain(disk_error("use", Path(os.fsdecode(error.filename)), error), common)
+        if isinstance(error, ValueError) and "null byte" in str(error):
+            return _complain(UsageError("a path holds a NUL", hint="No file can have such a name."), common)
         if common.debug:
             _show_traceback(error)
         log.exception("a defect of harvester")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.common import Common
+from harvester.cli.common import Common, or_stdout
 from harvester.cli.frame import say, show, show_json, verb
 from harvester.wording import counted
 
@@ -26,6 +26,7 @@ from harvester.wording import counted
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="HOLES.geojson",
+    callback=or_stdout,
     help="The file to write; stdout without it.",
 )
 def command(common: Common, output: Path, target: Path | None) -> int:

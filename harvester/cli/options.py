@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from harvester.cli.common import Common
+from harvester.cli.common import Common, or_json
 from harvester.errors import UsageError
 from harvester.job import AoiFile, Job, Policy
 from harvester.job_text import (
@@ -124,7 +124,11 @@ output_options = _stack(
     click.option("--dedup", is_flag=True, default=None, help="MBTiles: store identical tiles once."),
     click.option("--hash", is_flag=True, default=None, help="MBTiles: write agg_tiles_hash at the end."),
     click.option(
-        "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The report, as JSON."
+        "--report",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        callback=or_json,
+        help="The report, as JSON; - is --json.",
     ),
 )
 

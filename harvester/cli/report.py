@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harvester.cli.common import Common
-from harvester.cli.frame import say, show, show_json, verb
+from harvester.cli.common import STDOUT, Common
+from harvester.cli.frame import say, show, show_bytes, show_json, verb
 from harvester.redact import redact_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write one HTML file that needs nothing else: tables, plots, a map of each LOD.",
+    help="Write one HTML file that needs nothing else: tables, plots, a map of each LOD; - is stdout.",
 )
 def command(common: Common, output: Path, number: int | None, listed: bool, target: Path | None) -> int:
     """Show what the last (or any earlier) run of a cache did, from its ledger; no network is needed."""
@@ -38,13 +38,16 @@ def command(common: Common, output: Path, number: int | None, listed: bool, targ
     from harvester.output import require_elsewhere
     from harvester.report_page import choose_run, stored_runs
 
-    if target is not None:
+    is_page = str(target) == STDOUT
+    if target is not None and not is_page:
         require_elsewhere(target, "--html", output)
     with Audited(output) as audited:
         runs = stored_runs(audited)
         chosen = choose_run(runs, number)
         if target is not None:
             _write_page(audited, runs, chosen, target)
+        if is_page:
+            return 0
         if common.json:
             show_json({"output": str(output), "runs": [run.heading() for run in runs]} if listed else chosen.document)
         elif listed:
@@ -66,7 +69,10 @@ def _write_page(audited: Audited, runs: Sequence[StoredRun], chosen: StoredRun, 
     from harvester.report_page import html_page
 
     page = html_page(audited, runs, chosen, backdrop=WorldBackdrop(audited.scheme.crs))
-    Disk().write_named(target.absolute(), page.encode("utf-8"))
+    if str(target) == STDOUT:
+        show_bytes(page.encode("utf-8"))
+    else:
+        Disk().write_named(target.absolute(), page.encode("utf-8"))
 
 
 def _text(audited: Audited, runs: Sequence[StoredRun], run: StoredRun) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harvester.cli.common import Common
+from harvester.cli.common import Common, or_stdout
 from harvester.cli.frame import say, show_bytes, show_json, verb
 from harvester.cli.options import build_job, source_options
-from harvester.errors import UsageError
+from harvester.errors import AuthError, UsageError
 from harvester.redact import redact_text
 from harvester.tiling.tile import Tile
 
@@ -38,7 +38,12 @@ SHOWN_HEADERS = (
 @click.argument("source", metavar="SOURCE")
 @click.argument("address", metavar="LEVEL/ROW/COL")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of stdout."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    callback=or_stdout,
+    help="Instead of stdout.",
 )
 @source_options
 def command(common: Common, source: str, address: str, output: Path | None, **options: Any) -> int:
@@ -59,12 +64,18 @@ def command(common: Common, source: str, address: str, output: Path | None, **op
             Disk().write_named(output.absolute(), body)
         elif not common.json:
             show_bytes(body)
-    if common.json:
+    refused = document["verdict"] == "denied"
+    if common.json and not refused:
         show_json(document)
     if not common.quiet:
         for name, value in document.pop("headers", {}).items():
             say(redact_text(f"{name}: {value}"))
         say(", ".join(f"{name} {value}" for name, value in document.items() if value not in (None, "")))
+    if refused:
+        raise AuthError(
+            f"the source refused tile {tile} ({document['reason']})",
+            hint="Check the credentials (--token-env, --username with --password-env) and that they may read it.",
+        )
     return 0 if body is not None else 1
 
 

@@ -78,4 +78,7 @@ def parse_typed(source: str) -> ServiceUrl:
             hint="Name a job file (JOB.toml), the JSON file of a web map, or the address of a service "
             "(https://HOST/arcgis/rest/services/NAME/MapServer).",
         )
+    from harvester.sources.typed_path import require_no_file_meant
+
+    require_no_file_meant(text)
     return parse_typed_url(text)

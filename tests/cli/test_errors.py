@@ -174,3 +174,20 @@ def test_a_word_that_is_neither_file_nor_address_is_said_to_be_neither(cli):
         assert (result.code, result.out) == (2, "")
         assert "neither a file here nor an address" in result.err
         assert "job file" in result.err
+
+
+def test_a_mistyped_job_file_is_no_host_and_the_one_that_is_there_is_named(cli, tmp_path):
+    (tmp_path / "jobs").mkdir()
+    for folder in ("", "jobs/"):
+        (tmp_path / folder / "streets.toml").write_text("")
+        for verb in (("run", "-o", "out.mbtiles"), ("plan",), ("scales",)):
+            result = cli(verb[0], f"{folder}streets.tom", *verb[1:])
+            assert result.code == 2
+            assert "is not there as a file" in result.err and f"Did you mean {folder}streets.toml?" in result.err
+
+
+def test_a_path_that_no_system_knows_is_exit_2(cli):
+    for words in (("verify", "a\0b.mbtiles"), ("convert", "a.mbtiles", "b\0.mbtiles"), ("info", "a\0b")):
+        result = cli(*words)
+        assert result.code == 2
+        assert "defect" not in result.err

@@ -236,3 +236,18 @@ def test_what_has_the_name_of_a_half_written_report_is_a_persons_and_stays(cli, 
         assert result.code == 0 and (tmp_path / name).stat().st_size, result.err
         assert (tmp_path / f"{name}.part").read_text() == "mine"
         assert [each.name for each in tmp_path.glob(f"{name}*")] in ([name, f"{name}.part"], [f"{name}.part", name])
+
+
+def test_a_dash_is_the_standard_output_and_no_file_and_never_a_cache(cli, serve, tmp_path):
+    service = serve()
+    told = cli("run", service.url, "--lods", "0-1", "-o", "out.mbtiles", "--report", "-")
+    assert (told.code, told.json["stored"]) == (0, 5)
+    body = cli("tile", service.url, "0/0/0", "-o", "-", "--json")
+    assert (body.code, body.json["verdict"]) == (0, "whole")
+    assert cli("holes", "out.mbtiles", "-o", "-").json["features"] == []
+    assert cli("report", "out.mbtiles", "--html", "-").out.startswith("<!")
+    for words in (("run", service.url), ("merge", "out.mbtiles"), ("diff", "out.mbtiles", "out.mbtiles")):
+        assert cli(*words, "-o", "-").code == 2
+    assert cli("convert", "out.mbtiles", "-").code == 2
+    assert cli("info", "out.mbtiles", "--log-file", "-").code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mbtiles", "out.mbtiles.ledger"]

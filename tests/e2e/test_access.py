@@ -70,6 +70,16 @@ def test_tiles_that_want_a_token_although_the_document_does_not_are_exit_3(serve
     assert service.log.count("tile") < 40
 
 
+@pytest.mark.parametrize("refusal", ["json", "status", "unauthorised"])
+def test_one_tile_that_wants_a_token_is_exit_3(serve, cli, refusal):
+    service = serve(secured(open_document=True, refusal=refusal))
+    result = cli("tile", service.url, "1/0/0")
+    assert (result.code, result.out) == (3, "")
+    assert "verdict denied" in result.err and "--token-env" in result.err
+    told = cli("tile", service.url, "1/0/0", "--json")
+    assert (told.code, told.json["error"]["code"]) == (3, "auth")
+
+
 def test_a_token_variable_that_is_not_set_is_exit_3_before_any_request(serve, cli, monkeypatch):
     monkeypatch.delenv("MAP_TOKEN")
     service = serve()
