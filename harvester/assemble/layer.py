@@ -15,7 +15,7 @@ from harvester.assemble.made import Made
 from harvester.assemble.paces import pacers_of
 from harvester.assemble.placeholders import take_out_placeholders
 from harvester.assemble.plan import PlannedLayer, require_size
-from harvester.assemble.remember import absences, remember_job, remember_tried
+from harvester.assemble.remember import absences, remember_job, remember_tried, remember_unlisted
 from harvester.assemble.saved import with_saved
 from harvester.assemble.sources import Layer, Opened, transport_for
 from harvester.assemble.standing import Standing
@@ -138,7 +138,7 @@ class LayerRun:
             except CacheError as error:  # the ledger is lost, the report is not
                 outturn = replace(outturn, stop=outturn.stop or StopReason.of(error))
         if outturn.stop is None or outturn.stop.exit_code != CacheError.exit_code:
-            await ledger.set_meta({"unlisted": {str(level): tiles for level, tiles in agreement.unlisted.items()}})
+            await remember_unlisted(ledger, fingerprint, agreement.unlisted)
             outturn = await judge_all_404(collection, planned, outturn, run=run, shard=self.job.shard is not None)
         await self._gather(collection, outturn)
         report = self._report(collection, outturn)

@@ -25,6 +25,9 @@ PROBE_ROW, PROBE_COL = 1_234_567, 7_654_321
 BLOCKS_LOOKED_AT = 64
 """Of which states are held at a time: 1 MB."""
 
+UNLISTED_BY_PLAN = "unlisted_by_plan"
+"""The ledger's fact behind ``unlisted``: the same of each plan, by its fingerprint."""
+
 MOST_HOSTS = 16
 """Tile servers among which rows may be shared out."""
 
@@ -125,3 +128,17 @@ def absences(
         ways["tilemap"] = max(0, states[State.ABSENT] - before.get(level, 0) - ways.total())
         total.setdefault(str(level), Counter()).update(+ways)
     return {level: dict(ways) for level, ways in total.items() if ways}
+
+
+async def remember_unlisted(ledger: SqliteLedger, plan: str, unlisted: Mapping[int, int]) -> None:
+    """Keep, by level, how many tiles a plan (its fingerprint) means that the ledger doesn't list yet: a later job says
+    nothing of those. Plans may mean the same tiles: of each level the most that one of them means counts."""
+    known: dict[str, dict[str, int]] = await ledger.get_meta(UNLISTED_BY_PLAN) or {}
+    known.pop(plan, None)
+    if unlisted:
+        known[plan] = {str(level): tiles for level, tiles in unlisted.items()}
+    most: dict[str, int] = {}
+    for tiles_of in known.values():
+        for level, tiles in tiles_of.items():
+            most[level] = max(tiles, most.get(level, 0))
+    await ledger.set_meta({UNLISTED_BY_PLAN: known or None, "unlisted": most})

@@ -60,3 +60,15 @@ def test_a_small_plan_has_nothing_unlisted(cli, serve):
             cli("run", serve().url, "-o", "b.mbtiles", "--lods", "0-1", "--max-tiles", "4", "-q") and "b.mbtiles",
         ).err
     )
+
+
+def test_a_smaller_job_after_it_says_nothing_of_what_is_not_listed(cli, serve):
+    url = serve().url
+    large = ("run", url, "-o", "out.mbtiles", "--lods", "0-14", "--max-tiles", "20", "-q", "--json")
+    assert cli(*large).json["planned"] == PLANNED
+    before = cli("holes", "out.mbtiles", "--json").json["unlisted"]
+    assert cli("run", url, "-o", "out.mbtiles", "--lods", "0-1", "-q").code == 0
+    found = cli("verify", "out.mbtiles", "--json")
+    assert (found.code, found.json["complete"]) == (1, False)
+    assert cli("holes", "out.mbtiles", "--json").json["unlisted"] == before > 0
+    assert cli("why", "out.mbtiles", "14/16000/16000", "--json").json["state"] == "pending"
