@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harvester.caches.open import FORMATS, no_cache, open_cache, sniff
+from harvester.caches.open import FORMATS, is_empty_or_missing, no_cache, open_cache, sniff
 from harvester.caches.placed import PlacedReader
 from harvester.durable import behind_links
 from harvester.edges import CacheReader, State, TileFormat
@@ -45,8 +45,8 @@ class Audited:
             self.collecting = exists(work) and not self._stands_alone()
             """True where what is read is the work folder: no package was made of all that is in it, or only without
             tiles that failed."""
-            held = next((path for path in (work,) * self.collecting + (out,) if exists(path)), None)
-            if held is None and sniff(out) is not None:
+            held = next((path for path in (work,) * self.collecting + (out,) if _is_begun(path)), None)
+            if held is None and not exists(out) and sniff(out) is not None:
                 held = out  # a part of a file: FILE:TABLE
             if held is not None:
                 # A work folder that has no description yet holds nothing that could be read.
@@ -154,6 +154,11 @@ class Audited:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _is_begun(path: Path) -> bool:
+    """Does anything lie there but what a kill at the very start of a run leaves?"""
+    return exists(path) and not is_empty_or_missing(path)
 
 
 class _nothing:

@@ -7,11 +7,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.claims import HASTY, TILES
 
 SMALLER, ALL = ("--lods", "0-2"), ("--lods", "0-3")
 MOST_COMMITS = 12
 """More than there are before the first tile request."""
+
+MOST_DOCUMENTS = 7
+"""Files that are replaced by a rename before and between them."""
 
 
 def killed(spawn, url: str, out: str, commit: int, lods: tuple[str, ...] = ALL) -> None:
@@ -54,6 +59,30 @@ def test_a_first_run_that_is_killed_before_its_plan_is_listed_is_never_whole(spa
     assert met > 1, "it was killed while it listed its plan"
     assert cli("run", service.url, *ALL, "-o", out, *HASTY).code == 0
     assert cli("verify", out).out.startswith(f"whole: {TILES} planned")
+
+
+@pytest.mark.parametrize("format", ["compact", "exploded"])
+def test_a_first_run_that_is_killed_between_the_documents_of_a_folder_is_incomplete(
+    spawn, serve, cli, tmp_path, format
+):
+    service = serve()
+    command = ("run", service.url, *SMALLER, "-o", "out", "--format", format, *HASTY)
+    between = set()
+    for document in range(1, MOST_DOCUMENTS):
+        process = spawn(*command, HARVESTER_CRASH_AT=f"replace:{document}")
+        process.communicate(timeout=300)
+        if process.returncode == 0:
+            break
+        names = frozenset(path.name for path in (tmp_path / "out").glob("*"))
+        if not (tmp_path / "out.ledger").exists():
+            continue
+        between.add(names)
+        found = cli("verify", "out")
+        assert (found.code, found.out.startswith("INCOMPLETE")) == (1, True), (document, names, found.err)
+        emptied(tmp_path)
+    assert len(between) > 1
+    assert cli(*command).code == 0
+    assert cli("verify", "out").code == 0
 
 
 def test_a_whole_cache_whose_plan_was_to_grow_is_incomplete_until_that_is_listed(spawn, serve, cli, tmp_path):
