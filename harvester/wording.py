@@ -22,6 +22,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {before + ' ' if before else ''}{many}"
 
 
+def a_format(name: str) -> str:
+    """``an exploded``, ``an mbtiles``, ``a tpkx``: a format's name with its article, as it is spoken."""
+    return f"{'an' if name[:1] in ('e', 'm', 'x') else 'a'} {name}"
+
+
 def box_words(box: Sequence[float], *, degrees: bool) -> str:
     """The four numbers of a box, in degrees to a centimetre, in other units to a thousandth."""
     decimals = DEGREE_DECIMALS if degrees else METRE_DECIMALS

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import harvester
-from harvester.wording import box_words, counted, plain_number
+from harvester.caches.formats import FORMATS
+from harvester.wording import a_format, box_words, counted, plain_number
 
 PACKAGE = Path(harvester.__file__).parent
 
@@ -17,6 +18,12 @@ def test_one_thing_is_not_many():
     assert [counted(number, "tile") for number in (0, 1, 2, 1000)] == ["0 tiles", "1 tile", "2 tiles", "1,000 tiles"]
     assert [counted(number, "pending tile") for number in (1, 5)] == ["1 pending tile", "5 pending tiles"]
     assert [counted(number, "retry") for number in (1, 5)] == ["1 retry", "5 retries"]
+
+
+def test_a_format_has_the_article_that_is_spoken_before_it():
+    spoken = {a_format(name) for name in FORMATS}
+    assert {words for words in spoken if words.startswith("an ")} == {"an exploded", "an mbtiles", "an xyz"}
+    assert {"a gpkg", "a pmtiles", "a compactv2", "a tpkx", "a vtpk"} <= spoken
 
 
 @pytest.mark.parametrize(

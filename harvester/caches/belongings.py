@@ -13,6 +13,7 @@ from harvester.caches import compact
 from harvester.caches.formats import DATABASES, PACKAGES
 from harvester.caches.recognising import is_empty_or_missing, sniff, sniff_here
 from harvester.errors import CacheError
+from harvester.wording import a_format
 
 MOVE = "Move it away or choose another output; nothing was changed."
 
@@ -141,7 +142,7 @@ def require_cache_or_nothing(out: Path, format: str, *, replaced: bool, remedy: 
         raise not_itself(out)
     if found != format and not (replaced and {found, format} <= ESRI_FOLDERS):
         hint = "Choose another output or name its format with --format."
-        raise CacheError(f"{out} is a {found} cache, not {format}", hint=hint, code="format")
+        raise CacheError(f"{out} is {a_format(found)} cache, not {format}", hint=hint, code="format")
     require_way_free(out)
     if replaced:
         require_own(out, found, remedy=remedy)

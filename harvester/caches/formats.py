@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harvester.edges import ServiceInfo, TileFormat
 from harvester.errors import UnsupportedFormatError, UsageError
+from harvester.wording import a_format
 
 GDAL_MAX_PIXELS = 2**31 - 1
 """GDAL opens no cache one of whose levels is wider; web mercator is from LOD 23 on."""
@@ -205,11 +206,14 @@ def _notices(chosen: Format, info: ServiceInfo, levels: Sequence[int]) -> list[s
     if chosen.name == "xyz" and info.tile_format is TileFormat.MIXED:
         found.append("in z/x/y folders all tiles have one extension; these mixed PNG and JPEG tiles will all have .png")
     if chosen.name in _ESRI and info.tile_format in (TileFormat.WEBP, TileFormat.PBF):
-        found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in a {chosen.name} cache")
+        found.append(f"Esri's apps and GDAL read no {info.tile_format.value} tiles in {a_format(chosen.name)} cache")
     if info.beside and chosen.name != "vtpk":
         *others, last = info.beside
         named = f"{', '.join(others)} and {last}" if others else last
-        found.append(f"{chosen.name} holds tiles alone: the {named} of {info.source} are left out; a .vtpk holds them")
+        is_or_are, them = ("are", "them") if others or last.endswith("s") else ("is", "it")
+        found.append(
+            f"{chosen.name} holds tiles alone: the {named} of {info.source} {is_or_are} left out; a .vtpk holds {them}"
+        )
     if chosen.name in _GDAL and levels:
         found += [f"GDAL will not show this {chosen.name} cache: {reason}" for reason in _gdal(chosen, info, levels)]
     return found

@@ -176,6 +176,13 @@ def test_a_format_of_tiles_alone_says_before_the_first_tile_what_it_leaves_out(t
     assert told == []
 
 
+def test_one_thing_that_is_left_out_is_told_of_as_one(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = package(tmp_path, {"styles/root.json": b"{}"})
+    run_loop(convert(path, tmp_path / "a.mbtiles", tell=told.append))
+    assert told == [f"mbtiles holds tiles alone: the style of {path} is left out; a .vtpk holds it"]
+
+
 @pytest.mark.parametrize(
     "name", ["fonts/../x/0-255.pbf", "fonts/a\\b/0.pbf", "other/x", "fonts/x./0.pbf", "styles", "fonts/C:/0.pbf", ""]
 )

@@ -30,7 +30,7 @@ def test_convert_and_merge_replace_a_folder_of_another_format_wholly(tmp_path, o
     for number, verb in enumerate((convert, lambda path, out, **how: merge([path], out, **how))):
         out = make(tmp_path / f"out-{number}", OLD, format=old)
         before = files(out)
-        with pytest.raises(CacheError, match=f"is a {old} cache, not {new}"):
+        with pytest.raises(CacheError, match=f"is an? {old} cache, not {new}"):
             run_loop(verb(source, out, format=new))
         assert files(out) == before
         run_loop(verb(source, out, format=new, overwrite=True))
