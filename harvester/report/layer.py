@@ -64,7 +64,7 @@ class Report(ByState):
         notices: Sequence[str],
         documents: int = 0,
     ) -> Self:
-        """The report of a run that ended."""
+        """The report of a run that ended; a LOD of which no tile is planned is none of its own."""
         tally = outturn.tally
         return cls(
             source=source,
@@ -76,6 +76,7 @@ class Report(ByState):
                 if lod.level in tally.levels
                 else LodReport(level=lod.level, scale=lod.scale, counts=Counts())
                 for lod in lods
+                if lod.planned
             ),
             fetched=tally.fetched,
             kept=tally.kept,

@@ -51,6 +51,16 @@ def test_holes_name_every_reason_with_its_number(cli, serve, tmp_path):
     assert [feature["properties"]["reason"] for feature in features] == ["http_500 (2), forbidden (1)"]
 
 
+def test_the_report_of_a_run_over_holes_has_the_lods_of_these_alone(cli, serve, tmp_path):
+    service = serve(script=Script(rules=(Rule(tiles=("2/0/0",), do="status", status=403),)))
+    assert cli("run", service.url, "--lods", "0-4", "-o", "cache", "-q").code == 1
+    assert cli("holes", "cache", "-o", "holes.geojson").code == 0
+    service.script = Script()
+    report = cli("run", service.url, "--aoi", "holes.geojson", "-o", "cache", "-q", "--json").json
+    assert [(lod["level"], lod["planned"]) for lod in report["lods"]] == [(2, 1)]
+    assert (report["planned"], report["complete"]) == (1, True)
+
+
 def test_verify_counts_a_damaged_tile_once_and_a_missing_one_as_missing(cli, serve, tmp_path):
     service = serve()
     for name in ("out.mbtiles", "out.tpkx"):
