@@ -113,6 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: no layer has a scale in {shown}; harvester scales lists them", file=sys.stderr)
             return 2
     for layer, folder in zip(layers, folders_for(layers), strict=True):
+        if not any(scales_for(layer, policy) for policy in options.policy):
+            print(f"skipped {layer['name']}: none of its scales is in a policy")
         for policy in options.policy:
             scales = scales_for(layer, policy)
             if not scales:

@@ -83,6 +83,19 @@ def test_vector_layers_are_told_once_and_left_out(tmp_path, capsys, monkeypatch)
         assert not vectors.log.tiles()
 
 
+def test_a_layer_of_which_no_scale_is_in_a_policy_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = loaded("cache_my_maps.py")
+    with FaultyService(ArcGisSite()) as world, FaultyService(ArcGisSite(grid=schemes.UTM_PHILADELPHIA)) as city:
+        layers = [
+            {"id": title, "title": title, "url": each.url, "layerType": "ArcGISTiledMapServiceLayer"}
+            for title, each in (("World", world), ("City", city))
+        ]
+        Path("map.json").write_text(json.dumps({"operationalLayers": layers}))
+        assert script.main(["map.json", "out", "--policy", "600000000:290000000"]) == 0
+    assert "skipped City: none of its scales is in a policy\n" in capsys.readouterr().out
+
+
 def test_a_policy_that_no_layer_has_a_scale_for_is_refused_before_anything_is_fetched(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = loaded("cache_my_maps.py")
