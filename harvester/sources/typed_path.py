@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from harvester.caches.open import FORMATS, is_empty_or_missing, sniff
-from harvester.errors import CacheError, SourceError, UsageError
+from harvester.errors import CacheError, SourceError
 from harvester.redact import redact_url
 
 AREAS = frozenset({".shp", ".geojson", ".gpkg", ".kml", ".kmz", ".fgb", ".wkt", ".shx", ".dbf", ".prj"})
@@ -69,14 +69,14 @@ def require_no_other(path: Path) -> None:
 
 
 def require_no_file_meant(text: str) -> None:
-    """Raises UsageError for a name with a dot in a folder that is there, of a file that is not: no service lies at a
+    """Raises SourceError for a name with a dot in a folder that is there, of a file that is not: no service lies at a
     host alone."""
     path = Path(text)
     if "://" in text or ":" in text or "\0" in text or not path.suffix or not path.parent.is_dir() or path.exists():
         return
     there = [entry.name for entry in path.parent.iterdir()] if _listable(path.parent) else []
     close = get_close_matches(path.name, [name for name in there if Path(name).suffix in (".toml", ".json")], 1)
-    raise UsageError(
+    raise SourceError(
         f"{redact_url(text)} is not there as a file, and no address of a service",
         hint=f"Did you mean {path.with_name(close[0])}?" if close else WHAT_A_SOURCE_IS,
     )

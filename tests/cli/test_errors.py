@@ -182,7 +182,7 @@ def test_a_mistyped_job_file_is_no_host_and_the_one_that_is_there_is_named(cli, 
         (tmp_path / folder / "streets.toml").write_text("")
         for verb in (("run", "-o", "out.mbtiles"), ("plan",), ("scales",)):
             result = cli(verb[0], f"{folder}streets.tom", *verb[1:])
-            assert result.code == 2
+            assert result.code == 3
             assert "is not there as a file" in result.err and f"Did you mean {folder}streets.toml?" in result.err
 
 
