@@ -166,7 +166,6 @@ class LearnedRate:
         if now - self._asked > max(GAP_SECONDS, GAP_STARTS / self.rate):
             self._wave, self._paused = now, True
             self._granted = self._denied = 0
-            self._from = now + 1.0 / self.rate  # the loop was not late
         self._asked = now
         self._granted += 1
         if now >= self._since:
@@ -197,16 +196,15 @@ class LearnedRate:
         self._echo = max(0.9 * self._echo, min(seconds, 1.0))
         self._denied += now - seconds >= self._wave
 
-    def on_refused(self, now: float, seconds: float, *, was_fresh: bool = False) -> None:
-        """The host refused a request that was started ``seconds`` ago; ``was_fresh``: it ``is_fresh`` no more, but was
-        when it was refused. A wave of refusals counts once."""
+    def on_refused(self, now: float, seconds: float) -> None:
+        """The host refused a request that was started ``seconds`` ago. A wave of refusals counts once."""
         self.on_chance(now, seconds)
         started = now - seconds
         if started < self._rested:
             return
         self.refused += 1
         self._rested = now
-        if was_fresh or started >= self._since:
+        if started >= self._since:
             self._drop(now)
             self._wave, self._paused = now, False
             self._granted = self._denied = 0

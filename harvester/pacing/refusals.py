@@ -41,7 +41,6 @@ class Refusals:
         "_goods",
         "_pause",
         "_trials",
-        "_was_fresh",
         "chance",
         "learned",
         "waking",
@@ -58,7 +57,6 @@ class Refusals:
         self._begun = now
         self._goods = 0
         self._doubted = -math.inf
-        self._was_fresh = False  # a refusal after a pause, let pass until it is known whether anything is served
         self._trials = Trials()
 
     # ------------------------------------------------------------------------------------------ reports
@@ -85,10 +83,7 @@ class Refusals:
     def refused(self, now: float, seconds: float, *, rests: bool) -> bool:
         """A request was refused ``seconds`` after its start. True when nothing can be asked for less, in flight or a
         second: what is left is a pause. ``rests``: the host asked for one."""
-        if not self._is_meant(now, seconds):
-            return False
-        was_fresh = self.learned is None or self.learned.is_fresh(now - seconds)
-        return self._obey(now, seconds, rests=rests, was_fresh=was_fresh)
+        return self._is_meant(now, seconds) and self._obey(now, seconds, rests=rests)
 
     def rest(self, now: float, started: float, seconds: float) -> None:
         """The host asked for a pause of so many seconds, by refusing a request of then: whatever its refusal means for
@@ -107,20 +102,19 @@ class Refusals:
 
     # ------------------------------------------------------------------------------------------ in flight or a second
 
-    def _obey(self, now: float, seconds: float, *, rests: bool, was_fresh: bool) -> bool:
+    def _obey(self, now: float, seconds: float, *, rests: bool) -> bool:
         pace = self._concurrency
         if self._back is not None and not self.chance.is_on:
             self._go_back(now, self._back)
             return False
         if rests and self.waking.refused(now, now - seconds):
-            self._was_fresh |= was_fresh
             return False
         if self.learned is not None:
             if self._trials.is_of(now - seconds):
                 pace.hold(self._trials.fail(now), now)
                 self.learned = None
                 return False
-            self.learned.on_refused(now, seconds, was_fresh=was_fresh)
+            self.learned.on_refused(now, seconds)
             return self.learned.refused >= RESTS
         alone = pace.limit == 1
         pace.on_throttle(now)
@@ -152,8 +146,7 @@ class Refusals:
         refused = self.waking.good(now, started, self._pause.until)
         if refused is None:
             return
-        was_fresh, self._was_fresh = self._was_fresh, False  # another pause has begun since
-        self._obey(now, now - refused, rests=True, was_fresh=was_fresh)
+        self._obey(now, now - refused, rests=True)
         if now < self._pause.until and not self.chance.is_on:
             self._concurrency.rest(now, self._pause.until)
 

@@ -43,19 +43,6 @@ def test_rates_are_found_though_each_refusal_costs_a_pause(lab: Any, kind: str, 
         assert not pacer.chance.is_known
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(20, 0.05), (20, 0.3), (50, 0.05), (50, 0.3), (200, 0.05)])
-def test_a_rate_without_any_burst_is_found_though_the_refusal_comes_before_the_first_good_answer(
-    lab: Any, rate: int, seconds: float
-) -> None:
-    """After each pause one is served and the next refused: that was let pass each time, and a request a second was all
-    that such a host served."""
-    for seed in (1, 2):
-        draw = random.Random(seed)
-        course, _ = asked(lab, lab.Tokens(rate, 1.0, seconds, draw), draw, 80)
-        assert course.goodput(40, 80) >= 0.85 * rate
-        assert course.error_share(10, 80) < 0.01
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_seats_that_become_fewer_and_more_are_found_again(lab: Any, seed: int) -> None:
     draw = random.Random(seed)
