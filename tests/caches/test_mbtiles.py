@@ -694,7 +694,7 @@ def test_a_truncated_file_is_damaged_and_left_alone(path: Path) -> None:
         with pytest.raises(CacheError) as caught:
             opening()
         assert caught.value.code == "damaged"
-        assert "--mode overwrite" in caught.value.hint
+        assert "Move the file away" in caught.value.hint
     assert path.read_bytes() == data[: len(data) // 2]
 
 
