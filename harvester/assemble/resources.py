@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from harvester.caches.vtpk_resources import Resources
 from harvester.durable import Disk
+from harvester.engine.renewal import FIRST_REST_SECONDS, LONGEST_REST_SECONDS
 from harvester.errors import SourceError
 from harvester.job import Limits
 from harvester.output import OutputPaths
@@ -20,10 +21,6 @@ from harvester.transport.documents import Document
 from harvester.transport.origins import origin_of, same_site
 from harvester.transport.refusals import DeniedError
 from harvester.transport.session import Session
-
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
-"""Between two tries of one resource, each twice the one before, unless the service asks for more."""
 
 LISTENS_SECONDS = 1.0
 """While it waits it looks as often whether the run is to stop."""
@@ -50,7 +47,7 @@ class Patience:
 
     async def ask(self, address: str) -> Document:
         """The resource at an address. Raises SourceError for what does not pass, or has not in that time."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = FIRST_REST_SECONDS
         while True:
             try:
                 found = await self._ask(address)
@@ -69,7 +66,7 @@ class Patience:
                 self._answered = self._clock()
                 return found
             await self._wait(wait)
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+            pause = min(LONGEST_REST_SECONDS, pause * 2)
 
     async def _wait(self, seconds: float) -> None:
         until = self._clock() + seconds

@@ -11,8 +11,8 @@ from harvester.errors import SourceError
 from harvester.events import Event, Notice
 from harvester.job import Limits
 
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
+FIRST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 30.0
 """Between two tries, each twice the one before: as between the probes of a host that is down."""
 
 
@@ -41,7 +41,7 @@ class Renewal:
     async def ask(self, *, accepted: bool) -> None:
         """Renew it. A pause that is asked for is kept, or ends the run; what passes is tried again for as long as the
         run would wait for a tile. Raises HarvesterError for what does not, and at the end of that time."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = FIRST_REST_SECONDS
         while True:
             try:
                 return await self._source.renew(accepted=accepted)
@@ -50,7 +50,7 @@ class Renewal:
                 if asked is None:
                     if not error.passes or not self._has_time_for(pause):
                         raise
-                    if pause == FIRST_PAUSE_SECONDS:
+                    if pause == FIRST_REST_SECONDS:
                         self._emit(Notice(text=f"no new token yet: {error.message}; it is asked for again"))
                 elif self._sites.is_too_long_for_a_token(self._clock(), asked):
                     raise
@@ -58,7 +58,7 @@ class Renewal:
                 await self._sleep(asked)
                 continue
             await self._sleep(pause)
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+            pause = min(LONGEST_REST_SECONDS, pause * 2)
 
     def _has_time_for(self, pause: float) -> bool:
         return self._clock() + pause - self._tally.last_ended < self._limits.give_up_after_seconds
